@@ -1,0 +1,228 @@
+"""delta-driver: serve a manifest to i-PI."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .common import ManifestArg, ThreadsOption, run, set_threads
+
+if TYPE_CHECKING:
+    from ..server.address import Address
+    from ..server.driver import Driver, Stats
+
+log = logging.getLogger("delta-driver")
+
+EPILOG = """\
+Example: delta-driver models/h2o_benzene/manifest.yaml --socket unix:delta
+
+Exit codes: 0 the server sent EXIT · 1 internal error · 2 bad input · 3 no server before the deadline ·
+4 the server closed without EXIT · 5 connection lost · 6 the geometry cannot be this molecule · 7 forces that are not
+finite · 8 not i-PI's protocol · 130/143 stopped by SIGINT/SIGTERM
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(epilog=EPILOG)
+def driver(
+    manifest: ManifestArg,
+    socket: Annotated[
+        str | None, typer.Option(help="unix:NAME, inet:HOST:PORT or shm:NAME.", metavar="ADDRESS")
+    ] = None,
+    input: Annotated[
+        Path | None, typer.Option(help="i-PI input to read the address from.", metavar="XML")
+    ] = None,
+    ffsocket: Annotated[
+        str | None, typer.Option(help="Which <ffsocket> of --input, by name.", metavar="NAME")
+    ] = None,
+    part: Annotated[
+        Literal["all", "fragments", "binding"],
+        typer.Option(help="Terms to serve, for multiple time stepping and ring-polymer contraction."),
+    ] = "all",
+    no_extras: Annotated[
+        bool, typer.Option("--no-extras", help="Send no decomposition along with the forces.")
+    ] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Answer the first STATUS with READY (for pysisyphus).")
+    ] = False,
+    retry: Annotated[
+        float, typer.Option(min=0.0, help="Wait this long for a server that is not there yet.", metavar="SECONDS")
+    ] = 60.0,
+    reconnect: Annotated[
+        bool, typer.Option("--reconnect", help="When the server is gone, wait for the next one (up to --retry).")
+    ] = False,
+    no_geometry_check: Annotated[
+        bool, typer.Option("--no-geometry-check", help="Accept any first geometry.")
+    ] = False,
+    sockets_prefix: Annotated[
+        str | None, typer.Option(help="Prefix of unix sockets (default: i-PI's /tmp/ipi_).", metavar="PREFIX")
+    ] = None,
+    threads: ThreadsOption = 1,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="How much to say.")
+    ] = "info",
+    log_file: Annotated[Path | None, typer.Option(help="Log here instead of stderr.", metavar="FILE")] = None,
+) -> None:
+    """Serve the forces of a Δ-sGDML model to i-PI over its socket."""
+    set_threads(threads)
+    _configure_log(log_level, log_file)
+
+    from ..errors import InputError, ServerError
+    from ..potential import load_potential
+    from ..server.connect import connect
+    from ..server.driver import Driver, Ending
+    from ..server.wire import Interrupted
+
+    address = _address(socket, input, ffsocket, sockets_prefix)
+    stop = _Stop()
+    began = time.perf_counter()
+    potential = load_potential(manifest)
+    line = _ProgressLine(enabled=sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
+    server = Driver(
+        potential,
+        part=part,
+        extras=not no_extras,
+        ready=ready,
+        check_geometry=not no_geometry_check,
+        should_stop=stop,
+        on_request=line,
+    )
+    server.warm_up()
+    log.info("%s", potential.describe())
+    log.info("loaded in %.2f s; connecting to %s", time.perf_counter() - began, address)
+
+    ending: Ending | ServerError | None = None
+    while True:
+        try:
+            sock = connect(address, retry, stop, lambda reason: log.info("waiting for the server: %s", reason))
+        except Interrupted:
+            raise SystemExit(stop.exit_code) from None
+        except (ServerError, InputError):
+            if ending is None:
+                raise
+            break  # there was a server and no other came: the last ending counts
+        log.info("connected")
+        try:
+            ending = server.serve(sock, address.mode)
+        except ServerError as error:
+            ending = error
+        finally:
+            line.clear()
+        if ending is Ending.STOPPED or not reconnect:
+            break
+        log.info("%s; waiting for the next server", "EXIT received" if ending is Ending.EXIT else ending)
+    log.info("%s", server.stats.summary())
+    if isinstance(ending, ServerError):
+        raise ending
+    if ending is Ending.STOPPED:
+        log.info("stopped by a signal")
+        raise SystemExit(stop.exit_code)
+    log.info("EXIT received")
+
+
+def _address(socket: str | None, input: Path | None, ffsocket: str | None, prefix: str | None) -> Address:
+    from ..errors import InputError
+    from ..server.address import DEFAULT_PREFIX, address_from_input, parse_address
+
+    if socket and input:
+        raise InputError("give --socket or --input, not both")
+    if input:
+        return address_from_input(input, ffsocket, prefix)
+    if ffsocket:
+        raise InputError("--ffsocket goes with --input")
+    return parse_address(socket or "unix:delta", prefix or DEFAULT_PREFIX)
+
+
+class _Stop:
+    """SIGINT and SIGTERM: the first asks to finish and leave, the second ends at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            raise SystemExit(128 + number)
+        self.signal = number
+
+    def __call__(self) -> bool:
+        return self.signal != 0
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.signal
+
+
+class _ProgressLine:
+    """A line on a terminal that is rewritten twice a second; nothing in a batch job."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self._shown_at = self._requests = self._kernel = self._wire = 0.0
+
+    def __call__(self, stats: Stats) -> None:
+        if not self.enabled:
+            return
+        now = time.perf_counter()
+        if now - self._shown_at < 0.5:
+            return
+        n = stats.requests - self._requests
+        rate = n / (now - self._shown_at)
+        energies = "  ".join(f"{name} {value:.4f}" for name, value in stats.energies.items())
+        text = (
+            f"step {stats.requests}  {rate:.0f}/s  kernel {1e3 * (stats.kernel - self._kernel) / n:.2f} ms  "
+            f"wire {1e3 * (stats.wire - self._wire) / n:.2f} ms  {energies} eV"
+        )
+        self._shown_at, self._requests = now, stats.requests
+        self._kernel, self._wire = stats.kernel, stats.wire
+        from shutil import get_terminal_size
+
+        sys.stderr.write("\r\x1b[K" + text[: get_terminal_size().columns - 1])
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.enabled and self._shown_at:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _configure_log(level: str, path: Path | None) -> None:
+    """Log to a file or stderr. A full disk costs the log, never the run."""
+    from ..errors import InputError
+
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler()
+    except OSError as error:
+        raise InputError(f"--log-file {path}: {error.strerror}") from None
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    handler.handleError = _LogTrouble()  # type: ignore[method-assign]
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class _LogTrouble:
+    """Says once that the log cannot be written, and no more."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def __call__(self, record: logging.LogRecord) -> None:
+        if not self.said:
+            self.said = True
+            error = sys.exc_info()[1]
+            try:
+                sys.stderr.write(f"delta-driver: the log cannot be written ({error}); going on without\n")
+            except OSError:  # stderr is on the same full disk
+                return
+
+
+def main() -> None:
+    run(app)

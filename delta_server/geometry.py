@@ -1,0 +1,115 @@
+"""Structures: reading them, and telling whether positions can be a given molecule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._types import FloatArray, IntArray
+from .errors import GeometryError, InputError
+from .units import BOHR
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+# A bond of the first geometry may be this much shorter or longer than in the structure. Quantum beads and
+# 1000 K stay well inside; a wrong unit (1.89, 0.53) and a wrong order of atoms do not.
+_SHORTEST, _LONGEST = 0.6, 1.6
+
+
+def read_structure(path: Path) -> Atoms:
+    """First frame of any format that ase reads. Raises InputError."""
+    import ase.io
+    from ase import Atoms
+
+    try:
+        atoms = ase.io.read(path, index=0)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such structure") from None
+    except Exception as error:  # ase's readers raise whatever their format makes them trip over
+        raise InputError(f"{path}: ase cannot read a structure from it: {_line(error)}") from None
+    if not isinstance(atoms, Atoms) or len(atoms) == 0:
+        raise InputError(f"{path}: holds no atoms")
+    if not np.isfinite(atoms.positions).all():
+        raise InputError(f"{path}: holds positions that are not finite")
+    return atoms
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def symbols(numbers: IntArray) -> list[str]:
+    """Chemical symbols of atomic numbers."""
+    from ase.data import chemical_symbols
+
+    return [chemical_symbols[z] for z in numbers]
+
+
+def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
+    """(n, 2) pairs closer than 1.25 times the sum of their covalent radii."""
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[numbers]
+    row, col = np.tril_indices(len(numbers), -1)
+    distance = np.linalg.norm(positions[row] - positions[col], axis=1)
+    return np.stack([col, row], axis=1)[distance < 1.25 * (radii[row] + radii[col])]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Whether positions can be the molecule of a reference structure: no bond far off, no atoms on top of
+    each other."""
+
+    numbers: IntArray
+    reference: FloatArray  # (N, 3) Å
+    bonds: IntArray  # (n, 2)
+
+    @classmethod
+    def of(cls, numbers: IntArray, reference: FloatArray) -> Likeness:
+        return cls(numbers, reference, bonds(numbers, reference))
+
+    def check(self, positions: FloatArray, source: str) -> None:
+        """positions: (N, 3) in Å. Raises GeometryError that names the worst bond and the likely cause."""
+        label = [f"{s}{i}" for i, s in enumerate(symbols(self.numbers))]
+        row, col = np.tril_indices(len(self.numbers), -1)
+        distance = np.linalg.norm(positions[row] - positions[col], axis=1)
+        if len(distance) and distance.min() < 0.3:
+            i, j = col[distance.argmin()], row[distance.argmin()]
+            raise GeometryError(
+                f"{source}: atoms {label[i]} and {label[j]} are {distance.min():.3f} Å apart; this cannot be the "
+                "molecule of the manifest: check the unit and the order of atoms"
+            )
+        if not len(self.bonds):
+            return
+        i, j = self.bonds.T
+        expected = np.linalg.norm(self.reference[i] - self.reference[j], axis=1)
+        found = np.linalg.norm(positions[i] - positions[j], axis=1)
+        ratio = found / expected
+        if (ratio > _SHORTEST).all() and (ratio < _LONGEST).all():
+            return
+        worst = int(np.abs(np.log(ratio)).argmax())
+        raise GeometryError(
+            f"{source}: bond {label[i[worst]]}–{label[j[worst]]} is {found[worst]:.2f} Å, the manifest's structure "
+            f"has {expected[worst]:.2f} Å: {_cause(ratio)}"
+        )
+
+
+def _cause(ratio: FloatArray) -> str:
+    typical = float(np.median(ratio))
+    if abs(typical * BOHR - 1) < 0.1 and ratio.std() < 0.1 * typical:
+        return "all bonds are 1.89 times too long: bohr were given where Å were meant"
+    if abs(typical / BOHR - 1) < 0.1 and ratio.std() < 0.1 * typical:
+        return (
+            "all bonds are 0.53 times too short: Å were read as bohr (for i-PI: units='angstrom' in <file>, or "
+            "positions{angstrom} in the comment line)"
+        )
+    off = int(((ratio <= _SHORTEST) | (ratio >= _LONGEST)).sum())
+    return (
+        f"{off} of {len(ratio)} bonds are off: another order of atoms, another molecule, or a molecule cut by "
+        "periodic wrapping (for i-PI: pbc='False' in <ffsocket>)"
+    )

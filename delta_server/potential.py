@@ -1,0 +1,242 @@
+"""The Δ-model: a sum of fragment models and a binding model.
+
+    E(X) = Σ_f E_f(x_f) + E_b(X),    F(X) = (F_1(x_1), F_2(x_2), …) + F_b(X)
+
+(Cázares-Trejo, Loreto-Silva, Sauceda, arXiv 2511.01913, Section II.) Everything that serves forces —
+driver, i-PI plug-in, ASE calculator, command line — goes through `Potential.compute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._types import FloatArray, IntArray
+from .errors import GeometryError, ManifestError, NonFiniteError
+from .gdml import NumpyPredictor, Prediction, Predictor, load_model
+from .geometry import Likeness, read_structure, symbols
+from .manifest import FragmentEntry, Manifest, ModelEntry, format_atoms, load_manifest
+from .units import energy_in_ev
+
+Part = Literal["all", "fragments", "binding"]
+
+
+class Parts(NamedTuple):
+    """What the sum is made of.
+
+    ``energies``: eV, by term, in the manifest's order: each fragment, then ``binding`` (the sum of all binding
+    terms) and, where there are several, each as ``binding_<a>_<b>``. ``binding_forces``: eV/Å, shape of the forces,
+    or None where no binding was evaluated.
+    """
+
+    energies: dict[str, FloatArray]
+    binding_forces: FloatArray | None
+
+
+class Result(NamedTuple):
+    """Energies and forces of F frames of N atoms; for a single frame the first axis is absent.
+
+    ================ ============ ======================================
+    ``energy``       (F,)         eV
+    ``forces``       (F, N, 3)    eV/Å
+    ``virial``       (F, 3, 3)    eV, Σ r ⊗ F = −∂E/∂ε = −volume × stress
+    ``parts``        see `Parts`
+    ================ ============ ======================================
+    """
+
+    energy: FloatArray
+    forces: FloatArray
+    virial: FloatArray
+    parts: Parts
+
+    def frame(self, i: int) -> Result:
+        """Frame i alone."""
+        forces = self.parts.binding_forces
+        energies = {name: e[i] for name, e in self.parts.energies.items()}
+        parts = Parts(energies, None if forces is None else forces[i])
+        return Result(self.energy[i], self.forces[i], self.virial[i], parts)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One model (or constant) of the sum, and the atoms that it sees, in its own order."""
+
+    name: str
+    atoms: IntArray
+    model: Predictor | float  # a constant energy in eV, for an ion
+    path: Path | None = None
+
+    @property
+    def where(self) -> IntArray | slice:
+        """The atoms as a slice where they are contiguous: no copy."""
+        first, n = int(self.atoms[0]), len(self.atoms)
+        return slice(first, first + n) if (np.diff(self.atoms) == 1).all() else self.atoms
+
+
+class Potential:
+    """The sum of fragment terms and binding terms over the atoms of one complex."""
+
+    def __init__(
+        self,
+        numbers: npt.ArrayLike,
+        reference: npt.ArrayLike,
+        fragments: Sequence[Term],
+        bindings: Sequence[Term] = (),
+        *,
+        name: str = "",
+        theory: str = "",
+    ) -> None:
+        """numbers: (N,); reference: (N, 3) in Å, a sane geometry in that order of atoms."""
+        self.numbers: IntArray = np.asarray(numbers, dtype=np.intp)
+        self.reference: FloatArray = np.asarray(reference, dtype=np.float64)
+        self.fragments, self.bindings = tuple(fragments), tuple(bindings)
+        self.name, self.theory = name, theory
+        self.likeness = Likeness.of(self.numbers, self.reference)
+        self._where = {term.name: term.where for term in (*self.fragments, *self.bindings)}
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+    def terms(self, part: Part = "all") -> tuple[Term, ...]:
+        """The terms of a part. Raises ManifestError if there is no binding to speak of."""
+        if part == "binding" and not self.bindings:
+            raise ManifestError(f"{self.name}: the manifest has no binding, so `--part binding` is nothing")
+        return {
+            "all": (*self.fragments, *self.bindings),
+            "fragments": self.fragments,
+            "binding": self.bindings,
+        }[part]
+
+    def energy_names(self, part: Part = "all") -> tuple[str, ...]:
+        """Keys of `Parts.energies`, in order."""
+        names = [t.name for t in self.terms(part) if t in self.fragments]
+        if part != "fragments" and self.bindings:
+            names.append("binding")
+            names += [t.name for t in self.bindings if t.name != "binding"]
+        return tuple(names)
+
+    def compute(self, positions: npt.ArrayLike, part: Part = "all") -> Result:
+        """Energy, forces, virial and their parts.
+
+        positions: (N, 3) or (F, N, 3), Å. `part` leaves out the binding or the fragments.
+
+        Raises GeometryError on a wrong shape or positions that are not finite, NonFiniteError (with
+        the frame) where the models give no number.
+        """
+        x = np.ascontiguousarray(positions, dtype=np.float64)
+        if x.ndim not in (2, 3) or x.shape[-2:] != (self.n_atoms, 3):
+            raise GeometryError(
+                f"positions have shape {x.shape}, expected ({self.n_atoms}, 3) or (frames, {self.n_atoms}, 3)"
+            )
+        frames = x if x.ndim == 3 else x[None]
+        if not np.isfinite(frames).all():
+            frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
+            raise GeometryError(
+                f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}"
+            )
+        result = self._sum(frames, part)
+        finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
+        if not finite.all():
+            raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
+        return result if x.ndim == 3 else result.frame(0)
+
+    def _sum(self, frames: FloatArray, part: Part) -> Result:
+        terms = self.terms(part)
+        n = len(frames)
+        energy, forces = np.zeros(n), np.zeros_like(frames)
+        virial = np.zeros((n, 3, 3))
+        energies = {name: np.zeros(n) for name in self.energy_names(part)}
+        binding_forces = np.zeros_like(frames) if "binding" in energies else None
+        for term in terms:
+            if isinstance(term.model, float):
+                energies[term.name] += term.model
+                energy += term.model
+                continue
+            where = self._where[term.name]
+            prediction: Prediction = term.model.predict(frames[:, where])
+            energies[term.name] += prediction.energy
+            energy += prediction.energy
+            forces[:, where] += prediction.forces
+            virial += prediction.virial
+            if binding_forces is not None and term in self.bindings:
+                binding_forces[:, where] += prediction.forces
+                if term.name != "binding":
+                    energies["binding"] += prediction.energy
+        return Result(energy, forces, virial, Parts(energies, binding_forces))
+
+    def _blame(self, result: Result, frame: int) -> str:
+        bad = [name for name, e in result.parts.energies.items() if not np.isfinite(e[frame])]
+        return f"frame {frame}: {', '.join(bad) or 'the forces'} came out as not a number"
+
+    def check_geometry(self, positions: FloatArray, source: str = "geometry") -> None:
+        """Raise GeometryError unless (N, 3) positions in Å can be this molecule: unit, order, wrapping."""
+        self.likeness.check(positions, source)
+
+    def describe(self) -> str:
+        """One line: what is served."""
+        terms = ", ".join(
+            f"{t.name} ({format_atoms(tuple(map(int, t.atoms)))})" for t in (*self.fragments, *self.bindings)
+        )
+        return f"{self.name}: {self.n_atoms} atoms, {terms}"
+
+
+def load_potential(path: str | Path | Manifest) -> Potential:
+    """The potential that a manifest describes, every model loaded and checked.
+
+    Raises ManifestError, ModelFileError or InputError: one line each.
+    """
+    manifest = path if isinstance(path, Manifest) else load_manifest(path)
+    structure = read_structure(manifest.resolve(manifest.structure))
+    numbers = np.asarray(structure.numbers, dtype=np.intp)
+    if len(numbers) != manifest.n_atoms:
+        raise ManifestError(
+            f"{manifest.path}: the fragments hold {manifest.n_atoms} atoms, {manifest.structure} has {len(numbers)}; "
+            "each atom must be in exactly one fragment"
+        )
+    atoms = {f.name: f.atoms for f in manifest.fragments}
+    fragments = [_fragment(manifest, entry, numbers) for entry in manifest.fragments]
+    bindings = []
+    for entry in manifest.binding:
+        seen = sum((atoms[f] for f in entry.between), ()) if entry.between else tuple(range(len(numbers)))
+        bindings.append(_term(manifest, entry.name, entry, seen, numbers))
+    return Potential(
+        numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory
+    )
+
+
+def _fragment(manifest: Manifest, entry: FragmentEntry, numbers: IntArray) -> Term:
+    if entry.model is not None:
+        model = ModelEntry(model=entry.model, units=entry.units, sha256=entry.sha256)
+        return _term(manifest, entry.name, model, entry.atoms, numbers)
+    assert entry.energy is not None  # the manifest saw to it
+    assert entry.energy_unit is not None
+    return Term(entry.name, np.array(entry.atoms), float(entry.energy * energy_in_ev(entry.energy_unit)))
+
+
+def _term(
+    manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray
+) -> Term:
+    path = manifest.resolve(entry.model)
+    model = load_model(
+        path, length_unit=entry.units.length, energy_unit=entry.units.energy, sha256=entry.sha256
+    )
+    expected = numbers[list(atoms)]
+    if not np.array_equal(model.numbers, expected):
+        have, want = symbols(model.numbers), symbols(expected)
+        at = next((i for i, (a, b) in enumerate(zip(have, want, strict=False)) if a != b), None)
+        where = (
+            f"{len(have)} atoms against {len(want)}"
+            if at is None
+            else f"atom {at} of the term (atom {atoms[at]} of the structure) is {have[at]} in the model and {want[at]} there"
+        )
+        raise ManifestError(
+            f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "
+            f"{format_atoms(atoms)}: {where}"
+        )
+    return Term(name, np.array(atoms, dtype=np.intp), NumpyPredictor(model), path)

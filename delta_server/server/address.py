@@ -1,0 +1,115 @@
+"""Where the server is: ``unix:NAME``, ``inet:HOST:PORT``, ``shm:NAME``, or what i-PI's own input says."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from ..errors import InputError
+
+Mode = Literal["unix", "inet", "shm"]
+
+DEFAULT_PREFIX = "/tmp/ipi_"
+"""What i-PI puts before the name of a unix socket."""
+
+_MAX_UNIX_PATH = 107  # bytes, Linux
+_MAX_INPUT_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server's address; `name` is the socket's name (unix, shm) or the host (inet)."""
+
+    mode: Mode
+    name: str
+    port: int = 0
+    prefix: str = DEFAULT_PREFIX
+
+    @property
+    def path(self) -> str:
+        """The socket file of a unix or shm address."""
+        return self.prefix + self.name
+
+    def __str__(self) -> str:
+        return f"inet:{self.name}:{self.port}" if self.mode == "inet" else f"{self.mode}:{self.path}"
+
+
+def parse_address(text: str, prefix: str = DEFAULT_PREFIX) -> Address:
+    """``unix:NAME``, ``inet:HOST:PORT`` (IPv6 in brackets) or ``shm:NAME``. Raises InputError.
+
+    A NAME that starts with / is a whole path and takes no prefix.
+    """
+    mode, _, rest = text.partition(":")
+    if mode in ("unix", "shm") and rest:
+        return _checked(Address(cast(Mode, mode), rest, prefix="" if rest.startswith("/") else prefix))
+    if mode == "inet":
+        host, _, port = rest.rpartition(":")
+        if host and port.isdigit():
+            return _checked(Address("inet", host.strip("[]"), int(port)))
+    raise InputError(f"socket {text!r}: expected unix:NAME, inet:HOST:PORT or shm:NAME")
+
+
+def _checked(address: Address) -> Address:
+    if address.mode == "inet":
+        if not 1 <= address.port <= 65535:
+            raise InputError(f"socket {address}: port {address.port} is not in 1 to 65535")
+    elif len(address.path.encode()) > _MAX_UNIX_PATH:
+        raise InputError(
+            f"socket {address}: the path has {len(address.path.encode())} bytes, unix sockets take "
+            f"{_MAX_UNIX_PATH}; choose a shorter name or --sockets-prefix"
+        )
+    return address
+
+
+def read_input(path: str | Path) -> ElementTree.Element:
+    """The root of an i-PI input file. Raises InputError.
+
+    Entities are refused: i-PI inputs have none, and they are how an XML file eats memory.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_INPUT_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size} bytes is no i-PI input")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text, expected an i-PI input (XML)") from None
+    if "<!ENTITY" in text or "<!DOCTYPE" in text:
+        raise InputError(f"{path}: has a DOCTYPE or an ENTITY, which i-PI inputs never need")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path}: not well-formed XML: {error}") from None
+    if root.tag != "simulation":
+        raise InputError(f"{path}: the root element is <{root.tag}>, expected i-PI's <simulation>")
+    return root
+
+
+def address_from_input(path: str | Path, name: str | None = None, prefix: str | None = None) -> Address:
+    """The address of an i-PI input's ``<ffsocket>``, the one called `name` if there are several.
+
+    prefix: overrides the input's ``sockets_prefix``, as `i-pi -S` does. Raises InputError.
+    """
+    root = read_input(path)
+    sockets = {e.get("name", "").strip(): e for e in root.iter("ffsocket")}
+    if not sockets:
+        raise InputError(f"{path}: has no <ffsocket>, so there is nothing to connect to")
+    if name is None and len(sockets) > 1:
+        raise InputError(f"{path}: has several <ffsocket>: {', '.join(sockets)}; choose one with --ffsocket NAME")
+    if name is not None and name not in sockets:
+        raise InputError(f"{path}: has no <ffsocket name={name!r}>; there are {', '.join(sockets)}")
+    element = sockets[name] if name is not None else next(iter(sockets.values()))
+    prefix = prefix or root.get("sockets_prefix", DEFAULT_PREFIX).strip()
+    mode = element.get("mode", "inet").strip()
+    host = (element.findtext("address") or "localhost").strip()
+    if mode == "inet":
+        port = (element.findtext("port") or "65535").strip()
+        if not port.isdigit():
+            raise InputError(f"{path}: <port> is {port!r}, expected a number")
+        return _checked(Address("inet", host, int(port)))
+    if mode in ("unix", "shm"):
+        return _checked(Address(cast(Mode, mode), host, prefix=prefix))
+    raise InputError(f"{path}: <ffsocket mode={mode!r}>, expected unix, inet or shm")

@@ -1,0 +1,277 @@
+"""The driver: one connection to an i-PI server, from NEEDINIT to EXIT.
+
+i-PI sends GETFORCE along with the positions. It is read before anything is computed, for a client that dies
+with unread bytes resets the connection, and i-PI 3.3.1 then hangs for good.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .._types import FloatArray
+from ..errors import GeometryError, NonFiniteError, ProtocolError
+from ..potential import Part, Potential, Result
+from ..units import BOHR, HARTREE
+from . import wire
+from .address import Mode
+from .shm import KINDS, MAX_NAME, Segments
+
+_DRAIN = 0.1  # s; every known server sends its next header right behind the positions
+
+
+class Ending(enum.Enum):
+    """How a connection ended when nothing went wrong."""
+
+    EXIT = "EXIT"
+    STOPPED = "stopped"
+
+
+@dataclass
+class Stats:
+    """What was served so far; times in seconds."""
+
+    requests: int = 0
+    structures: int = 0
+    kernel: float = 0.0  # in the models
+    wire: float = 0.0  # reading, checking, packing, sending
+    cpu_kernel: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+    cpu_started: float = field(default_factory=time.process_time)
+    energies: dict[str, float] = field(default_factory=dict)  # eV, of the last structure
+
+    @property
+    def cpu_outside(self) -> float:
+        """CPU time spent outside the models."""
+        return time.process_time() - self.cpu_started - self.cpu_kernel
+
+    def summary(self) -> str:
+        """One line, per request."""
+        if not self.requests:
+            return "no request was served"
+        n, wall = self.requests, time.perf_counter() - self.started
+        return (
+            f"{n} requests ({self.structures} structures) in {wall:.1f} s; per request: "
+            f"{1e3 * self.kernel / n:.3f} ms in the kernel, {1e3 * self.wire / n:.3f} ms in the wire, "
+            f"{1e3 * self.cpu_outside / n:.3f} ms CPU outside the kernel"
+        )
+
+
+class Driver:
+    """Serves a potential over connected sockets.
+
+    part: which terms to serve (`Potential.terms`). extras: send the decomposition along as JSON with constant
+    keys. ready: say READY to the first STATUS instead of NEEDINIT (pysisyphus wants that). check_geometry:
+    refuse a first geometry that cannot be the manifest's molecule. dump: folder for a geometry whose forces are
+    not finite. should_stop: asked while waiting; when true, the request at hand is answered and the connection
+    left. on_request: called after every reply.
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        *,
+        part: Part = "all",
+        extras: bool = True,
+        ready: bool = False,
+        check_geometry: bool = True,
+        dump: Path = Path(),
+        should_stop: Callable[[], bool] = lambda: False,
+        on_request: Callable[[Stats], None] = lambda stats: None,
+    ) -> None:
+        self.potential, self.part, self.extras, self.ready = potential, part, extras, ready
+        self.check_geometry, self.dump = check_geometry, dump
+        self.should_stop, self.on_request = should_stop, on_request
+        self.stats = Stats()
+
+    def warm_up(self) -> None:
+        """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
+        self.potential.compute(self.potential.reference, self.part)
+
+    def serve(self, sock: socket.socket, mode: Mode = "unix") -> Ending:
+        """Serve one connection until EXIT or a stop.
+
+        Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
+        happens, the connection is left so that i-PI can go on with another client.
+        """
+        connection = _Connection(self, sock, mode)
+        try:
+            return connection.run()
+        except wire.Interrupted:
+            return Ending.STOPPED
+        finally:
+            connection.stream.leave()
+
+
+class _Connection:
+    """The state of one connection."""
+
+    def __init__(self, driver: Driver, sock: socket.socket, mode: Mode) -> None:
+        self.driver, self.mode = driver, mode
+        self.n_atoms = driver.potential.n_atoms
+        self.reply: bytes | None = None
+        self.stream = wire.Stream(sock, lambda: driver.should_stop() and self.reply is None)
+        self.initialised = driver.ready
+        self.batch = 1
+        self.segments: Segments | None = None
+        self.looked_at_geometry = not driver.check_geometry
+
+    def run(self) -> Ending:
+        following = None
+        while True:
+            message = following or self.stream.header()
+            following = None
+            if message == "STATUS":
+                if self.reply is not None:
+                    self.stream.send(wire.HAVEDATA)
+                else:
+                    self.stream.send(wire.READY if self.initialised else wire.NEEDINIT)
+            elif message == "INIT":
+                self.batch = wire.read_init(self.stream).batch_size
+                self.initialised = True
+            elif message == "POSDATA":
+                following = self._positions()
+            elif message == "GETFORCE":
+                if self.reply is None:
+                    raise ProtocolError("the server sent GETFORCE before any POSDATA")
+                began = time.perf_counter()
+                self.stream.send(self.reply)
+                self.reply = None
+                self.driver.stats.wire += time.perf_counter() - began
+                self.driver.stats.requests += 1
+                self.driver.on_request(self.driver.stats)
+                if self.driver.should_stop():
+                    return Ending.STOPPED
+            else:
+                return Ending.EXIT
+
+    def _positions(self) -> str | None:
+        """POSDATA: read, drain, compute, and keep the reply. Returns the header that was read ahead."""
+        stats = self.driver.stats
+        began = time.perf_counter()
+        frames = (self._read_shm if self.mode == "shm" else self._read)() * BOHR
+        unique = len(frames)
+        while unique > 1 and np.array_equal(frames[unique - 1], frames[unique - 2]):
+            unique -= 1  # i-PI pads a short batch with copies of its last structure
+        self._check(frames[:unique])
+        read = time.perf_counter()
+        following = self.stream.header(wait=_DRAIN)
+        drained, cpu = time.perf_counter(), time.process_time()
+        result = self._compute(frames[:unique])
+        computed = time.perf_counter()
+        stats.cpu_kernel += time.process_time() - cpu
+        stats.kernel += computed - drained
+        stats.structures += unique
+        stats.energies = {name: float(e[-1]) for name, e in result.parts.energies.items()}
+        self.reply = self._pack(result, len(frames))
+        stats.wire += read - began + time.perf_counter() - computed
+        return following
+
+    def _read(self) -> FloatArray:
+        """Positions from the socket, (batch, N, 3) in bohr; nothing is read before the atom count is right."""
+        stream, n = self.stream, self.n_atoms
+        if self.batch > 1:
+            self._expect_atoms(stream.int32(), "")
+            stream.floats(18 * self.batch)  # cells: the molecule is isolated
+            return stream.floats(self.batch * n * 3).reshape(self.batch, n, 3)
+        first = bytes(stream.read(8))
+        if 0 < abs(struct.unpack("=d", first)[0]) < 1e-300:  # an atom count and a name's length, not a cell
+            raise ProtocolError("the server speaks shared memory: connect with --socket shm:NAME")
+        stream.read(136)
+        looks_batched = struct.unpack("=i", first[:4])[0] == n
+        self._expect_atoms(
+            stream.int32(), "; the server may be sending batches, which it announces only after NEEDINIT (no --ready)"
+            if looks_batched else "",
+        )  # fmt: skip
+        return stream.floats(n * 3).reshape(1, n, 3)
+
+    def _read_shm(self) -> FloatArray:
+        stream = self.stream
+        self._expect_atoms(stream.int32(), "; does the server use <ffsocket mode='shm'>?")
+        if self.segments is None:
+            names = {}
+            for kind in KINDS:
+                length = stream.int32()
+                if not 0 < length <= MAX_NAME:
+                    raise ProtocolError(f"a shared-memory name of {length} bytes, expected 1 to {MAX_NAME}")
+                names[kind] = bytes(stream.read(length)).decode("utf-8", "replace")
+            self.segments = Segments.attach(names, self.batch, self.n_atoms)
+        return self.segments.positions.copy()
+
+    def _expect_atoms(self, found: int, hint: str) -> None:
+        if found != self.n_atoms:
+            raise GeometryError(
+                f"the server sends {found} atoms, {self.driver.potential.name} has {self.n_atoms}{hint}"
+            )
+
+    def _check(self, frames: FloatArray) -> None:
+        """Finite always; on the first request of a connection, this molecule."""
+        if not np.isfinite(frames).all():
+            frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
+            raise GeometryError(
+                f"the server sent a position that is not finite: atom {atom}"
+                + (f" of structure {frame} of the batch" if len(frames) > 1 else "")
+            )
+        if not self.looked_at_geometry:
+            for i, frame in enumerate(frames):
+                place = f" (structure {i} of the batch)" if len(frames) > 1 else ""
+                self.driver.potential.check_geometry(frame, f"first geometry from the server{place}")
+            self.looked_at_geometry = True
+
+    def _compute(self, frames: FloatArray) -> Result:
+        try:
+            return self.driver.potential.compute(frames, self.driver.part)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}; {self._dump(frames)}") from None
+
+    def _dump(self, frames: FloatArray) -> str:
+        from ase import Atoms
+        from ase.io import write
+
+        path = self.driver.dump / f"delta-driver-{os.getpid()}-not-finite.extxyz"
+        numbers = self.driver.potential.numbers
+        try:
+            write(path, [Atoms(numbers, frame) for frame in frames], format="extxyz")
+        except OSError as error:
+            return f"its geometry could not be written to {path}: {error.strerror}"
+        return f"its geometry (Å) is in {path}"
+
+    def _pack(self, result: Result, batch: int) -> bytes:
+        """The reply in atomic units; the last structure stands for its copies that pad the batch."""
+        which = np.minimum(np.arange(batch), len(result.energy) - 1)
+        energies = result.energy[which] / HARTREE
+        forces = result.forces[which] * (BOHR / HARTREE)
+        virials = result.virial[which] / HARTREE
+        extras = [self._extra(result, int(i)) for i in which] if self.driver.extras else [b""] * batch
+        if self.segments is not None:
+            self.segments.energies[:] = energies
+            self.segments.forces[:] = forces
+            self.segments.virials[:] = virials
+            return b"".join((wire.FORCEREADY, *wire.pack_extras(extras)))
+        if self.batch > 1:
+            return wire.pack_batch(energies, forces, virials, extras)
+        return wire.pack_single(float(energies[0]), forces[0], virials[0], extras[0])
+
+    def _extra(self, result: Result, i: int) -> bytes:
+        return json.dumps(extras(result, i)).encode()
+
+
+def extras(result: Result, i: int) -> dict[str, float]:
+    """What i-PI may record beside the forces of frame i, always the same keys.
+
+    ``energy_<term>`` in eV for each fragment and the binding, and ``binding_force_rms`` in eV/Å: the root mean
+    square over the 3N components of the binding force.
+    """
+    values = {f"energy_{name}": float(e[i]) for name, e in result.parts.energies.items()}
+    if result.parts.binding_forces is not None:
+        values["binding_force_rms"] = float(np.sqrt(np.mean(np.square(result.parts.binding_forces[i]))))
+    return values
