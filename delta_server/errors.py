@@ -63,3 +63,9 @@ class ProtocolError(ServerError):
     """The server says something that is not i-PI's protocol, or not the mode it was taken for."""
 
     exit_code = 8
+
+
+class RunError(DeltaError):
+    """i-PI, or every driver of a supervised run, ended before its time."""
+
+    exit_code = 9

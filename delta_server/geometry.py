@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,8 @@ def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
     radii = covalent_radii[numbers]
     row, col = np.tril_indices(len(numbers), -1)
     distance = np.linalg.norm(positions[row] - positions[col], axis=1)
-    return np.stack([col, row], axis=1)[distance < 1.25 * (radii[row] + radii[col])]
+    pairs: IntArray = np.stack([col, row], axis=1)
+    return pairs[distance < 1.25 * (radii[row] + radii[col])]
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,44 @@ def _cause(ratio: FloatArray) -> str:
         f"{off} of {len(ratio)} bonds are off: another order of atoms, another molecule, or a molecule cut by "
         "periodic wrapping (for i-PI: pbc='False' in <ffsocket>)"
     )
+
+
+def iter_structures(path: Path) -> Iterator[Atoms]:
+    """Frames of any trajectory that ase reads, one at a time, in Å. Raises InputError.
+
+    i-PI's own xyz files say their unit in the comment line (``positions{atomic_unit}``), which ase does not know:
+    here it counts.
+    """
+    import ase.io
+
+    frames = ase.io.iread(path)
+    number = 0
+    while True:
+        try:
+            atoms = next(frames)
+        except StopIteration:
+            break
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except Exception as error:  # as in read_structure
+            raise InputError(f"{path}: ase cannot read frame {number}: {_line(error)}") from None
+        number += 1
+        yield _from_ipi(atoms, path) if "CELL(abcABC):" in atoms.info else atoms
+    if not number:
+        raise InputError(f"{path}: holds no frames")
+
+
+_IPI_UNITS = {"angstrom": 1.0, "ang": 1.0, "atomic_unit": BOHR, "bohr": BOHR, "automatic": BOHR}
+
+
+def _from_ipi(atoms: Atoms, path: Path) -> Atoms:
+    """A frame of i-PI's xyz without the debris of its comment line, scaled to Å."""
+    quantities = ("positions", "x_centroid")
+    labels = [key for key in atoms.info if key.startswith(quantities)]
+    unit = labels[0].removeprefix("positions").removeprefix("x_centroid") if labels else "angstrom"
+    if unit not in _IPI_UNITS:
+        raise InputError(f"{path}: positions in {unit!r}; expected one of {', '.join(_IPI_UNITS)}")
+    clean: Atoms = atoms.copy()
+    clean.info = {}
+    clean.positions *= _IPI_UNITS[unit]
+    return clean

@@ -52,9 +52,7 @@ def parse_atoms(value: Any) -> tuple[int, ...]:
             atoms.extend(range(first, last))
     elif isinstance(value, int) and not isinstance(value, bool):
         atoms = [value]
-    elif isinstance(value, list | tuple) and all(
-        isinstance(a, int) and not isinstance(a, bool) for a in value
-    ):
+    elif isinstance(value, list | tuple) and all(isinstance(a, int) and not isinstance(a, bool) for a in value):
         atoms = list(value)
     else:
         raise ValueError(f'atoms: expected ranges like "0:3,7:9" or a list of integers, found {value!r}')
@@ -137,17 +135,13 @@ class FragmentEntry(_Strict):
     @model_validator(mode="after")
     def _one_kind(self) -> FragmentEntry:
         if (self.model is None) == (self.energy is None):
-            raise ValueError(
-                f"fragment {self.name!r}: expected either `model` or `energy` (a constant, for an ion)"
-            )
+            raise ValueError(f"fragment {self.name!r}: expected either `model` or `energy` (a constant, for an ion)")
         if self.energy is not None and self.energy_unit is None:
             raise ValueError(f"fragment {self.name!r}: `energy` needs an `energy_unit`, say eV or kcal/mol")
         if self.model is None and (self.units != Units() or self.sha256):
             raise ValueError(f"fragment {self.name!r}: `units` and `sha256` go with a `model`")
         if self.model is not None and self.energy_unit is not None:
-            raise ValueError(
-                f"fragment {self.name!r}: `energy_unit` goes with `energy`; a model takes `units`"
-            )
+            raise ValueError(f"fragment {self.name!r}: `energy_unit` goes with `energy`; a model takes `units`")
         if self.name == "binding" or self.name.startswith("binding_"):
             raise ValueError(f"fragment {self.name!r}: names that start with 'binding' are taken")
         return self
@@ -200,17 +194,13 @@ class Manifest(_Strict):
                 owner[atom] = fragment.name
         missing = sorted(set(range(max(owner) + 1)) - set(owner))
         if missing:
-            raise ValueError(
-                f"atoms {format_atoms(tuple(missing))} are in no fragment; each must be in exactly one"
-            )
+            raise ValueError(f"atoms {format_atoms(tuple(missing))} are in no fragment; each must be in exactly one")
         if len(self.binding) > 1 and any(b.between is None for b in self.binding):
             raise ValueError("binding: in a list each term needs `between: [a, b]`")
         for binding in self.binding:
             for name in binding.between or ():
                 if name not in names:
-                    raise ValueError(
-                        f"binding between {name!r}: no such fragment; there are {', '.join(names)}"
-                    )
+                    raise ValueError(f"binding between {name!r}: no such fragment; there are {', '.join(names)}")
             if len(set(binding.between or ())) < len(binding.between or ()):
                 raise ValueError(f"binding between {list(binding.between or ())}: a fragment is named twice")
         sets = [frozenset(b.between or ()) for b in self.binding]
@@ -225,12 +215,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            name = self.construct_object(key, deep=True)  # type: ignore[no-untyped-call]
+            name = self.construct_object(key, deep=True)
             if isinstance(name, str) and name in seen:
                 raise yaml.YAMLError(f"key {name!r} appears twice (line {key.start_mark.line + 1})")
             if isinstance(name, str):
                 seen.add(name)
-        return super().construct_mapping(node, deep)
+        return dict(super().construct_mapping(node, deep))
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -240,9 +230,7 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
-    ),
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
     list("-+.0123456789"),
 )
 

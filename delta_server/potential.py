@@ -137,9 +137,7 @@ class Potential:
         frames = x if x.ndim == 3 else x[None]
         if not np.isfinite(frames).all():
             frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
-            raise GeometryError(
-                f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}"
-            )
+            raise GeometryError(f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}")
         result = self._sum(frames, part)
         finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
         if not finite.all():
@@ -205,9 +203,7 @@ def load_potential(path: str | Path | Manifest) -> Potential:
     for entry in manifest.binding:
         seen = sum((atoms[f] for f in entry.between), ()) if entry.between else tuple(range(len(numbers)))
         bindings.append(_term(manifest, entry.name, entry, seen, numbers))
-    return Potential(
-        numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory
-    )
+    return Potential(numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory)
 
 
 def _fragment(manifest: Manifest, entry: FragmentEntry, numbers: IntArray) -> Term:
@@ -219,13 +215,9 @@ def _fragment(manifest: Manifest, entry: FragmentEntry, numbers: IntArray) -> Te
     return Term(entry.name, np.array(entry.atoms), float(entry.energy * energy_in_ev(entry.energy_unit)))
 
 
-def _term(
-    manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray
-) -> Term:
+def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
     path = manifest.resolve(entry.model)
-    model = load_model(
-        path, length_unit=entry.units.length, energy_unit=entry.units.energy, sha256=entry.sha256
-    )
+    model = load_model(path, length_unit=entry.units.length, energy_unit=entry.units.energy, sha256=entry.sha256)
     expected = numbers[list(atoms)]
     if not np.array_equal(model.numbers, expected):
         have, want = symbols(model.numbers), symbols(expected)
@@ -233,7 +225,7 @@ def _term(
         where = (
             f"{len(have)} atoms against {len(want)}"
             if at is None
-            else f"atom {at} of the term (atom {atoms[at]} of the structure) is {have[at]} in the model and {want[at]} there"
+            else f"atom {at} of the term (atom {atoms[at]} of the structure) is {have[at]} in the model, {want[at]} there"
         )
         raise ManifestError(
             f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "

@@ -25,10 +25,11 @@ import yaml
 from ase import Atoms
 
 SIGMAS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+FAR = (30.0, 40.0, 60.0, 100.0)  # Å, where the binding is nothing, whatever the method
 # What a prediction needs, and where the model comes from; none of it is a pickled object.
 KEPT = (
     "type", "code_version", "dataset_name", "dataset_theory", "z", "sig", "lam", "std", "c",
-    "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "idxs_train", "md5_train",
+    "R_desc", "R_d_desc_alpha", "alphas_E", "perms", "tril_perms_lin", "idxs_train", "md5_train",
     "r_unit", "e_unit", "use_E",
 )  # fmt: skip
 
@@ -68,14 +69,36 @@ def as_sgdml(part: dict[str, np.ndarray], name: str, theory: str) -> dict[str, n
     return dataset
 
 
-def train(dataset: dict[str, np.ndarray], n_train: int, n_valid: int, seed: int):
-    """Best model over `SIGMAS` by validation force MAE, with what every σ gave (kcal/mol/Å)."""
+def apart(positions: np.ndarray, fragment: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same configurations with their fragments pulled apart to `FAR`, in random directions."""
+    far = positions.copy()
+    for i, x in enumerate(far):
+        for f in range(1, fragment.max() + 1):
+            direction = rng.standard_normal(3)
+            shift = x[fragment == 0].mean(0) - x[fragment == f].mean(0)
+            x[fragment == f] += shift + f * FAR[i % len(FAR)] * direction / np.linalg.norm(direction)
+    return far
+
+
+def train(dataset: dict[str, np.ndarray], n_train: int, n_valid: int, seed: int, fragment: np.ndarray, n_far: int):
+    """Best model over `SIGMAS` by validation force MAE, with what every σ gave (kcal/mol/Å).
+
+    `n_far` of the training points are configurations pulled apart, of no energy and no force, and
+    energies enter the fit: forces alone cannot tie the bound and the separated complex to one zero.
+    """
     from sgdml.predict import GDMLPredict
     from sgdml.train import GDMLTrain
 
     np.random.seed(seed)
     trainer = GDMLTrain(max_processes=2)
-    task = trainer.create_task(dataset, n_train, dataset, n_valid, sig=SIGMAS[0], lam=1e-10)
+    task = trainer.create_task(
+        dataset, n_train - n_far, dataset, n_valid, sig=SIGMAS[0], lam=1e-10, use_E_cstr=n_far > 0
+    )
+    if n_far:
+        far = apart(task["R_train"][:n_far], fragment, np.random.default_rng(seed))
+        task["R_train"] = np.concatenate([task["R_train"], far])
+        task["F_train"] = np.concatenate([task["F_train"], np.zeros_like(far)])
+        task["E_train"] = np.concatenate([task["E_train"].ravel(), np.zeros(n_far)])
     valid = task["idxs_valid"]
     r, f = dataset["R"][valid].reshape(n_valid, -1), dataset["F"][valid].reshape(n_valid, -1)
     best, tried = None, {}
@@ -103,12 +126,11 @@ def as_ranges(atoms: np.ndarray) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("-n", "--n-train", type=int, default=200)
+    parser.add_argument("--n-far", type=int, default=20, help="binding points pulled apart (of -n)")
     parser.add_argument("--n-valid", type=int, default=200)
     parser.add_argument("--n-reference", type=int, default=50)
     parser.add_argument("--names", required=True, help="fragment names, e.g. water,benzene")
@@ -137,12 +159,14 @@ def main() -> None:
             fragments.append(entry)
         print(f"{name}: {part}", flush=True)
         dataset = as_sgdml(labels, f"{name}_{part}", theory)
-        model, idxs, valid, tried = train(dataset, args.n_train, args.n_valid, args.seed)
+        n_far = args.n_far if part == "binding" else 0
+        model, idxs, valid, tried = train(dataset, args.n_train, args.n_valid, args.seed, data["fragment"], n_far)
         used |= set(map(int, idxs)) | set(map(int, valid))
         save(args.output / entry["model"], model)
         entry["sha256"] = hashlib.sha256((args.output / entry["model"]).read_bytes()).hexdigest()
         record[part] = {
-            "n_train": len(idxs),
+            "n_train": len(idxs) + n_far,
+            "n_far": n_far,
             "n_valid": len(valid),
             "permutations": len(model["perms"]),
             "sigma": int(model["sig"]),

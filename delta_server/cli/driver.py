@@ -16,7 +16,7 @@ from .common import ManifestArg, ThreadsOption, run, set_threads
 
 if TYPE_CHECKING:
     from ..server.address import Address
-    from ..server.driver import Driver, Stats
+    from ..server.driver import Stats
 
 log = logging.getLogger("delta-driver")
 
@@ -37,9 +37,7 @@ def driver(
     socket: Annotated[
         str | None, typer.Option(help="unix:NAME, inet:HOST:PORT or shm:NAME.", metavar="ADDRESS")
     ] = None,
-    input: Annotated[
-        Path | None, typer.Option(help="i-PI input to read the address from.", metavar="XML")
-    ] = None,
+    input: Annotated[Path | None, typer.Option(help="i-PI input to read the address from.", metavar="XML")] = None,
     ffsocket: Annotated[
         str | None, typer.Option(help="Which <ffsocket> of --input, by name.", metavar="NAME")
     ] = None,
@@ -225,4 +223,17 @@ class _LogTrouble:
 
 
 def main() -> None:
+    sys.argv[1:] = _with_default_socket(sys.argv[1:])
     run(app)
+
+
+def _with_default_socket(arguments: list[str]) -> list[str]:
+    """`--socket` without an address means unix:delta."""
+    for i, argument in enumerate(arguments):
+        if argument == "--socket" and (i + 1 == len(arguments) or arguments[i + 1].startswith("--")):
+            return [*arguments[: i + 1], "unix:delta", *arguments[i + 1 :]]
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

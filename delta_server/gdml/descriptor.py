@@ -72,8 +72,10 @@ class Descriptor(NamedTuple):
         tension[:, self.pairs] = minus_gradient * self.x**3
         tension = tension.reshape(batch, n, n)
         tension = tension + tension.transpose(0, 2, 1)
-        # F_i = Σ_j t_ij (r_j − r_i), of which −t r_i with x = 1/r pointing outwards
-        return tension @ self.positions - tension.sum(2)[:, :, None] * self.positions
+        # F_i = Σ_j t_ij (r_j − r_i): a pair whose energy falls as 1/r grows is pulled together
+        forces: FloatArray = tension @ self.positions
+        forces -= tension.sum(2)[:, :, None] * self.positions
+        return forces
 
 
 def virial(positions: FloatArray, forces: FloatArray) -> FloatArray:

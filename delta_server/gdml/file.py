@@ -147,8 +147,8 @@ class _Arrays:
         array = self.get(key, None, "SU")
         if array.size != 1:
             raise self.fail(key, f"has shape {array.shape}, expected one text")
-        value = array.reshape(())[()]
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        value: Any = array.reshape(())[()]
+        return value.decode("utf-8", "replace") if array.dtype.kind == "S" else str(value)
 
 
 def _read(arrays: _Arrays, length_unit: str | None, energy_unit: str | None) -> Model:
@@ -173,9 +173,7 @@ def _read(arrays: _Arrays, length_unit: str | None, energy_unit: str | None) -> 
 
     dim, shape = n_pairs(n_atoms), arrays.shape("R_desc")
     if len(shape) != 2 or shape[0] != dim or shape[1] < 1:
-        raise arrays.fail(
-            "R_desc", f"has shape {shape}, expected ({dim}, training points) for {n_atoms} atoms"
-        )
+        raise arrays.fail("R_desc", f"has shape {shape}, expected ({dim}, training points) for {n_atoms} atoms")
     n_train = shape[1]
     descriptors = np.ascontiguousarray(arrays.floats("R_desc", (dim, n_train)).T)
     if descriptors.min() <= 0:

@@ -74,17 +74,14 @@ class NumpyPredictor:
         self._columns = self._rows.T  # a view: BLAS transposes
         self._norms = np.einsum("md,md->m", descriptors, descriptors)
         self._products = np.einsum("md,md->m", descriptors, weights)
-        self._energy_weights = (
-            None if model.energy_weights is None else model.energy_weights.astype(np.float64)
-        )
+        self._energy_weights = None if model.energy_weights is None else model.energy_weights.astype(np.float64)
         per_structure = 8 * self._n_perms * (3 * dim + 6 * self._n_train) + 40 * n * n
         self._chunk = max(1, _CHUNK_BYTES // per_structure)
 
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay below about 128 MB."""
         chunks = [
-            self._predict(positions[start : start + self._chunk])
-            for start in range(0, len(positions), self._chunk)
+            self._predict(positions[start : start + self._chunk]) for start in range(0, len(positions), self._chunk)
         ]
         return chunks[0] if len(chunks) == 1 else Prediction(*map(np.concatenate, zip(*chunks, strict=True)))
 

@@ -1,0 +1,63 @@
+"""ASE calculator over a Δ-model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from .errors import GeometryError
+from .geometry import symbols
+from .potential import Part, Potential, load_potential
+
+
+class DeltaCalculator(Calculator):
+    """Energy (eV), forces (eV/Å) and, where there is a cell, stress (eV/Å³) of a Δ-model.
+
+        >>> atoms.calc = DeltaCalculator("models/h2o_benzene/manifest.yaml")   # doctest: +SKIP
+        >>> atoms.get_potential_energy(), atoms.calc.results["parts"]
+
+    ``results["parts"]`` holds the energy of each term in eV, ``results["binding_forces"]`` the forces of the
+    binding. The molecule is isolated: the cell gives the stress a volume and nothing else.
+
+    Raises GeometryError when the atoms are not those of the manifest, in its order.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, potential: Potential | str | Path, *, part: Part = "all", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.potential = potential if isinstance(potential, Potential) else load_potential(potential)
+        self.part = part
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        numbers = self.atoms.numbers
+        if not np.array_equal(numbers, self.potential.numbers):
+            raise GeometryError(
+                f"{self.potential.name} is {''.join(symbols(self.potential.numbers))} in this order, "
+                f"the atoms are {''.join(symbols(numbers))}"
+            )
+        if properties and "stress" in properties and self.atoms.cell.rank < 3:
+            raise PropertyNotImplementedError("stress needs a cell")
+        result = self.potential.compute(self.atoms.positions, self.part)
+        self.results = {
+            "energy": float(result.energy),
+            "free_energy": float(result.energy),
+            "forces": result.forces,
+            "parts": {name: float(energy) for name, energy in result.parts.energies.items()},
+        }
+        if result.parts.binding_forces is not None:
+            self.results["binding_forces"] = result.parts.binding_forces
+        if self.atoms.cell.rank == 3:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())

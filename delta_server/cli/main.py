@@ -1,0 +1,35 @@
+"""delta-sgdml: registers the commands, one file each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from . import check, common, pes, predict, run
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Δ-sGDML models: check, predict, run."
+)
+app.command()(check.check)
+app.command()(predict.predict)
+app.command()(run.run)
+app.command()(pes.pes)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"delta-sgdml {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    common.run(app)

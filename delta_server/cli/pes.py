@@ -1,0 +1,13 @@
+"""delta-sgdml pes: where the i-PI plug-in is."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def pes() -> None:
+    """Print the path of the i-PI plug-in, for <pes_path> and `i-pi-driver-py -P`."""
+    spec = find_spec("delta_server.server")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    print(f"{next(iter(spec.submodule_search_locations))}/ipi_pes.py")

@@ -1,0 +1,123 @@
+"""delta-sgdml predict: energies and forces of structures in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .common import JsonOption, ManifestArg, ThreadsOption, set_threads
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ..potential import Result
+
+_CHUNK = 64  # frames evaluated together
+
+
+def predict(
+    manifest: ManifestArg,
+    structures: Annotated[
+        Path, typer.Argument(help="Structures in any format that ase reads, positions in Å.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write frames with energy, forces and parts (extxyz).")
+    ] = None,
+    part: Annotated[Literal["all", "fragments", "binding"], typer.Option(help="Terms to evaluate.")] = "all",
+    as_json: JsonOption = False,
+    threads: ThreadsOption = 1,
+) -> None:
+    """Energy (eV), forces (eV/Å) and their parts for every structure of a file.
+
+    Example: delta-sgdml predict models/h2o_benzene/manifest.yaml trajectory.xyz -o predicted.extxyz
+    """
+    set_threads(threads)
+    import numpy as np
+
+    from ..errors import GeometryError, InputError, NonFiniteError
+    from ..geometry import iter_structures, symbols
+    from ..potential import load_potential
+
+    potential = load_potential(manifest)
+    partial = output.with_name(f".{output.name}.{os.getpid()}.part") if output else None
+    rows: list[dict[str, float]] = []
+
+    def evaluate(frames: list[Atoms], sink: Any) -> None:
+        from ase.calculators.singlepoint import SinglePointCalculator
+        from ase.io import write
+
+        try:
+            result = potential.compute(np.stack([a.positions for a in frames]), part)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{structures}, counting from frame {len(rows)}: {error}") from None
+        for i, atoms in enumerate(frames):
+            row = {"energy": float(result.energy[i])}
+            row |= {f"energy_{name}": float(e[i]) for name, e in result.parts.energies.items()}
+            rows.append(row)
+            if sink is not None:
+                atoms.calc = SinglePointCalculator(atoms, energy=row["energy"], forces=result.forces[i])
+                _annotate(atoms, row, result, i)
+                write(sink, atoms, format="extxyz")
+
+    sink = None
+    try:
+        if partial is not None:
+            sink = partial.open("w", encoding="utf-8")
+        waiting: list[Atoms] = []
+        for number, atoms in enumerate(iter_structures(structures)):
+            if not np.array_equal(atoms.numbers, potential.numbers):
+                raise GeometryError(
+                    f"{structures}, frame {number}: {''.join(symbols(atoms.numbers))}, expected "
+                    f"{''.join(symbols(potential.numbers))} in this order"
+                )
+            if number == 0:
+                potential.check_geometry(atoms.positions, f"{structures}, frame 0")
+            waiting.append(atoms)
+            if len(waiting) == _CHUNK:
+                evaluate(waiting, sink)
+                waiting = []
+                _progress(len(rows))
+        if waiting:
+            evaluate(waiting, sink)
+        if sink is not None and partial is not None and output is not None:
+            sink.close()
+            partial.replace(output)
+    except OSError as error:
+        raise InputError(f"{output or structures}: {error.strerror}") from None
+    finally:
+        if sink is not None:
+            with suppress(OSError):  # a full disk, already told
+                sink.close()
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+        _progress(None)
+
+    if as_json:
+        print(json.dumps({"name": potential.name, "unit": "eV", "frames": rows}))
+    elif output is None:
+        names = list(rows[0])
+        print("frame  " + "  ".join(f"{name + ' (eV)':>22}" for name in names))
+        for i, row in enumerate(rows):
+            print(f"{i:5d}  " + "  ".join(f"{row[name]:22.8f}" for name in names))
+    else:
+        mean = sum(row["energy"] for row in rows) / len(rows)
+        print(f"{len(rows)} structures → {output} (mean energy {mean:.6f} eV)")
+
+
+def _annotate(atoms: Atoms, row: dict[str, float], result: Result, i: int) -> None:
+    """Parts beside the total: energies (eV) in the comment line, binding forces (eV/Å) as a column."""
+    atoms.info |= {name: value for name, value in row.items() if name != "energy"}
+    if result.parts.binding_forces is not None:
+        atoms.arrays["binding_forces"] = result.parts.binding_forces[i]
+
+
+def _progress(done: int | None) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K" if done is None else f"\r{done} structures")
+        sys.stderr.flush()

@@ -1,0 +1,65 @@
+"""i-PI PES plug-in: forces in i-PI's own process (FFDirect) or through its stock driver.
+
+    <ffdirect name="delta"> <pes> custom </pes> <pes_path> …/ipi_pes.py </pes_path>
+      <parameters> {manifest: models/h2o_benzene/manifest.yaml} </parameters> </ffdirect>
+
+    i-pi-driver-py -m custom -P …/ipi_pes.py -o manifest=models/h2o_benzene/manifest.yaml -u -a delta
+
+`delta-sgdml pes` prints this file's path. i-PI loads the file on its own, outside the package: imports are absolute.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from ipi.pes.dummy import Dummy_driver
+
+from delta_server import load_potential
+from delta_server._types import FloatArray
+from delta_server.server.driver import extras
+from delta_server.units import BOHR, HARTREE
+
+__DRIVER_NAME__ = "delta"
+__DRIVER_CLASS__ = "DeltaDriver"
+
+Reply = tuple[float, FloatArray, FloatArray, str]
+
+
+class DeltaDriver(Dummy_driver):  # type: ignore[misc]
+    """A Δ-model behind i-PI's PES interface; a batch of structures is one evaluation.
+
+    manifest: path of the manifest. part: ``all``, ``fragments`` or ``binding``. The first structure must look like
+    the manifest's (`Potential.check_geometry`).
+    """
+
+    def __init__(self, manifest: str, part: str = "all", *args: Any, **kwargs: Any) -> None:
+        self._potential = load_potential(manifest)
+        if part not in ("all", "fragments", "binding"):
+            raise ValueError(f"part is {part!r}, expected all, fragments or binding")
+        self._part: Any = part
+        self._checked = False
+        super().__init__(*args, **kwargs)
+
+    def compute(self, cell: Any, pos: Any) -> Any:
+        """One structure, or lists of them: atomic units in and out."""
+        if isinstance(pos, list):
+            return self._evaluate(np.stack(pos))
+        return self._evaluate(np.asarray(pos)[None])[0]
+
+    def _evaluate(self, positions: FloatArray) -> list[Reply]:
+        frames = positions * BOHR
+        if not self._checked:
+            self._potential.check_geometry(frames[0], "first geometry from i-PI")
+            self._checked = True
+        result = self._potential.compute(frames, self._part)
+        return [
+            (
+                float(result.energy[i]) / HARTREE,
+                result.forces[i] * (BOHR / HARTREE),
+                result.virial[i] / HARTREE,
+                json.dumps(extras(result, i)),
+            )
+            for i in range(len(frames))
+        ]

@@ -1,0 +1,326 @@
+"""i-PI and its drivers as one job: started together, watched, ended softly.
+
+The processes live in sessions of their own, so that Ctrl-C reaches the supervisor alone, which then asks i-PI to
+stop; the drivers serve on until i-PI has written its RESTART.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+from xml.etree.ElementTree import Element
+
+from ..errors import InputError, NonFiniteError, RunError
+from .address import read_input
+
+_STEP = re.compile(r"MD step\s+(\d+)\. t/step:\s+(\S+)")
+_FATAL = {
+    2: "bad input",
+    6: "a geometry that cannot be this molecule",
+    NonFiniteError.exit_code: "forces that are not finite",
+    8: "a server that does not speak i-PI's protocol",
+}
+_MAX_RESTARTS = 5  # of one driver within a minute
+_GRACE = 60.0  # s for i-PI to end softly; its signal handler alone sleeps for one
+_DRIVER_GRACE = 10.0
+
+
+@dataclass
+class Progress:
+    """Where the run is."""
+
+    step: int = 0
+    first_step: int = 0
+    total_steps: int = 0
+    timestep: float | None = None  # fs
+    restarted_drivers: int = 0
+    seconds_per_step: float | None = None  # i-PI's own figure
+
+    @property
+    def picoseconds(self) -> float | None:
+        return None if self.timestep is None else self.step * self.timestep / 1e3
+
+    @property
+    def rate(self) -> float | None:
+        """Steps per second, as i-PI last said."""
+        return 1.0 / self.seconds_per_step if self.seconds_per_step else None
+
+    @property
+    def ns_per_day(self) -> float | None:
+        rate = self.rate
+        return None if rate is None or self.timestep is None else rate * self.timestep * 86400 / 1e6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: `finished` is false when it was asked to stop."""
+
+    finished: bool
+    progress: Progress
+    wall: float  # s
+
+
+class Supervisor:
+    """One i-PI run with its drivers.
+
+    input_file: i-PI's input; manifest: of the potential. drivers: for each ``<ffsocket>`` of the input. An ffsocket
+    called ``fragments`` or ``binding`` is served that part. directory: where to run; another than the input's gets
+    a copy of the input and of the files that it names. restart: go on from RESTART there.
+
+    Unix sockets are put in a folder of their own: any number of runs can share a machine.
+    """
+
+    def __init__(
+        self,
+        input_file: Path,
+        manifest: Path,
+        *,
+        drivers: int = 1,
+        directory: Path | None = None,
+        restart: bool = False,
+        threads: int = 1,
+    ) -> None:
+        self.manifest = manifest.resolve()
+        self.directory = (directory or input_file.parent).resolve()
+        self.drivers, self.threads = drivers, threads
+        root = read_input(input_file)
+        if not list(root.iter("ffsocket")):
+            raise InputError(f"{input_file}: has no <ffsocket>, so there is nothing for a driver to do")
+        self.input = self._place(input_file, root)
+        if restart:
+            self.input = self.directory / "RESTART"
+            if not self.input.is_file():
+                raise InputError(f"{self.directory}: no RESTART to go on from; leave out --restart to begin")
+            root = read_input(self.input)
+        self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
+        self.progress = _expectations(root)
+        self._processes: list[_DriverProcess] = []
+
+    def _place(self, input_file: Path, root: Element) -> Path:
+        """The input in the run's directory, with the files it names."""
+        source = input_file.resolve()
+        if source.parent == self.directory:
+            return source
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, self.directory / source.name)
+            for element in root.iter("file"):
+                name = Path((element.text or "").strip())
+                named = source.parent / name
+                if name.name and not name.is_absolute() and ".." not in name.parts and named.is_file():
+                    (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(named, self.directory / name)
+        except OSError as error:
+            raise InputError(f"{self.directory}: {error.strerror}") from None
+        return self.directory / source.name
+
+    def run(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> Outcome:
+        """Run to the end, or until should_stop. Raises RunError with the last words of whoever failed."""
+        began = time.monotonic()
+        (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
+        with tempfile.TemporaryDirectory(prefix="delta-") as sockets:
+            ipi = self._start_ipi(sockets + "/")
+            try:
+                self._processes = [
+                    _DriverProcess(self, name, f"{name or 'driver'}-{i}", sockets + "/")
+                    for name in self.sockets
+                    for i in range(self.drivers)
+                ]
+                finished = self._watch(ipi, should_stop, on_progress)
+            finally:
+                _end(ipi.process, _GRACE)
+                for driver in self._processes:
+                    _end(driver.process, _DRIVER_GRACE)
+                ipi.close()
+        return Outcome(finished, self.progress, time.monotonic() - began)
+
+    def _start_ipi(self, prefix: str) -> _Ipi:
+        beside = Path(sys.executable).with_name("i-pi")
+        command = str(beside) if beside.exists() else shutil.which("i-pi")
+        if command is None:
+            raise InputError("i-pi is not installed here: pip install 'delta-server[ipi]'")
+        return _Ipi(
+            [command, "-S", prefix, "-V", "medium", self.input.name], self.directory, self.progress, self.threads
+        )
+
+    def _watch(self, ipi: _Ipi, should_stop: Callable[[], bool], on_progress: Callable[[Progress], None]) -> bool:
+        stopping_since = None
+        while ipi.process.poll() is None:
+            on_progress(self.progress)
+            if stopping_since is None and should_stop():
+                ipi.process.send_signal(signal.SIGTERM)
+                stopping_since = time.monotonic()
+            if stopping_since is not None and time.monotonic() - stopping_since > _GRACE:
+                raise RunError(f"i-PI did not end within {_GRACE:g} s of being asked; it was killed")
+            for driver in self._processes:
+                driver.look_after(self.progress)
+            time.sleep(0.1)
+        ipi.join()
+        on_progress(self.progress)
+        if ipi.process.returncode != 0:
+            raise RunError(
+                f"i-PI ended with code {ipi.process.returncode}: {ipi.last_words()} (whole log: {ipi.log})"
+            )
+        if stopping_since is None:
+            self.progress.step = max(self.progress.step, self.progress.total_steps)
+        return stopping_since is None
+
+
+def _expectations(root: Element) -> Progress:
+    """Steps and time step that an input (or RESTART) asks for."""
+
+    def number(tag: str) -> float | None:
+        text = (root.findtext(f".//{tag}") or "").strip()
+        try:
+            return float(text)
+        except ValueError:
+            return None
+
+    femtoseconds = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 0.02418884326505, "second": 1e15}
+    element, value = root.find(".//timestep"), number("timestep")
+    unit = (element.get("units", "") if element is not None else "") or "atomic_unit"
+    timestep = None if value is None or unit not in femtoseconds else value * femtoseconds[unit]
+    first = int(float((root.findtext("step") or "0").strip() or 0))
+    return Progress(
+        step=first, first_step=first, total_steps=int(float(root.findtext("total_steps") or 1000)), timestep=timestep
+    )
+
+
+class _Ipi:
+    """The i-PI process; its output goes to a log and tells how far it is."""
+
+    def __init__(self, command: list[str], directory: Path, progress: Progress, threads: int) -> None:
+        self.log = directory / "i-pi.log"
+        self._tail: list[str] = []
+        self._progress = progress
+        self.process = subprocess.Popen(
+            command,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        log = self._open_log()
+        for line in self.process.stdout:
+            self._tail = [*self._tail[-19:], line.strip()] if line.strip() else self._tail
+            if match := _STEP.search(line):
+                self._progress.step = int(match[1])
+                self._progress.seconds_per_step = float(match[2])
+            if log is not None:
+                try:
+                    log.write(line)
+                    log.flush()
+                except OSError:  # a full disk costs the log, not the run
+                    log = None
+        if log is not None:
+            log.close()
+
+    def _open_log(self) -> TextIO | None:
+        try:
+            return self.log.open("w", encoding="utf-8")
+        except OSError:
+            return None
+
+    def join(self) -> None:
+        self._reader.join(timeout=5.0)
+
+    def last_words(self) -> str:
+        """The line that most likely says what went wrong."""
+        for line in reversed(self._tail):
+            if re.match(r"(\w+\.)*\w*(Error|Exception)\b", line) or "ERROR" in line:
+                return line
+        return self._tail[-1] if self._tail else "it said nothing"
+
+    def close(self) -> None:
+        self._reader.join(timeout=5.0)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+class _DriverProcess:
+    """One driver, started again when it dies of something that another start may mend."""
+
+    def __init__(self, supervisor: Supervisor, socket: str, name: str, prefix: str) -> None:
+        self.log = supervisor.directory / f"{name}.log"
+        self.name = name
+        part = socket if socket in ("fragments", "binding") else "all"
+        self.command = [sys.executable, "-m", "delta_server.cli.driver", str(supervisor.manifest)]
+        self.command += ["--input", supervisor.input.name, "--sockets-prefix", prefix, "--part", part]
+        self.command += ["--ffsocket", socket] if socket else []
+        self.command += ["--threads", str(supervisor.threads)]
+        self.directory = supervisor.directory
+        self._starts: list[float] = []
+        self._ended_at: float | None = None
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._starts.append(time.monotonic())
+        self._ended_at = None
+        with self.log.open("ab" if len(self._starts) > 1 else "wb") as log:
+            return subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def look_after(self, progress: Progress) -> None:
+        """Start again if it died. Raises RunError when that is of no use."""
+        code = self.process.poll()
+        if code is None:
+            return
+        if code in _FATAL:
+            raise RunError(f"driver {self.name} ended, {_FATAL[code]}: {self._last_words()}")
+        now = time.monotonic()
+        self._ended_at = self._ended_at or now
+        if code == 0 and now - self._ended_at < _DRIVER_GRACE:
+            return  # i-PI said EXIT and is about to end itself
+        if len([s for s in self._starts if now - s < 60.0]) > _MAX_RESTARTS:
+            raise RunError(f"driver {self.name} died {_MAX_RESTARTS} times in a minute: {self._last_words()}")
+        self.process = self._start()
+        progress.restarted_drivers += 1
+
+    def _last_words(self) -> str:
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError:
+            lines = []
+        return lines[-1] if lines else "it said nothing"
+
+
+def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str], grace: float) -> None:
+    """SIGTERM, and SIGKILL for one that does not listen."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
