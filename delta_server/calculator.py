@@ -27,10 +27,10 @@ class DeltaCalculator(Calculator):
     Raises GeometryError when the atoms are not those of the manifest, in its order.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ("energy", "free_energy", "forces", "stress")  # type: ignore[assignment]
 
     def __init__(self, potential: Potential | str | Path, *, part: Part = "all", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self.potential = potential if isinstance(potential, Potential) else load_potential(potential)
         self.part = part
 
@@ -40,7 +40,7 @@ class DeltaCalculator(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None
         numbers = self.atoms.numbers
         if not np.array_equal(numbers, self.potential.numbers):

@@ -58,13 +58,11 @@ def check_manifest(path: Path, seed: int = 0) -> Iterator[Check]:
 
 def _files(manifest: Manifest, models: dict[str, Model]) -> Iterator[Check]:
     """One check a file, and more for each that could be read; those end up in `models`."""
-    entries = [(f.name, f.model, f.units, f.sha256) for f in manifest.fragments if f.model]
-    entries += [(b.name, b.model, b.units, b.sha256) for b in manifest.binding]
-    for name, model_path, units, digest in entries:
-        assert model_path is not None
+    for name, entry in manifest.models().items():
+        units, digest = entry.units, entry.sha256
         try:
             model = load_model(
-                manifest.resolve(model_path), length_unit=units.length, energy_unit=units.energy, sha256=digest
+                manifest.resolve(entry.model), length_unit=units.length, energy_unit=units.energy, sha256=digest
             )
         except DeltaError as error:
             yield Check(f"model {name}", False, str(error))

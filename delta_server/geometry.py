@@ -59,7 +59,8 @@ def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
     row, col = np.tril_indices(len(numbers), -1)
     distance = np.linalg.norm(positions[row] - positions[col], axis=1)
     pairs: IntArray = np.stack([col, row], axis=1)
-    return pairs[distance < 1.25 * (radii[row] + radii[col])]
+    near: IntArray = pairs[distance < 1.25 * (radii[row] + radii[col])]
+    return near
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,13 @@ class Manifest(_Strict):
     def resolve(self, path: Path) -> Path:
         return self.path.parent / path
 
+    def models(self) -> dict[str, ModelEntry]:
+        """The model files by the name of their term; ions have none."""
+        entries = {
+            f.name: ModelEntry(model=f.model, units=f.units, sha256=f.sha256) for f in self.fragments if f.model
+        }
+        return entries | {b.name: b for b in self.binding}
+
     @property
     def n_atoms(self) -> int:
         return sum(len(f.atoms) for f in self.fragments)

@@ -197,8 +197,12 @@ def load_potential(path: str | Path | Manifest) -> Potential:
             f"{manifest.path}: the fragments hold {manifest.n_atoms} atoms, {manifest.structure} has {len(numbers)}; "
             "each atom must be in exactly one fragment"
         )
+    models = manifest.models()
+    fragments = [
+        _ion(entry) if entry.model is None else _term(manifest, entry.name, models[entry.name], entry.atoms, numbers)
+        for entry in manifest.fragments
+    ]
     atoms = {f.name: f.atoms for f in manifest.fragments}
-    fragments = [_fragment(manifest, entry, numbers) for entry in manifest.fragments]
     bindings = []
     for entry in manifest.binding:
         seen = sum((atoms[f] for f in entry.between), ()) if entry.between else tuple(range(len(numbers)))
@@ -206,10 +210,7 @@ def load_potential(path: str | Path | Manifest) -> Potential:
     return Potential(numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory)
 
 
-def _fragment(manifest: Manifest, entry: FragmentEntry, numbers: IntArray) -> Term:
-    if entry.model is not None:
-        model = ModelEntry(model=entry.model, units=entry.units, sha256=entry.sha256)
-        return _term(manifest, entry.name, model, entry.atoms, numbers)
+def _ion(entry: FragmentEntry) -> Term:
     assert entry.energy is not None  # the manifest saw to it
     assert entry.energy_unit is not None
     return Term(entry.name, np.array(entry.atoms), float(entry.energy * energy_in_ev(entry.energy_unit)))
@@ -225,7 +226,7 @@ def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ..
         where = (
             f"{len(have)} atoms against {len(want)}"
             if at is None
-            else f"atom {at} of the term (atom {atoms[at]} of the structure) is {have[at]} in the model, {want[at]} there"
+            else f"atom {at} of the term ({atoms[at]} of the structure) is {have[at]} in the model, {want[at]} there"
         )
         raise ManifestError(
             f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "

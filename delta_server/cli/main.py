@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import check, common, pes, predict, run
+from . import analyze, bench, check, common, pes, predict, run
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Δ-sGDML models: check, predict, run."
@@ -15,6 +15,8 @@ app = typer.Typer(
 app.command()(check.check)
 app.command()(predict.predict)
 app.command()(run.run)
+app.command()(bench.bench)
+app.add_typer(analyze.app, name="analyze")
 app.command()(pes.pes)
 
 

@@ -92,7 +92,7 @@ class _Arrays:
             try:
                 version = np.lib.format.read_magic(stream)
                 formats = np.lib.format
-                read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+                read: Any = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
                 shape, _, dtype = read(stream)
             except ValueError as error:
                 raise self.fail(key, f"has no readable header: {error}") from None

@@ -1,0 +1,1 @@
+"""What a run did: reading its outputs, statistics, pictures."""

@@ -1,0 +1,92 @@
+"""Energies and temperature along a run, and what they say in one line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .._types import FloatArray
+from ..errors import InputError
+from ..units import KCAL_MOL
+from .outputs import RunOutputs, find_outputs
+from .statistics import Mean, correlated_mean, slope
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """Series over time (ps): energies in eV, temperature in K, binding in kcal/mol.
+
+    Means leave out the first fifth of the run. ``drift``: slope of the conserved energy, meV/ps for the whole system.
+    """
+
+    title: str
+    time: FloatArray
+    potential: FloatArray
+    conserved: FloatArray | None
+    temperature: FloatArray | None
+    binding: tuple[FloatArray, FloatArray] | None
+    mean_temperature: Mean | None
+    mean_binding: Mean | None
+    drift: float | None
+
+    def line(self) -> str:
+        """What was seen."""
+        pieces = [f"{self.title}: {self.time[-1]:.2f} ps"]
+        if self.mean_temperature is not None:
+            pieces.append(f"mean temperature {self.mean_temperature.value:.0f} ± {self.mean_temperature.error:.0f} K")
+        if self.drift is not None:
+            pieces.append(f"drift of the conserved energy {self.drift:.2f} meV/ps")
+        if self.binding is not None and self.mean_binding is not None:
+            values = self.binding[1]
+            pieces.append(
+                f"binding {self.mean_binding.value:.2f} ± {self.mean_binding.error:.2f} kcal/mol "
+                f"({values.min():.2f} to {values.max():.2f})"
+            )
+        return ", ".join(pieces)
+
+    def as_dict(self) -> dict[str, object]:
+        """The means, for machines."""
+        return {
+            "title": self.title,
+            "time_ps": float(self.time[-1]),
+            "temperature_K": None if self.mean_temperature is None else self.mean_temperature._asdict(),
+            "binding_kcal_per_mol": None if self.mean_binding is None else self.mean_binding._asdict(),
+            "drift_meV_per_ps": self.drift,
+        }
+
+
+def report_energies(directory: Path, prefix: str | None = None) -> EnergyReport:
+    """Read a run's folder. Raises InputError if a quantity is missing or in another unit than eV, K or ps."""
+    outputs = find_outputs(directory, prefix)
+    table = outputs.properties
+    for name, unit in (("time", "picosecond"), ("potential", "electronvolt"), ("conserved", "electronvolt")):
+        if table.units.get(name, unit) != unit:
+            found = table.units[name] or "atomic units"
+            raise InputError(f"{table.path}: {name} is in {found}; ask the input for {name}{{{unit}}}")
+    time = table["time"]
+    late = slice(len(time) // 5, None)
+    conserved = table.get("conserved")
+    temperature = table.get("temperature")
+    binding = _binding(outputs)
+    return EnergyReport(
+        title=outputs.prefix,
+        time=time,
+        potential=table["potential"],
+        conserved=conserved,
+        temperature=temperature,
+        binding=binding,
+        mean_temperature=None if temperature is None else correlated_mean(temperature[late]),
+        mean_binding=None if binding is None else correlated_mean(binding[1][len(binding[1]) // 5 :]),
+        drift=None if conserved is None or len(time) < 3 else 1e3 * slope(time, conserved),
+    )
+
+
+def _binding(outputs: RunOutputs) -> tuple[FloatArray, FloatArray] | None:
+    if "energy_binding" not in outputs.extras:
+        return None
+    steps, values = outputs.extras["energy_binding"]
+    table = outputs.properties
+    per_step = slope(table["step"], table["time"]) if len(table["step"]) > 1 else np.nan
+    return steps * per_step, values / KCAL_MOL

@@ -1,0 +1,113 @@
+"""Reading what i-PI wrote: property tables and extras.
+
+i-PI's own `read_trajectory` keeps only the first digit of a step number, and its `read_output` needs i-PI
+installed; both formats are a few lines to read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .._types import FloatArray
+from ..errors import InputError
+
+_COLUMN = re.compile(r"#\s*column\s+(\d+)\s*-->\s*([\w()]+)(?:\{(\w+)\})?")
+_EXTRAS = re.compile(r"#EXTRAS\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A property output: columns by name, with i-PI's unit names."""
+
+    path: Path
+    columns: dict[str, FloatArray]
+    units: dict[str, str]
+
+    def __getitem__(self, name: str) -> FloatArray:
+        if name not in self.columns:
+            raise InputError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns)}")
+        return self.columns[name]
+
+    def get(self, name: str) -> FloatArray | None:
+        return self.columns.get(name)
+
+
+def read_properties(path: Path) -> Table:
+    """An i-PI property output (``*.out``). A last line that is still being written is left out. Raises InputError."""
+    names: list[str] = []
+    units: dict[str, str] = {}
+    rows: list[list[float]] = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if match := _COLUMN.search(line):
+                    names.append(match[2])
+                    units[match[2]] = match[3] or ""
+                elif not line.startswith("#") and line.endswith("\n") and line.strip():
+                    rows.append([float(value) for value in line.split()])
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path}: not an i-PI property output (one number a column expected)") from None
+    if not names or not rows or any(len(row) != len(names) for row in rows):
+        raise InputError(f"{path}: not an i-PI property output with at least one row")
+    table = np.array(rows)
+    return Table(path, {name: table[:, i] for i, name in enumerate(names)}, units)
+
+
+def read_extras(path: Path) -> tuple[str, FloatArray, FloatArray]:
+    """An extras output of one number a step: its key, the steps, the values. Raises InputError."""
+    steps: list[int] = []
+    values: list[float] = []
+    key = ""
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if match := _EXTRAS.search(line):
+                    key = match[1]
+                    steps.append(int(match[2]))
+                elif line.strip():
+                    values.append(float(line))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path}: not an i-PI extras output of one number a step") from None
+    if not values:
+        raise InputError(f"{path}: holds no extras")
+    n = min(len(steps), len(values))
+    return key, np.array(steps[:n], dtype=float), np.array(values[:n])
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """The outputs of one i-PI system: properties, and extras by key as (steps, values)."""
+
+    prefix: str
+    properties: Table
+    extras: dict[str, tuple[FloatArray, FloatArray]]
+
+
+def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
+    """The property output ``PREFIX.out`` of a run's folder and the extras beside it, of the first bead.
+
+    Raises InputError if there is none, or several and no prefix.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder")
+    found = sorted(p for p in directory.glob("*.out") if prefix is None or p.stem == prefix)
+    if not found:
+        raise InputError(f"{directory}: no {prefix or '*'}.out; expected the property output of an i-PI run")
+    if len(found) > 1:
+        raise InputError(f"{directory}: several runs, {', '.join(p.stem for p in found)}; choose one with --prefix")
+    stem = found[0].stem
+    extras = {}
+    for path in sorted(directory.glob(f"{stem}.*_*")):
+        name, _, bead = path.name.removeprefix(f"{stem}.").rpartition("_")
+        if bead.isdigit() and int(bead) == 0 and name and "." not in name:
+            key, steps, values = read_extras(path)
+            extras[key] = (steps, values)
+    return RunOutputs(stem, read_properties(found[0]), extras)

@@ -1,0 +1,60 @@
+"""Pictures of a run. Matplotlib is imported here and nowhere else; colours are Okabe and Ito's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .energies import EnergyReport
+
+BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#999999", "#000000"
+
+
+def plot_energies(report: EnergyReport, path: Path) -> None:
+    """Energies, temperature and binding energy against time, as PNG, SVG or PDF by the path's ending.
+
+    Raises InputError where matplotlib is missing or the path cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError("matplotlib is not installed here: pip install 'delta-server[analysis]'") from None
+    panels = [
+        ("energy", True),
+        ("temperature", report.temperature is not None),
+        ("binding", report.binding is not None),
+    ]
+    shown = [name for name, there in panels if there]
+    figure = Figure(figsize=(8, 2.3 * len(shown) + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = dict(zip(shown, figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0], strict=True))
+
+    axis = axes["energy"]
+    axis.set_title(report.title)
+    axis.plot(report.time, report.potential - report.potential[0], color=BLUE, lw=1, label="potential")
+    if report.conserved is not None:
+        axis.plot(report.time, report.conserved - report.conserved[0], color=BLACK, lw=1.2, label="conserved")
+    axis.set_ylabel("E − E(0) (eV)")
+    axis.legend(loc="best", fontsize="small", ncols=2, frameon=False)
+    if report.temperature is not None and report.mean_temperature is not None:
+        axis, mean = axes["temperature"], report.mean_temperature
+        axis.plot(report.time, report.temperature, color=ORANGE, lw=1)
+        axis.axhline(mean.value, color=GREY, lw=1, ls="--", label=f"mean {mean.value:.0f} ± {mean.error:.0f} K")
+        axis.set_ylabel("T (K)")
+        axis.legend(loc="lower right", fontsize="small", frameon=False)
+    if report.binding is not None:
+        axis = axes["binding"]
+        axis.plot(*report.binding, color=GREEN, lw=1)
+        axis.axhline(0.0, color=GREY, lw=1, ls=":")
+        axis.set_ylabel("binding (kcal/mol)")
+    axis.set_xlabel("time (ps)")
+    for axis in axes.values():
+        axis.spines[["top", "right"]].set_visible(False)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the picture cannot be written: {error}") from None

@@ -1,0 +1,99 @@
+"""Timing predictors against each other, in alternation, on the same structures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from .._types import FloatArray
+from ..errors import InputError
+from .predictor import Predictor
+
+_KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One term at one batch size; milliseconds are medians a structure, the ratio is sgdml's time over ours.
+
+    Differences are the largest over the batch, in the units of the model's file.
+    """
+
+    term: str
+    batch: int
+    ms: float
+    sgdml_ms: float | None = None
+    ratio: float | None = None
+    energy_difference: float | None = None
+    force_difference: float | None = None
+
+
+def sgdml_predictor(path: Path) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+    """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError."""
+    try:
+        from sgdml.predict import GDMLPredict
+    except ImportError:
+        raise InputError(
+            "sgdml is not installed here: pip install 'delta-server[sgdml]' -c constraints.txt"
+        ) from None
+    with np.load(path, allow_pickle=False) as archive:
+        model: dict[str, Any] = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
+    predictor = GDMLPredict(model, max_processes=1)
+
+    def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        energy, forces = predictor.predict(positions.reshape(len(positions), -1))
+        return energy, forces.reshape(positions.shape)
+
+    return predict
+
+
+def alternate(calls: Sequence[Callable[[], object]], seconds: float, least: int = 5) -> list[list[float]]:
+    """Times (s) of calls made in turn, each once more until `seconds` have passed; the first round is not counted."""
+    for call in calls:
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    deadline = time.perf_counter() + seconds
+    while len(times[0]) < least or time.perf_counter() < deadline:
+        for call, taken in zip(calls, times, strict=True):
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+    return times
+
+
+def bench_term(
+    name: str,
+    predictor: Predictor,
+    positions: FloatArray,
+    seconds: float,
+    rival: Callable[[FloatArray], tuple[FloatArray, FloatArray]] | None = None,
+    angstrom: float = 1.0,
+    electronvolt: float = 1.0,
+) -> Timing:
+    """Time one model on positions (B, N, 3) in Å, beside sgdml where a rival is given.
+
+    angstrom, electronvolt: size of the rival's units.
+    """
+    batch = len(positions)
+    calls: list[Callable[[], object]] = [lambda: predictor.predict(positions)]
+    if rival is None:
+        (ours,) = alternate(calls, seconds)
+        return Timing(name, batch, 1e3 * median(ours) / batch)
+    theirs_positions = positions / angstrom
+    ours, theirs = alternate([*calls, lambda: rival(theirs_positions)], seconds)
+    prediction, (energy, forces) = predictor.predict(positions), rival(theirs_positions)
+    return Timing(
+        name,
+        batch,
+        1e3 * median(ours) / batch,
+        1e3 * median(theirs) / batch,
+        median(b / a for a, b in zip(ours, theirs, strict=True)),
+        float(np.abs(prediction.energy / electronvolt - energy).max()),
+        float(np.abs(prediction.forces * angstrom / electronvolt - forces).max()),
+    )
