@@ -4,11 +4,18 @@ The text says what was expected, what was found, where, and how to mend it. Only
 prints it and turns `exit_code` into the exit status.
 """
 
+_LONGEST = 1000  # characters
+
 
 class DeltaError(Exception):
     """Base of every error that is somebody's to mend; `exit_code` is what a command ends with."""
 
     exit_code = 2
+
+    def __init__(self, message: str = "") -> None:
+        """message: made one printable line, whatever the file names and contents that it quotes hold."""
+        line = " ".join(message.split())[:_LONGEST]
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 class ModelFileError(DeltaError):

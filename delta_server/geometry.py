@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # A bond of the first geometry may be this much shorter or longer than in the structure. Quantum beads and
 # 1000 K stay well inside; a wrong unit (1.89, 0.53) and a wrong order of atoms do not.
 _SHORTEST, _LONGEST = 0.6, 1.6
+_IONS = (3, 4, 11, 12, 19, 20, 37, 38, 55, 56, 87, 88)  # Li, Be, Na, Mg, …: contacts, not bonds
 
 
 def read_structure(path: Path) -> Atoms:
@@ -27,9 +28,9 @@ def read_structure(path: Path) -> Atoms:
     from ase import Atoms
 
     try:
-        atoms = ase.io.read(path, index=0)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such structure") from None
+        atoms = ase.io.read(_regular(path, "structure"), index=0, do_not_split_by_at_sign=True)
+    except InputError:
+        raise
     except Exception as error:  # ase's readers raise whatever their format makes them trip over
         raise InputError(f"{path}: ase cannot read a structure from it: {_line(error)}") from None
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
@@ -37,6 +38,13 @@ def read_structure(path: Path) -> Atoms:
     if not np.isfinite(atoms.positions).all():
         raise InputError(f"{path}: holds positions that are not finite")
     return atoms
+
+
+def _regular(path: Path, what: str) -> Path:
+    """The path, if it is a file's: ase would wait for a pipe, or take ``-`` for the standard input."""
+    if not path.is_file():
+        raise InputError(f"{path}: {'is no regular file' if path.exists() else f'no such {what}'}")
+    return path.absolute()
 
 
 def _line(error: Exception) -> str:
@@ -52,14 +60,15 @@ def symbols(numbers: IntArray) -> list[str]:
 
 
 def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
-    """(n, 2) pairs closer than 1.25 times the sum of their covalent radii."""
+    """(n, 2) pairs closer than 1.25 times the sum of their covalent radii; ions of groups 1 and 2 have none."""
     from ase.data import covalent_radii
 
     radii = covalent_radii[numbers]
     row, col = np.tril_indices(len(numbers), -1)
     distance = np.linalg.norm(positions[row] - positions[col], axis=1)
     pairs: IntArray = np.stack([col, row], axis=1)
-    near: IntArray = pairs[distance < 1.25 * (radii[row] + radii[col])]
+    bonding = ~np.isin(numbers, _IONS)
+    near: IntArray = pairs[(distance < 1.25 * (radii[row] + radii[col])) & bonding[row] & bonding[col]]
     return near
 
 
@@ -73,11 +82,18 @@ class Likeness:
     bonds: IntArray  # (n, 2)
 
     @classmethod
-    def of(cls, numbers: IntArray, reference: FloatArray) -> Likeness:
-        return cls(numbers, reference, bonds(numbers, reference))
+    def of(cls, numbers: IntArray, reference: FloatArray, fragments: Sequence[IntArray]) -> Likeness:
+        """Bonds are looked for within each fragment: what is between them may come and go."""
+        found = [atoms[bonds(numbers[atoms], reference[atoms])] for atoms in fragments]
+        return cls(numbers, reference, np.concatenate(found))
 
     def check(self, positions: FloatArray, source: str) -> None:
         """positions: (N, 3) in Å. Raises GeometryError that names the worst bond and the likely cause."""
+        if not np.isfinite(positions).all():
+            raise GeometryError(f"{source}: holds positions that are not finite")
+        finite = np.isfinite(positions).all(1)
+        if not finite.all():
+            raise GeometryError(f"{source}: the position of atom {int(finite.argmin())} is not finite")
         label = [f"{s}{i}" for i, s in enumerate(symbols(self.numbers))]
         row, col = np.tril_indices(len(self.numbers), -1)
         distance = np.linalg.norm(positions[row] - positions[col], axis=1)
@@ -126,15 +142,13 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
     """
     import ase.io
 
-    frames = ase.io.iread(path)
+    frames = ase.io.iread(_regular(path, "file"), do_not_split_by_at_sign=True)
     number = 0
     while True:
         try:
             atoms = next(frames)
         except StopIteration:
             break
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
         except Exception as error:  # as in read_structure
             raise InputError(f"{path}: ase cannot read frame {number}: {_line(error)}") from None
         number += 1

@@ -12,7 +12,10 @@ binding: {model: binding.npz}
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import stat
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,7 +34,9 @@ from .errors import ManifestError
 from .units import energy_in_ev, length_in_angstrom
 
 FORMAT = "delta-sgdml/1"
-_MAX_BYTES = 2**20
+_MAX_BYTES = 2**17
+_MAX_ATOMS = 100_000
+_PATH = "__path__"  # where a manifest was read from
 
 
 def parse_atoms(value: Any) -> tuple[int, ...]:
@@ -39,29 +44,40 @@ def parse_atoms(value: Any) -> tuple[int, ...]:
 
     Raises ValueError on anything else, on an empty set and on an atom named twice.
     """
+    said = f"atoms {_short(value)}"
     if isinstance(value, str):
         atoms: list[int] = []
         for piece in value.split(","):
-            match = re.fullmatch(r"\s*(\d{1,9})\s*(?::\s*(\d{1,9})\s*)?", piece)
+            match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?::\s*([0-9]{1,9})\s*)?", piece)
             if match is None:
-                raise ValueError(f'atoms {value!r}: expected ranges like "0:3,7:9", found {piece.strip()!r}')
+                raise ValueError(f'{said}: expected ranges like "0:3,7:9", found {_short(piece.strip())}')
             first = int(match[1])
             last = int(match[2]) if match[2] else first + 1
-            if last <= first or last - first > 10**6:
-                raise ValueError(f"atoms {value!r}: range {piece.strip()!r} is empty or huge")
+            if last <= first:
+                raise ValueError(f"{said}: range {piece.strip()!r} is empty: its end is not included")
+            if last + len(atoms) > _MAX_ATOMS:
+                raise ValueError(f"{said}: more than {_MAX_ATOMS} atoms")
             atoms.extend(range(first, last))
     elif isinstance(value, int) and not isinstance(value, bool):
         atoms = [value]
     elif isinstance(value, list | tuple) and all(isinstance(a, int) and not isinstance(a, bool) for a in value):
         atoms = list(value)
     else:
-        raise ValueError(f'atoms: expected ranges like "0:3,7:9" or a list of integers, found {value!r}')
+        raise ValueError(f'atoms: expected ranges like "0:3,7:9" or a list of integers, found {_short(value)}')
     if not atoms or min(atoms) < 0:
-        raise ValueError(f"atoms {value!r}: expected at least one atom, counted from 0")
-    twice = [a for i, a in enumerate(atoms) if a in set(atoms[:i])] if len(set(atoms)) < len(atoms) else []
-    if twice:
-        raise ValueError(f"atoms {value!r}: atom {twice[0]} appears twice")
+        raise ValueError(f"{said}: expected at least one atom, counted from 0")
+    if max(atoms) >= _MAX_ATOMS:
+        raise ValueError(f"{said}: more than {_MAX_ATOMS} atoms")
+    if len(set(atoms)) < len(atoms):
+        twice = next(atom for atom, times in Counter(atoms).items() if times > 1)
+        raise ValueError(f"{said}: atom {twice} appears twice")
     return tuple(atoms)
+
+
+def _short(value: Any) -> str:
+    """What was found, for a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def format_atoms(atoms: tuple[int, ...]) -> str:
@@ -83,10 +99,21 @@ def _known(lookup: Any) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _file_path(path: Path) -> Path:
+    try:
+        usable = b"\0" not in os.fsencode(path) and path.name != ""
+    except UnicodeEncodeError:
+        usable = False
+    if not usable:
+        raise ValueError(f"expected the path of a file, found {_short(str(path))}")
+    return path
+
+
 EnergyUnit = Annotated[str, _known(energy_in_ev)]
 LengthUnit = Annotated[str, _known(length_in_angstrom)]
 Atoms = Annotated[tuple[int, ...], BeforeValidator(parse_atoms)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+FilePath = Annotated[Path, AfterValidator(_file_path)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,63}$")]
 
 
@@ -97,12 +124,12 @@ class _Strict(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            known = [f.alias or name for name, f in cls.model_fields.items()]
+            known = [name for name, f in cls.model_fields.items() if f.alias is None]
             for key in data:
-                if key not in known:
-                    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                if key not in known and key != _PATH:
+                    near = difflib.get_close_matches(str(key)[:80], known, n=1, cutoff=0.5)
                     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-                    raise ValueError(f"unknown key {key!r}; {hint}")
+                    raise ValueError(f"unknown key {_short(key)}; {hint}")
         return data
 
 
@@ -116,7 +143,7 @@ class Units(_Strict):
 class ModelEntry(_Strict):
     """A model file and what is known of it."""
 
-    model: Path
+    model: FilePath
     units: Units = Units()
     sha256: Digest | None = None
 
@@ -126,10 +153,10 @@ class FragmentEntry(_Strict):
 
     name: Name
     atoms: Atoms
-    model: Path | None = None
+    model: FilePath | None = None
     units: Units = Units()
     sha256: Digest | None = None
-    energy: float | None = Field(default=None, allow_inf_nan=False)
+    energy: float | None = Field(default=None, strict=True, allow_inf_nan=False)
     energy_unit: EnergyUnit | None = None
 
     @model_validator(mode="after")
@@ -169,7 +196,7 @@ class Manifest(_Strict):
     format: Literal["delta-sgdml/1"]
     name: str = Field(min_length=1, max_length=200)
     theory: str = ""
-    structure: Path
+    structure: FilePath
     fragments: tuple[FragmentEntry, ...] = Field(min_length=1)
     binding: Annotated[tuple[BindingEntry, ...], BeforeValidator(_as_list)] = ()
     path: Path = Field(default=Path(), alias="__path__", exclude=True)
@@ -217,21 +244,34 @@ class Manifest(_Strict):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's reading of ``3:15`` (a text, not 195 in base 60), and no key twice."""
+    """YAML 1.2's reading of ``3:15`` (a text, not 195 in base 60) and ``010`` (ten); no key twice; no tags, which
+    PyYAML trips over, and no aliases, which let a small file hold a huge one."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+            line = event.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line} has a tag or an alias, which manifests never need")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            name = self.construct_object(key, deep=True)
-            if isinstance(name, str) and name in seen:
-                raise yaml.YAMLError(f"key {name!r} appears twice (line {key.start_mark.line + 1})")
-            if isinstance(name, str):
-                seen.add(name)
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name in seen:
+                raise yaml.YAMLError(f"key {_short(name)} appears twice (line {key.start_mark.line + 1})")
+            seen.add(name)
         return dict(super().construct_mapping(node, deep))
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int:
+        try:
+            return int(node.value)
+        except ValueError:  # thousands of digits
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} has a number that is too long") from None
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":int", ":float", ":timestamp"))]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] in ("bool", "null")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
@@ -240,6 +280,7 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
     list("-+.0123456789"),
 )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -249,13 +290,16 @@ def load_manifest(path: str | Path) -> Manifest:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ManifestError(f"{path}: {path.stat().st_size} bytes; a manifest is a page of YAML")
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ManifestError(f"{path}: is a directory, expected a manifest (YAML)")
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read for ever
+            raise ManifestError(f"{path}: is no regular file, expected a manifest (YAML)")
+        if status.st_size > _MAX_BYTES:
+            raise ManifestError(f"{path}: {status.st_size} bytes; a manifest is a page of YAML")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None
-    except IsADirectoryError:
-        raise ManifestError(f"{path}: is a directory, expected a manifest (YAML)") from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -267,13 +311,22 @@ def load_manifest(path: str | Path) -> Manifest:
     if not isinstance(data, dict):
         raise ManifestError(f"{path}: expected a mapping that starts with `format: {FORMAT}`")
     if data.get("format") != FORMAT:
-        raise ManifestError(f"{path}: format is {data.get('format')!r}, expected {FORMAT!r}")
-    if "__path__" in data:
-        raise ManifestError(f"{path}: unknown key '__path__'")
+        raise ManifestError(f"{path}: format is {_short(data.get('format'))}, expected {FORMAT!r}")
+    if _PATH in data:
+        raise ManifestError(f"{path}: unknown key {_PATH!r}")
     try:
-        return Manifest.model_validate({**data, "__path__": path})
+        return Manifest.model_validate({**data, _PATH: path})
     except ValidationError as error:
         raise ManifestError(f"{path}: {_first(error)}") from None
+
+
+_EXPECTED = {
+    "float_type": "expected a number",
+    "model_type": "expected keys and values",
+    "path_type": "expected the path of a file",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+}
 
 
 def _first(error: ValidationError) -> str:
@@ -283,6 +336,6 @@ def _first(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         message = "is missing"
-    elif not message.startswith(("unknown key", "fragment", "atom")):
-        message += f", found {str(first['input'])[:80]!r}"
+    elif first["type"] != "value_error":  # ours say what they found
+        message = f"{_EXPECTED.get(first['type'], message)}, found {_short(first['input'])}"
     return f"{where}: {message}" if where else message

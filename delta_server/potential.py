@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._types import FloatArray, IntArray
-from .errors import GeometryError, ManifestError, NonFiniteError
+from .errors import GeometryError, InputError, ManifestError, NonFiniteError
 from .gdml import NumpyPredictor, Prediction, Predictor, load_model
 from .geometry import Likeness, read_structure, symbols
 from .manifest import FragmentEntry, Manifest, ModelEntry, format_atoms, load_manifest
@@ -62,7 +62,7 @@ class Result(NamedTuple):
         return Result(self.energy[i], self.forces[i], self.virial[i], parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """One model (or constant) of the sum, and the atoms that it sees, in its own order."""
 
@@ -96,39 +96,23 @@ class Potential:
         self.reference: FloatArray = np.asarray(reference, dtype=np.float64)
         self.fragments, self.bindings = tuple(fragments), tuple(bindings)
         self.name, self.theory = name, theory
-        self.likeness = Likeness.of(self.numbers, self.reference)
+        self.likeness = Likeness.of(self.numbers, self.reference, [t.atoms for t in self.fragments])
         self._where = {term.name: term.where for term in (*self.fragments, *self.bindings)}
 
     @property
     def n_atoms(self) -> int:
         return len(self.numbers)
 
-    def terms(self, part: Part = "all") -> tuple[Term, ...]:
-        """The terms of a part. Raises ManifestError if there is no binding to speak of."""
-        if part == "binding" and not self.bindings:
-            raise ManifestError(f"{self.name}: the manifest has no binding, so `--part binding` is nothing")
-        return {
-            "all": (*self.fragments, *self.bindings),
-            "fragments": self.fragments,
-            "binding": self.bindings,
-        }[part]
-
-    def energy_names(self, part: Part = "all") -> tuple[str, ...]:
-        """Keys of `Parts.energies`, in order."""
-        names = [t.name for t in self.terms(part) if t in self.fragments]
-        if part != "fragments" and self.bindings:
-            names.append("binding")
-            names += [t.name for t in self.bindings if t.name != "binding"]
-        return tuple(names)
-
     def compute(self, positions: npt.ArrayLike, part: Part = "all") -> Result:
         """Energy, forces, virial and their parts.
 
         positions: (N, 3) or (F, N, 3), Å. `part` leaves out the binding or the fragments.
 
-        Raises GeometryError on a wrong shape or positions that are not finite, NonFiniteError (with
-        the frame) where the models give no number.
+        Raises GeometryError on a wrong shape or positions that are not finite, NonFiniteError (with the frame) where
+        the models give no number, ManifestError where there is no binding to evaluate.
         """
+        if part == "binding" and not self.bindings:
+            raise ManifestError(f"{self.name}: the manifest has no binding, so there is no such part to serve")
         x = np.ascontiguousarray(positions, dtype=np.float64)
         if x.ndim not in (2, 3) or x.shape[-2:] != (self.n_atoms, 3):
             raise GeometryError(
@@ -138,35 +122,44 @@ class Potential:
         if not np.isfinite(frames).all():
             frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
             raise GeometryError(f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}")
-        result = self._sum(frames, part)
+        with np.errstate(all="ignore"):  # what does not come out finite is told, once
+            result = self._sum(frames, part)
         finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
         if not finite.all():
             raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
         return result if x.ndim == 3 else result.frame(0)
 
     def _sum(self, frames: FloatArray, part: Part) -> Result:
-        terms = self.terms(part)
         n = len(frames)
-        energy, forces = np.zeros(n), np.zeros_like(frames)
-        virial = np.zeros((n, 3, 3))
-        energies = {name: np.zeros(n) for name in self.energy_names(part)}
-        binding_forces = np.zeros_like(frames) if "binding" in energies else None
-        for term in terms:
-            if isinstance(term.model, float):
-                energies[term.name] += term.model
-                energy += term.model
-                continue
-            where = self._where[term.name]
-            prediction: Prediction = term.model.predict(frames[:, where])
-            energies[term.name] += prediction.energy
-            energy += prediction.energy
-            forces[:, where] += prediction.forces
-            virial += prediction.virial
-            if binding_forces is not None and term in self.bindings:
-                binding_forces[:, where] += prediction.forces
+        total = Prediction(np.zeros(n), np.zeros_like(frames), np.zeros((n, 3, 3)))
+        energies: dict[str, FloatArray] = {}
+        if part != "binding":
+            for term in self.fragments:
+                energies[term.name] = self._add(term, frames, total)
+        binding_forces = None
+        if part != "fragments" and self.bindings:
+            binding = Prediction(np.zeros(n), np.zeros_like(frames), np.zeros((n, 3, 3)))
+            energies["binding"] = binding.energy
+            for term in self.bindings:
+                energy = self._add(term, frames, binding)
                 if term.name != "binding":
-                    energies["binding"] += prediction.energy
-        return Result(energy, forces, virial, Parts(energies, binding_forces))
+                    energies[term.name] = energy
+            for sum_, part_ in zip(total, binding, strict=True):
+                sum_ += part_
+            binding_forces = binding.forces
+        return Result(*total, Parts(energies, binding_forces))
+
+    def _add(self, term: Term, frames: FloatArray, total: Prediction) -> FloatArray:
+        """Add a term's prediction to a total, in place; returns its energy."""
+        if isinstance(term.model, float):
+            energy = np.full(len(frames), term.model)
+        else:
+            where = self._where[term.name]
+            energy, forces, virial = term.model.predict(frames[:, where])
+            total.forces[:, where] += forces
+            np.add(total.virial, virial, out=total.virial)
+        np.add(total.energy, energy, out=total.energy)
+        return energy
 
     def _blame(self, result: Result, frame: int) -> str:
         bad = [name for name, e in result.parts.energies.items() if not np.isfinite(e[frame])]
@@ -207,7 +200,14 @@ def load_potential(path: str | Path | Manifest) -> Potential:
     for entry in manifest.binding:
         seen = sum((atoms[f] for f in entry.between), ()) if entry.between else tuple(range(len(numbers)))
         bindings.append(_term(manifest, entry.name, entry, seen, numbers))
-    return Potential(numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory)
+    potential = Potential(
+        numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory
+    )
+    try:
+        potential.check_geometry(potential.reference, str(manifest.resolve(manifest.structure)))
+    except GeometryError as error:
+        raise InputError(str(error)) from None
+    return potential
 
 
 def _ion(entry: FragmentEntry) -> Term:

@@ -25,6 +25,10 @@ import yaml
 from ase import Atoms
 
 SIGMAS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+LAMBDA = 1e-10
+# With energies in the fit 1e-10 gives coefficients so large that energies are rounded to 1e-5 kcal/mol; with
+# 1e-8 it is 1e-7 kcal/mol, and the best sigma halves at the same error.
+LAMBDA_WITH_ENERGIES = 1e-8
 FAR = (30.0, 40.0, 60.0, 100.0)  # Å, where the binding is nothing, whatever the method
 # What a prediction needs, and where the model comes from; none of it is a pickled object.
 KEPT = (
@@ -92,7 +96,13 @@ def train(dataset: dict[str, np.ndarray], n_train: int, n_valid: int, seed: int,
     np.random.seed(seed)
     trainer = GDMLTrain(max_processes=2)
     task = trainer.create_task(
-        dataset, n_train - n_far, dataset, n_valid, sig=SIGMAS[0], lam=1e-10, use_E_cstr=n_far > 0
+        dataset,
+        n_train - n_far,
+        dataset,
+        n_valid,
+        sig=SIGMAS[0],
+        lam=LAMBDA_WITH_ENERGIES if n_far else LAMBDA,
+        use_E_cstr=n_far > 0,
     )
     if n_far:
         far = apart(task["R_train"][:n_far], fragment, np.random.default_rng(seed))

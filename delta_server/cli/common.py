@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,18 +23,21 @@ INTERNAL_ERROR = 1
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    """One line on stderr, if anybody can still be told."""
+    with suppress(OSError):
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
 
 
 def fail(error: DeltaError) -> NoReturn:
     """Say what is wrong in one line and end with the error's code."""
-    complain(" ".join(str(error).split()))
+    complain(str(error))
     raise SystemExit(error.exit_code)
 
 
 def run(app: Callable[[], object]) -> None:
     """Run a command; errors that are somebody's to mend come out as one line, the rest as a traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without σ shows its number
     try:
         app()
     except DeltaError as error:

@@ -45,7 +45,7 @@ def predict(
     from ..potential import load_potential
 
     potential = load_potential(manifest)
-    partial = output.with_name(f".{output.name}.{os.getpid()}.part") if output else None
+    partial = _beside(output) if output else None
     rows: list[dict[str, float]] = []
 
     def evaluate(frames: list[Atoms], sink: Any) -> None:
@@ -54,8 +54,8 @@ def predict(
 
         try:
             result = potential.compute(np.stack([a.positions for a in frames]), part)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{structures}, counting from frame {len(rows)}: {error}") from None
+        except (GeometryError, NonFiniteError) as error:
+            raise type(error)(f"{structures}, counting from frame {len(rows)}: {error}") from None
         for i, atoms in enumerate(frames):
             row = {"energy": float(result.energy[i])}
             row |= {f"energy_{name}": float(e[i]) for name, e in result.parts.energies.items()}
@@ -87,15 +87,17 @@ def predict(
             evaluate(waiting, sink)
         if sink is not None and partial is not None and output is not None:
             sink.close()
-            partial.replace(output)
+            if partial != output:
+                partial.replace(output)
     except OSError as error:
         raise InputError(f"{output or structures}: {error.strerror}") from None
     finally:
         if sink is not None:
             with suppress(OSError):  # a full disk, already told
                 sink.close()
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+        if partial is not None and partial != output:
+            with suppress(OSError):
+                partial.unlink()
         _progress(None)
 
     if as_json:
@@ -108,6 +110,12 @@ def predict(
     else:
         mean = sum(row["energy"] for row in rows) / len(rows)
         print(f"{len(rows)} structures → {output} (mean energy {mean:.6f} eV)")
+
+
+def _beside(output: Path) -> Path:
+    """Where to write until all is written: beside the output, but straight to a device or a pipe."""
+    special = output.exists() and not (output.is_file() or output.is_dir())
+    return output if special else output.with_name(f".{output.name}.{os.getpid()}.part")
 
 
 def _annotate(atoms: Atoms, row: dict[str, float], result: Result, i: int) -> None:

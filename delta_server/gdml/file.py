@@ -8,6 +8,7 @@ any size, and neither matters.
 from __future__ import annotations
 
 import hashlib
+import tokenize
 import zipfile
 import zlib
 from math import prod
@@ -26,6 +27,12 @@ from .model import Model
 _MAX_ATOMS = 5000
 _MAX_TEXT = 10_000  # characters; the longest string a model file has any use for
 _MAX_BYTES = 64 * 2**30
+_MAX_RATIO = 200  # of an array beyond _FREE bytes to its compressed self; numbers do not compress so well
+_FREE = 2**26
+
+# What NumPy's reader of a header has been seen to raise, and zipfile for what is no zip file.
+_NO_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError)
+_NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
 
 
 def load_model(
@@ -43,28 +50,37 @@ def load_model(
     Raises ModelFileError, naming the file, the array, what was expected and what was found.
     """
     path = Path(path)
-    if sha256 is not None:
-        _check_digest(path, sha256)
     try:
+        if not path.is_file() and path.exists():  # a pipe would be waited for, a device read for ever
+            raise ModelFileError(f"{path}: is no regular file, expected an sGDML model (.npz)")
+        if sha256 is not None:
+            _check_digest(path, sha256)
         with zipfile.ZipFile(path) as archive:
             return _read(_Arrays(path, archive), length_unit, energy_unit)
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such model file") from None
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: not a whole .npz file ({error}); copy it again") from None
+    except _NO_ZIP as error:
+        raise ModelFileError(f"{path}: not a whole .npz file ({_short(error)}); copy it again") from None
+    except MemoryError:
+        raise ModelFileError(f"{path}: does not fit into memory") from None
 
 
 def _check_digest(path: Path, expected: str) -> None:
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    sha256 = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            sha256.update(block)
+    digest = sha256.hexdigest()
     if digest != expected.lower():
         raise ModelFileError(
             f"{path}: sha256 is {digest}, the manifest says {expected.lower()}: not the model that was meant"
         )
+
+
+def _short(error: Exception) -> str:
+    return f"{error}"[:200] or type(error).__name__
 
 
 class _Arrays:
@@ -86,16 +102,23 @@ class _Arrays:
         if key not in self.members:
             raise ModelFileError(
                 f"{self.path}: no array {key!r}; an sGDML model has type, z, R_desc, R_d_desc_alpha, perms, "
-                f"tril_perms_lin, sig, std, c; this file has {', '.join(sorted(self.members)) or 'none'}"
+                f"tril_perms_lin, sig, std, c; this file has {', '.join(sorted(self.members))[:200] or 'none'}"
             )
+        member = self.members[key]
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self.fail(key, "is compressed in a way that NumPy does not write")
+        if member.file_size > max(_FREE, _MAX_RATIO * member.compress_size):
+            raise self.fail(key, f"claims {member.file_size} bytes packed into {member.compress_size}: no model is")
         with self.archive.open(self.members[key]) as stream:
             try:
                 version = np.lib.format.read_magic(stream)
                 formats = np.lib.format
                 read: Any = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
                 shape, _, dtype = read(stream)
-            except ValueError as error:
-                raise self.fail(key, f"has no readable header: {error}") from None
+            except _NO_HEADER as error:
+                raise self.fail(key, f"has no readable header: {_short(error)}") from None
+            if any(type(n) is not int or not 0 <= n <= _MAX_BYTES for n in shape):
+                raise self.fail(key, f"has the impossible shape {shape}"[:200])
             return tuple(shape), dtype, stream.tell()
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -122,7 +145,7 @@ class _Arrays:
             try:
                 array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
             except ValueError as error:
-                raise self.fail(key, f"cannot be read: {error}") from None
+                raise self.fail(key, f"cannot be read: {_short(error)}") from None
         return array
 
     def floats(self, key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

@@ -97,8 +97,8 @@ class NumpyPredictor:
         n = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
         n *= np.sqrt(5.0) / self._sigma
         slope = products[:, :, m:] - self._products  # d·w
-        decay = np.exp(-n)
-        decay *= 5.0 / (3.0 * self._sigma**2)
+        exponential = np.exp(-n)
+        decay = exponential * (5.0 / (3.0 * self._sigma**2))
         bell = (1.0 + n) * decay
         energy = np.einsum("bgm,bgm->b", slope, bell)
         # −∂E/∂x = Σ (5/σ² decay d·w) d − bell w, with d = x − x_m
@@ -106,7 +106,7 @@ class NumpyPredictor:
         pull *= 5.0 / self._sigma**2
         if self._energy_weights is not None:
             # energy constraints: k = (1 + n + n²/3) e^{−n}, and −∂k/∂x = bell d
-            k = (1.0 + n + n * n / 3.0) * np.exp(-n)
+            k = (1.0 + n + n * n / 3.0) * exponential
             energy += np.einsum("bgm,m->b", k, self._energy_weights)
             pull += bell * self._energy_weights
 

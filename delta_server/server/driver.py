@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import os
 import socket
 import struct
@@ -214,13 +215,7 @@ class _Connection:
             )
 
     def _check(self, frames: FloatArray) -> None:
-        """Finite always; on the first request of a connection, this molecule."""
-        if not np.isfinite(frames).all():
-            frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
-            raise GeometryError(
-                f"the server sent a position that is not finite: atom {atom}"
-                + (f" of structure {frame} of the batch" if len(frames) > 1 else "")
-            )
+        """On the first request of a connection: this molecule. (That positions are finite is for `Potential`.)"""
         if not self.looked_at_geometry:
             for i, frame in enumerate(frames):
                 place = f" (structure {i} of the batch)" if len(frames) > 1 else ""
@@ -247,11 +242,15 @@ class _Connection:
 
     def _pack(self, result: Result, batch: int) -> bytes:
         """The reply in atomic units; the last structure stands for its copies that pad the batch."""
-        which = np.minimum(np.arange(batch), len(result.energy) - 1)
-        energies = result.energy[which] / HARTREE
-        forces = result.forces[which] * (BOHR / HARTREE)
-        virials = result.virial[which] / HARTREE
-        extras = [self._extra(result, int(i)) for i in which] if self.driver.extras else [b""] * batch
+        copies = batch - len(result.energy)
+        energies, forces, virials = (
+            np.concatenate([array, np.repeat(array[-1:], copies, axis=0)]) if copies else array
+            for array in (result.energy / HARTREE, result.forces * (BOHR / HARTREE), result.virial / HARTREE)
+        )
+        extras = [b""] * batch
+        if self.driver.extras:
+            extras = [json.dumps(values).encode() for values in decomposition(result)]
+            extras += extras[-1:] * copies
         if self.segments is not None:
             self.segments.energies[:] = energies
             self.segments.forces[:] = forces
@@ -261,17 +260,14 @@ class _Connection:
             return wire.pack_batch(energies, forces, virials, extras)
         return wire.pack_single(float(energies[0]), forces[0], virials[0], extras[0])
 
-    def _extra(self, result: Result, i: int) -> bytes:
-        return json.dumps(extras(result, i)).encode()
 
-
-def extras(result: Result, i: int) -> dict[str, float]:
-    """What i-PI may record beside the forces of frame i, always the same keys.
+def decomposition(result: Result) -> list[dict[str, float]]:
+    """What i-PI may record beside the forces of each frame, always the same keys.
 
     ``energy_<term>`` in eV for each fragment and the binding, and ``binding_force_rms`` in eV/Å: the root mean
     square over the 3N components of the binding force.
     """
-    values = {f"energy_{name}": float(e[i]) for name, e in result.parts.energies.items()}
-    if result.parts.binding_forces is not None:
-        values["binding_force_rms"] = float(np.sqrt(np.mean(np.square(result.parts.binding_forces[i]))))
-    return values
+    columns = {f"energy_{name}": energy.tolist() for name, energy in result.parts.energies.items()}
+    if (forces := result.parts.binding_forces) is not None:
+        columns["binding_force_rms"] = [math.sqrt(np.vdot(f, f) / f.size) for f in forces]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -18,7 +18,7 @@ from ipi.pes.dummy import Dummy_driver
 
 from delta_server import load_potential
 from delta_server._types import FloatArray
-from delta_server.server.driver import extras
+from delta_server.server.driver import decomposition
 from delta_server.units import BOHR, HARTREE
 
 __DRIVER_NAME__ = "delta"
@@ -59,7 +59,7 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
                 float(result.energy[i]) / HARTREE,
                 result.forces[i] * (BOHR / HARTREE),
                 result.virial[i] / HARTREE,
-                json.dumps(extras(result, i)),
+                json.dumps(extra),
             )
-            for i in range(len(frames))
+            for i, extra in enumerate(decomposition(result))
         ]

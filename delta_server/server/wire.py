@@ -1,7 +1,7 @@
 """i-PI's wire format: 12-byte headers, native int32 and float64, atomic units.
 
 Nothing is believed: lengths are checked before anything is allocated, a message is read whole however it
-was cut into packets, and a reply leaves in one `sendall`.
+was cut into packets, and a reply leaves in one piece.
 """
 
 from __future__ import annotations
@@ -116,14 +116,15 @@ class Stream:
         return np.frombuffer(self.read(8 * n), dtype=np.float64).copy()
 
     def send(self, data: bytes) -> None:
-        """All of it, in one call. Raises ServerLostError."""
-        self._socket.settimeout(None)
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
-        finally:
-            self._socket.settimeout(_POLL)
+        """All of it, in one call where the kernel takes it so. Raises ServerLostError."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except TimeoutError:  # the server is slow to read: so are its other clients' forces, wait
+                continue
+            except OSError as error:
+                raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
 
     def leave(self, linger: float = 2.0) -> None:
         """Close so that the server can hand the work to another client.
@@ -164,8 +165,9 @@ def read_init(stream: Stream) -> Init:
     for token in text.strip("\0 ").split(","):
         key, separator, value = token.partition(":")
         if separator and key.strip() == "batch_size":
-            if not value.strip().isdigit() or not 1 <= int(value) <= MAX_BATCH:
-                raise ProtocolError(f"INIT announces batch_size {value.strip()!r}, expected 1 to {MAX_BATCH}")
+            value = value.strip()
+            if not (value.isdecimal() and len(value) < 10 and 1 <= int(value) <= MAX_BATCH):
+                raise ProtocolError(f"INIT announces batch_size {value[:20]!r}, expected 1 to {MAX_BATCH}")
             batch_size = int(value)
     return Init(replica, text, batch_size)
 

@@ -1,0 +1,35 @@
+# make demo     set up and watch a molecule move (SYSTEM=h2o_benzene or na_benzene)
+# make test     set up and run every check
+# make clean    remove what the two made
+
+PYTHON ?= python3
+VENV   ?= .venv
+SYSTEM ?= h2o_benzene
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.demo
+	$(BIN)/delta-sgdml run inputs/$(SYSTEM)/demo.xml models/$(SYSTEM)/manifest.yaml --dir demo/$(SYSTEM)
+	$(BIN)/delta-sgdml analyze energies demo/$(SYSTEM)
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[ipi,analysis]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,147 @@
+"""The predictor against sgdml itself, finite differences and invariances."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from made import cyclic_permutations, made_model
+
+from delta_server.gdml import Model, NumpyPredictor, load_model, predictor
+from delta_server.units import BOHR, HARTREE, KCAL_MOL
+
+SHIPPED = sorted((ROOT / "models").glob("*/*.npz"))
+MODELS = [path for path in SHIPPED if path.name != "reference.npz"]
+
+
+def displaced(reference: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    return reference + 0.05 * np.random.default_rng(seed).standard_normal((n, *reference.shape))
+
+
+def geometry_of(path: Path) -> np.ndarray:
+    """Start geometry of a shipped model's atoms."""
+    with np.load(path.parent / "reference.npz") as data:
+        atoms = {"water": 0, "sodium": 0, "benzene": 1}.get(path.stem)
+        return data["R"][0] if atoms is None else data["R"][0, data["fragment"] == atoms]
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A made model of 148 atoms with 8 permutations, and its geometry."""
+    rng = np.random.default_rng(1)
+    grid = np.stack(np.meshgrid(*[np.arange(6)] * 3, indexing="ij"), -1).reshape(-1, 3)[:148]
+    positions = 1.6 * grid + 0.1 * rng.standard_normal((148, 3))
+    path = tmp_path_factory.mktemp("made") / "big.npz"
+    made_model(path, np.full(148, 6), positions, cyclic_permutations(148, 8), n_train=20, seed=2)
+    return path, positions
+
+
+def against_sgdml(path: Path, frames: np.ndarray) -> tuple[float, float]:
+    """Largest differences of energy and force from stock sgdml, kcal/mol and kcal/mol/Å."""
+    from delta_server.gdml.bench import sgdml_predictor
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sgdml's and torch's own
+        energy, forces = sgdml_predictor(path)(frames)
+    ours = NumpyPredictor(load_model(path)).predict(frames)
+    return np.abs(ours.energy / KCAL_MOL - energy).max(), np.abs(ours.forces / KCAL_MOL - forces).max()
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_shipped_models_agree_with_sgdml(path: Path) -> None:
+    energy, force = against_sgdml(path, displaced(geometry_of(path), 20))
+    assert energy < 1e-5
+    assert force < 1e-4
+
+
+def test_made_model_of_148_atoms_agrees_with_sgdml(big: tuple[Path, np.ndarray]) -> None:
+    path, positions = big
+    energy, force = against_sgdml(path, displaced(positions, 3))
+    assert energy < 1e-5
+    assert force < 1e-4
+
+
+@pytest.fixture(params=[p for p in MODELS if p.stem != "water"], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def model_and_geometry(request: pytest.FixtureRequest) -> tuple[Model, np.ndarray]:
+    return load_model(request.param), geometry_of(request.param)
+
+
+def test_forces_and_virial_are_derivatives_of_the_energy(model_and_geometry: tuple[Model, np.ndarray]) -> None:
+    model, x = model_and_geometry
+    predict = NumpyPredictor(model).predict
+    here, h = predict(x[None]), 1e-4
+    steps = h * np.eye(x.size).reshape(-1, *x.shape)
+    numeric = -(predict(x + steps).energy - predict(x - steps).energy).reshape(x.shape) / (2 * h)
+    assert np.abs(numeric - here.forces[0]).max() < 1e-4
+    strains = h * np.eye(9).reshape(9, 3, 3)
+    up, down = (np.einsum("kab,nb->kna", np.eye(3) + s * strains, x) for s in (1, -1))
+    numeric = -(predict(up).energy - predict(down).energy).reshape(3, 3) / (2 * h)
+    assert np.abs(numeric - here.virial[0]).max() < 5e-4
+    assert np.abs(here.virial[0] - here.virial[0].T).max() < 1e-12
+
+
+def test_energy_does_not_depend_on_frame_or_on_the_names_of_equal_atoms(
+    model_and_geometry: tuple[Model, np.ndarray],
+) -> None:
+    model, x = model_and_geometry
+    predict = NumpyPredictor(model).predict
+    here = predict(x[None])
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    turned = predict((x @ turn.T + [5.0, -3.0, 40.0])[None])
+    assert turned.energy == pytest.approx(here.energy, abs=1e-7)
+    assert turned.forces[0] == pytest.approx(here.forces[0] @ turn.T, abs=1e-6)
+    permuted = predict(x[model.permutations])
+    assert permuted.energy == pytest.approx(np.full(len(model.permutations), here.energy[0]), abs=1e-7)
+    assert permuted.forces == pytest.approx(here.forces[0][model.permutations], abs=1e-6)
+
+
+def test_batches_equal_single_structures_however_they_are_cut(
+    model_and_geometry: tuple[Model, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = model_and_geometry
+    frames = displaced(x, 7)
+    singles = [NumpyPredictor(model).predict(frame[None]) for frame in frames]
+    whole = NumpyPredictor(model).predict(frames)
+    monkeypatch.setattr(predictor, "_CHUNK_BYTES", 2 * 8 * len(model.permutations) * 1000)
+    cut = NumpyPredictor(model)
+    assert 1 <= cut._chunk < 7
+    for batch in (whole, cut.predict(frames)):
+        assert batch.energy == pytest.approx(np.concatenate([s.energy for s in singles]), abs=1e-8)
+        assert batch.forces == pytest.approx(np.concatenate([s.forces for s in singles]), abs=1e-7)
+        assert batch.virial == pytest.approx(np.concatenate([s.virial for s in singles]), abs=1e-6)
+
+
+def test_other_units_in_the_file_give_the_same_forces(model_and_geometry: tuple[Model, np.ndarray]) -> None:
+    model, x = model_and_geometry
+    energy = KCAL_MOL / HARTREE
+    # the same model written in bohr and hartree: x → x B, w → w B, σ → σ B with B Å in a bohr
+    other = replace(
+        model,
+        descriptors=model.descriptors * BOHR,
+        weights=model.weights * BOHR,
+        sigma=model.sigma * BOHR,
+        scale=model.scale * energy,
+        offset=model.offset * energy,
+        length_unit="bohr",
+        energy_unit="Hartree",
+    )
+    frames = displaced(x, 3)
+    here, there = NumpyPredictor(model).predict(frames), NumpyPredictor(other).predict(frames)
+    assert there.energy == pytest.approx(here.energy, abs=1e-6)
+    assert there.forces == pytest.approx(here.forces, abs=1e-6)
+
+
+def test_a_training_point_itself_is_no_special_case(tmp_path: Path) -> None:
+    positions = np.array([[0.0, 0, 0], [0, 0, 1.1], [0, 1.2, 0]])
+    path = tmp_path / "tiny.npz"
+    made_model(path, np.array([8, 1, 1]), positions, np.array([[0, 1, 2], [0, 2, 1]]), n_train=3, seed=0)
+    model = load_model(path)
+    model = replace(model, descriptors=1 / np.array([[1.1, 1.2, np.hypot(1.1, 1.2)]] * 3))
+    here = NumpyPredictor(model).predict(positions[None])
+    near = NumpyPredictor(model).predict(positions[None] + 1e-9 * np.arange(9).reshape(1, 3, 3))
+    assert np.isfinite(here.forces).all()
+    assert near.forces == pytest.approx(here.forces, abs=1e-5)
