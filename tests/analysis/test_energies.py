@@ -1,0 +1,128 @@
+"""Reading i-PI's outputs, statistics with known answers, and the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delta_server.analysis.energies import report_energies
+from delta_server.analysis.outputs import find_outputs, read_extras, read_properties
+from delta_server.analysis.plots import plot_energies
+from delta_server.analysis.statistics import correlated_mean, slope
+from delta_server.errors import InputError
+
+HEADER = """\
+# column   1     --> step : The current simulation time step.
+# column   2     --> time{picosecond} : The elapsed simulation time.
+# column   3     --> conserved{electronvolt} : The value of the conserved energy quantity per bead.
+# column   4     --> temperature{kelvin} : The current temperature.
+# column   5     --> potential{electronvolt} : The physical system potential energy.
+"""
+
+
+def write_run(folder: Path, n: int = 50) -> Path:
+    rng = np.random.default_rng(0)
+    rows = [f"{10 * i} {0.005 * i} {-5 + 1e-4 * i} {300 + rng.normal():.6f} {-6 + 0.01 * (i % 3)}" for i in range(n)]
+    (folder / "nvt.out").write_text(HEADER + "\n".join(rows) + "\n")
+    extras = "".join(f" #EXTRAS(energy_binding)# Step: {20 * i} \n {-0.1 - 1e-3 * i} \n" for i in range(n // 2))
+    (folder / "nvt.energy_binding_0").write_text(extras)
+    (folder / "nvt.pos_0.xyz").write_text("not an output of numbers")
+    return folder
+
+
+def test_a_run_is_read_and_summed_up(tmp_path: Path) -> None:
+    report = report_energies(write_run(tmp_path))
+    assert report.drift == pytest.approx(1e3 * 1e-4 / 0.005)  # meV/ps
+    assert report.mean_temperature is not None
+    assert abs(report.mean_temperature.value - 300) < 4 * report.mean_temperature.error < 2
+    assert report.binding is not None
+    time, energy = report.binding
+    assert time[1] == pytest.approx(0.01)
+    assert energy[0] == pytest.approx(-0.1 / 0.0433641, rel=1e-5)
+    assert "kcal/mol" in report.line()
+    assert report.as_dict()["drift_meV_per_ps"] == report.drift
+
+
+def test_steps_have_all_their_digits(tmp_path: Path) -> None:
+    path = tmp_path / "x_0"
+    path.write_text(" #EXTRAS(sigma)# Step:       20000 \n 1.5 \n #EXTRAS(sigma)# Step:       20010 \n")
+    key, steps, values = read_extras(path)
+    assert (key, steps.tolist(), values.tolist()) == ("sigma", [20000], [1.5])
+
+
+def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
+    path = write_run(tmp_path) / "nvt.out"
+    whole = len(read_properties(path)["step"])
+    with path.open("a") as file:
+        file.write("  500  0.25  -5.0")
+    assert len(read_properties(path)["step"]) == whole
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [("", "not an i-PI property output"), (HEADER, "not an i-PI"), (HEADER + "1 2\n", "not an"), ("a b\n", "not an")],
+)
+def test_other_files_are_refused(tmp_path: Path, content: str, match: str) -> None:
+    path = tmp_path / "x.out"
+    path.write_text(content)
+    with pytest.raises(InputError, match=match):
+        read_properties(path)
+
+
+def test_folders_without_a_run_or_with_several(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no \*\.out"):
+        find_outputs(tmp_path)
+    write_run(tmp_path)
+    (tmp_path / "nve.out").write_text((tmp_path / "nvt.out").read_text())
+    with pytest.raises(InputError, match="nve, nvt"):
+        find_outputs(tmp_path)
+    assert find_outputs(tmp_path, "nvt").prefix == "nvt"
+    with pytest.raises(InputError, match="no such folder"):
+        find_outputs(tmp_path / "missing")
+
+
+def test_energies_in_another_unit_are_refused(tmp_path: Path) -> None:
+    path = write_run(tmp_path) / "nvt.out"
+    path.write_text(path.read_text().replace("potential{electronvolt}", "potential"))
+    with pytest.raises(InputError, match="atomic units"):
+        report_energies(tmp_path)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_the_picture_is_written(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"run.{ending}"
+    plot_energies(report_energies(write_run(tmp_path)), path)
+    assert path.stat().st_size > 5000
+    with pytest.raises(InputError, match="cannot be written"):
+        plot_energies(report_energies(tmp_path), tmp_path / "missing" / "x.png")
+
+
+def test_the_error_of_a_correlated_mean_is_right() -> None:
+    """AR(1) noise: g = (1 + a)/(1 − a), and the means of many series spread by the error that each states."""
+    rng, a, n = np.random.default_rng(1), 0.9, 4000
+    means, errors, inefficiencies = [], [], []
+    for _ in range(60):
+        noise = rng.standard_normal(n + 200)
+        x = np.zeros(n + 200)
+        for i in range(1, n + 200):
+            x[i] = a * x[i - 1] + noise[i]
+        mean = correlated_mean(x[200:])
+        means.append(mean.value)
+        errors.append(mean.error)
+        inefficiencies.append(mean.inefficiency)
+    assert np.mean(inefficiencies) == pytest.approx((1 + a) / (1 - a), rel=0.15)
+    assert np.std(means) == pytest.approx(np.mean(errors), rel=0.3)
+
+
+def test_constant_and_white_series() -> None:
+    assert correlated_mean(np.full(10, 3.0)) == (3.0, 0.0, 1.0)
+    white = correlated_mean(np.random.default_rng(0).standard_normal(10000))
+    assert white.inefficiency == pytest.approx(1, abs=0.2)
+    assert white.error == pytest.approx(0.01, rel=0.2)
+
+
+def test_slope() -> None:
+    x = np.arange(10.0)
+    assert slope(x, 3 * x - 7) == pytest.approx(3)

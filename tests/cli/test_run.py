@@ -1,0 +1,176 @@
+"""`delta-sgdml run`: i-PI and its drivers as one supervised job, with all that can happen to either."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from delta_server.analysis.outputs import read_extras, read_properties
+from delta_server.errors import DeltaError
+
+SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
+        time.sleep(0.02)
+
+
+class Job:
+    """A supervised run in a folder of its own."""
+
+    def __init__(self, folder: Path, input_file: Path, manifest: Path, *options: str) -> None:
+        self.folder = folder
+        self.command = [SGDML, "run", str(input_file), str(manifest), "--dir", str(folder), *options]
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ended(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=120)
+        assert "Traceback" not in err, err
+        return self.process.returncode, out, err
+
+    def pids(self, what: str) -> list[int]:
+        """Processes of this run: those that work in its folder and have `what` on their command line."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                    if Path(os.readlink(entry / "cwd")) == self.folder.resolve() and what in command:
+                        found.append(int(entry.name))
+                except OSError:  # gone meanwhile
+                    continue
+        return found
+
+    def step(self) -> int:
+        try:
+            return int(read_properties(self.folder / "run.out")["step"][-1])
+        except DeltaError:  # not there yet, or half a line of it
+            return -1
+
+    def wait_step(self, step: int) -> None:
+        wait_until(lambda: self.step() >= step or self.process.poll() is not None, f"step {step}")
+        assert self.process.poll() is None, self.process.communicate()
+
+
+@pytest.fixture
+def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[..., Job]]:
+    """Start a run of `steps` steps of water on benzene: (steps, *options)."""
+    jobs: list[Job] = []
+    source = tmp_path / "source"
+    source.mkdir()
+
+    def begin(steps: int, *options: str, edit: Callable[[str], str] = str) -> Job:
+        text = (inputs / "h2o_benzene/nvt.xml").read_text()
+        text = re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", text)
+        text = re.sub(r'stride="20"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
+        text = text.replace("<timeout> 600", "<timeout> 20")
+        (source / "input.xml").write_text(edit(text))
+        (source / "init.xyz").write_text((inputs / "h2o_benzene/init.xyz").read_text())
+        jobs.append(Job(tmp_path / "run", source / "input.xml", h2o_benzene, *options))
+        return jobs[-1]
+
+    yield begin
+    for job in jobs:
+        if job.process.poll() is None:
+            job.process.kill()
+            job.process.communicate()
+        for pid in job.pids("i-pi") + job.pids("delta_server"):
+            os.kill(pid, signal.SIGKILL)
+
+
+def steps_of(folder: Path) -> list[int]:
+    return [int(s) for s in read_properties(folder / "run.out")["step"]]
+
+
+def test_a_run_to_its_end(start: Callable[..., Job]) -> None:
+    job = start(200, "--drivers", "2")
+    code, out, err = job.ended()
+    assert code == 0, err
+    assert "finished: 200 steps (0.100 ps)" in out
+    assert "ns/day" in out
+    assert steps_of(job.folder) == list(range(0, 201, 2))
+    assert len(read_extras(job.folder / "run.energy_binding_0")[2]) == 101
+    assert not job.pids("delta_server")
+    for log in ("i-pi.log", "delta-0.log", "delta-1.log"):
+        assert (job.folder / log).stat().st_size > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.Signals) -> None:
+    job = start(1500)
+    job.wait_step(20)
+    job.process.send_signal(number)
+    code, out, err = job.ended()
+    assert code == 128 + number
+    assert "go on with --restart" in out
+    assert len(err.strip().splitlines()) == 1
+    assert (job.folder / "RESTART").is_file()
+    stopped_at = job.step()
+    assert 20 <= stopped_at < 1500
+    again = start(1500, "--restart")
+    code, out, err = again.ended()
+    assert code == 0, err
+    steps = steps_of(job.folder)
+    assert steps[-1] == 1500
+    assert sorted(set(steps)) == list(range(0, 1501, 2))
+
+
+def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
+    job = start(1000)
+    job.wait_step(20)
+    (pid,) = job.pids("delta_server")
+    os.kill(pid, signal.SIGKILL)
+    code, out, err = job.ended()
+    assert code == 0, err
+    assert "1 driver restarts" in out
+    assert steps_of(job.folder) == list(range(0, 1001, 2))
+    assert np.isfinite(read_properties(job.folder / "run.out")["potential"]).all()
+
+
+def test_a_killed_ipi_ends_the_rest(start: Callable[..., Job]) -> None:
+    job = start(100000)
+    job.wait_step(20)
+    (pid,) = job.pids("i-pi")
+    os.kill(pid, signal.SIGKILL)
+    code, _, err = job.ended()
+    assert code == 9
+    assert "i-PI ended with code -9" in err
+    assert len(err.strip().splitlines()) == 1
+    assert not job.pids("delta_server")
+
+
+def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job]) -> None:
+    job = start(100, edit=lambda text: text.replace('mode="xyz">', 'mode="xyz" units="atomic_unit">'))
+    code, _, err = job.ended()
+    assert code == 9
+    assert len(err.strip().splitlines()) == 1
+    assert "geometry" in err
+    assert "Å were read as bohr" in err or "units" in err
+    assert not job.pids("delta_server")
+    assert not job.pids("i-pi")
+
+
+def test_an_input_that_ipi_refuses(start: Callable[..., Job]) -> None:
+    job = start(100, edit=lambda text: text.replace("<fixcom>", "<fixcon>").replace("</fixcom>", "</fixcon>"))
+    code, _, err = job.ended()
+    assert code == 9
+    assert "fixcon" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_restart_without_a_restart(start: Callable[..., Job]) -> None:
+    code, _, err = start(100, "--restart").ended()
+    assert code == 2
+    assert "no RESTART" in err

@@ -1,0 +1,94 @@
+"""The ASE calculator, and ASE's socket server with the driver as its client."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.socketio import SocketIOCalculator
+from ase.optimize import BFGS
+
+from delta_server import DeltaCalculator, load_potential
+from delta_server.errors import GeometryError
+
+
+@pytest.fixture
+def atoms(h2o_benzene: Path) -> Atoms:
+    potential = load_potential(h2o_benzene)
+    x = potential.reference + 0.03 * np.random.default_rng(0).standard_normal((15, 3))
+    return Atoms(potential.numbers, x, calculator=DeltaCalculator(potential))
+
+
+def test_energy_forces_and_parts_are_those_of_the_potential(atoms: Atoms) -> None:
+    result = atoms.calc.potential.compute(atoms.positions)
+    assert atoms.get_potential_energy() == pytest.approx(result.energy)
+    assert atoms.get_forces() == pytest.approx(result.forces)
+    assert sum(atoms.calc.results["parts"].values()) == pytest.approx(result.energy)
+    assert atoms.calc.results["binding_forces"] == pytest.approx(result.parts.binding_forces)
+
+
+def test_stress_where_there_is_a_cell(atoms: Atoms) -> None:
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+    atoms.cell = [20.0, 21.0, 22.0]
+    stress = atoms.get_stress(voigt=False)
+    numeric, h = np.zeros((3, 3)), 1e-4
+    for i in range(3):
+        for j in range(3):
+            energies = []
+            for sign in (1, -1):
+                strained = atoms.copy()
+                strain = np.eye(3)
+                strain[i, j] += sign * h
+                strained.set_cell(atoms.cell @ strain.T, scale_atoms=False)
+                strained.positions = atoms.positions @ strain.T
+                strained.calc = atoms.calc
+                energies.append(strained.get_potential_energy())
+            numeric[i, j] = (energies[0] - energies[1]) / (2 * h) / atoms.get_volume()
+    assert stress == pytest.approx(numeric, abs=1e-7)
+
+
+def test_other_atoms_are_refused(atoms: Atoms) -> None:
+    atoms.numbers = atoms.numbers[::-1]
+    with pytest.raises(GeometryError, match="in this order"):
+        atoms.get_potential_energy()
+
+
+def test_relaxation_lowers_the_energy(atoms: Atoms) -> None:
+    before = atoms.get_potential_energy()
+    assert BFGS(atoms, logfile=None).run(fmax=0.05, steps=200)
+    assert atoms.get_potential_energy() < before - 0.1
+    assert atoms.calc.results["parts"]["binding"] < -0.05
+
+
+@pytest.mark.parametrize("options", [[], ["--no-extras"]], ids=["extras", "no extras"])
+def test_ase_as_the_server(atoms: Atoms, h2o_benzene: Path, options: list[str]) -> None:
+    """ASE sends STATUS twice, GETFORCE apart, a zero cell, and never EXIT: the driver ends with 4, not a crash."""
+    direct = atoms.calc
+    with tempfile.TemporaryDirectory() as folder:
+        name = Path(folder).name
+        command = [sys.executable, "-m", "delta_server.cli.driver", str(h2o_benzene), "--socket", f"unix:{name}"]
+        driver = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+        try:
+            with SocketIOCalculator(unixsocket=name) as server:
+                for step in range(3):
+                    atoms.positions += 0.01
+                    atoms.rattle(0.02, seed=step)
+                    atoms.calc = server
+                    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+                    atoms.calc = direct
+                    assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+                    assert forces == pytest.approx(atoms.get_forces(), abs=1e-6)
+            said = driver.communicate(timeout=60)[1]
+            assert driver.returncode == 4
+            assert "3 requests" in said
+            assert said.strip().splitlines()[-1].endswith("the server closed the connection")
+        finally:
+            driver.kill()
+            driver.wait()
