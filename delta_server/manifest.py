@@ -163,6 +163,8 @@ class FragmentEntry(_Strict):
     def _one_kind(self) -> FragmentEntry:
         if (self.model is None) == (self.energy is None):
             raise ValueError(f"fragment {self.name!r}: expected either `model` or `energy` (a constant, for an ion)")
+        if self.energy is not None and len(self.atoms) > 1:
+            raise ValueError(f"fragment {self.name!r}: `energy` is for a single ion; without forces atoms fly apart")
         if self.energy is not None and self.energy_unit is None:
             raise ValueError(f"fragment {self.name!r}: `energy` needs an `energy_unit`, say eV or kcal/mol")
         if self.model is None and (self.units != Units() or self.sha256):

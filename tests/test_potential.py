@@ -169,6 +169,7 @@ def test_positions_and_forces_that_are_not_finite(h2o_benzene: Path) -> None:
         (lambda x: x / BOHR, "bohr were given where Å"),
         (lambda x: x * BOHR, "Å were read as bohr"),
         (lambda x: x[::-1], "another order of atoms"),
+        (lambda x: x[[1, 0, *range(2, 15)]], "another order of atoms"),
         (lambda x: np.where(np.arange(15)[:, None] == 7, x + np.array([20.0, 0, 0]), x), "periodic wrapping"),
         (lambda x: np.where(np.arange(15)[:, None] == 7, x[8], x), "0.000 Å apart"),
     ],

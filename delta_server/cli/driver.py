@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -73,7 +74,7 @@ def driver(
     set_threads(threads)
     _configure_log(log_level, log_file)
 
-    from ..errors import InputError, ServerError
+    from ..errors import InputError, ProtocolError, ServerError
     from ..potential import load_potential
     from ..server.connect import connect
     from ..server.driver import Driver, Ending
@@ -94,6 +95,7 @@ def driver(
         on_request=line,
     )
     server.warm_up()
+    gc.freeze()  # what is loaded stays: the collector need not look at it again and again
     log.info("%s", potential.describe())
     log.info("loaded in %.2f s; connecting to %s", time.perf_counter() - began, address)
 
@@ -114,8 +116,8 @@ def driver(
             ending = error
         finally:
             line.clear()
-        if ending is Ending.STOPPED or not reconnect:
-            break
+        if ending is Ending.STOPPED or isinstance(ending, ProtocolError) or not reconnect:
+            break  # a server that was misunderstood would be so again
         log.info("%s; waiting for the next server", "EXIT received" if ending is Ending.EXIT else ending)
     log.info("%s", server.stats.summary())
     if isinstance(ending, ServerError):
@@ -175,7 +177,7 @@ class _ProgressLine:
             return
         n = stats.requests - self._requests
         rate = n / (now - self._shown_at)
-        energies = "  ".join(f"{name} {value:.4f}" for name, value in stats.energies.items())
+        energies = "  ".join(f"{name} {value[-1]:.4f}" for name, value in stats.energies.items())
         text = (
             f"step {stats.requests}  {rate:.0f}/s  kernel {1e3 * (stats.kernel - self._kernel) / n:.2f} ms  "
             f"wire {1e3 * (stats.wire - self._wire) / n:.2f} ms  {energies} eV"

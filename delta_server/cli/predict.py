@@ -114,7 +114,11 @@ def predict(
 
 def _beside(output: Path) -> Path:
     """Where to write until all is written: beside the output, but straight to a device or a pipe."""
-    special = output.exists() and not (output.is_file() or output.is_dir())
+    from ..errors import InputError
+
+    if output.is_dir():
+        raise InputError(f"{output}: is a directory, expected the name of a file")
+    special = output.exists() and not output.is_file()
     return output if special else output.with_name(f".{output.name}.{os.getpid()}.part")
 
 

@@ -7,6 +7,7 @@ any size, and neither matters.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import tokenize
 import zipfile
@@ -60,6 +61,8 @@ def load_model(
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such model file") from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # the archive's directory points before its beginning
+            raise ModelFileError(f"{path}: not a whole .npz file; copy it again") from None
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
     except _NO_ZIP as error:
         raise ModelFileError(f"{path}: not a whole .npz file ({_short(error)}); copy it again") from None

@@ -46,9 +46,14 @@ def parse_address(text: str, prefix: str = DEFAULT_PREFIX) -> Address:
         return _checked(Address(cast(Mode, mode), rest, prefix="" if rest.startswith("/") else prefix))
     if mode == "inet":
         host, _, port = rest.rpartition(":")
-        if host and port.isdigit():
+        if host and _is_number(port):
             return _checked(Address("inet", host.strip("[]"), int(port)))
     raise InputError(f"socket {text!r}: expected unix:NAME, inet:HOST:PORT or shm:NAME")
+
+
+def _is_number(text: str) -> bool:
+    """Whether `int` takes it: not every digit is one (²), nor any number of them."""
+    return text.isdecimal() and len(text) < 10
 
 
 def _checked(address: Address) -> Address:
@@ -107,7 +112,7 @@ def address_from_input(path: str | Path, name: str | None = None, prefix: str | 
     host = (element.findtext("address") or "localhost").strip()
     if mode == "inet":
         port = (element.findtext("port") or "65535").strip()
-        if not port.isdigit():
+        if not _is_number(port):
             raise InputError(f"{path}: <port> is {port!r}, expected a number")
         return _checked(Address("inet", host, int(port)))
     if mode in ("unix", "shm"):

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ipi.pes.dummy import Dummy_driver
 
 from delta_server import load_potential
 from delta_server._types import FloatArray
-from delta_server.server.driver import decomposition
+from delta_server.server.driver import extras_json
 from delta_server.units import BOHR, HARTREE
 
 __DRIVER_NAME__ = "delta"
@@ -59,7 +58,7 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
                 float(result.energy[i]) / HARTREE,
                 result.forces[i] * (BOHR / HARTREE),
                 result.virial[i] / HARTREE,
-                json.dumps(extra),
+                extra.decode(),
             )
-            for i, extra in enumerate(decomposition(result))
+            for i, extra in enumerate(extras_json(result))
         ]

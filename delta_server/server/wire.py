@@ -18,7 +18,6 @@ from .._types import FloatArray
 from ..errors import ProtocolError, ServerClosedError, ServerLostError
 
 HEADER_BYTES = 12
-_KNOWN = ("STATUS", "INIT", "POSDATA", "GETFORCE", "EXIT")
 _POLL = 0.25  # s; how long a signal may wait while the server is silent
 _MAX_INIT = 2**16
 MAX_BATCH = 4096
@@ -33,6 +32,7 @@ def header(text: str) -> bytes:
     return text.upper().ljust(HEADER_BYTES).encode("ascii")
 
 
+_KNOWN = {header(text): text for text in ("STATUS", "INIT", "POSDATA", "GETFORCE", "EXIT")}
 NEEDINIT, READY, HAVEDATA, FORCEREADY = map(header, ("NEEDINIT", "READY", "HAVEDATA", "FORCEREADY"))
 
 
@@ -43,7 +43,7 @@ class Stream:
         self._socket = sock
         self._socket.settimeout(_POLL)
         self._should_stop = should_stop
-        self._buffer = bytearray(65536)
+        self._buffer = memoryview(bytearray(65536))
         self._start = self._end = 0
 
     def __len__(self) -> int:
@@ -55,10 +55,9 @@ class Stream:
         if self._start + needed > len(self._buffer):
             left = bytes(self._buffer[self._start : self._end])
             if needed > len(self._buffer):
-                self._buffer = bytearray(needed + 65536)
+                self._buffer = memoryview(bytearray(needed + 65536))
             self._buffer[: len(left)] = left
             self._start, self._end = 0, len(left)
-        view = memoryview(self._buffer)
         while self._end - self._start < needed:
             if deadline is not None:
                 wait = deadline - time.monotonic()
@@ -66,7 +65,7 @@ class Stream:
                     return False
                 self._socket.settimeout(min(wait, _POLL))
             try:
-                got = self._socket.recv_into(view[self._end :])
+                got = self._socket.recv_into(self._buffer[self._end :])
             except TimeoutError:
                 if self._should_stop():
                     raise Interrupted from None
@@ -87,33 +86,37 @@ class Stream:
 
     def read(self, n: int) -> memoryview:
         """The next n bytes; the view holds until the next call."""
-        try:
-            self._fill(n, None)
-        except ServerClosedError:  # between two messages that is an ending, inside one it is a loss
-            raise ServerLostError("the server closed the connection in the middle of a message") from None
-        view = memoryview(self._buffer)[self._start : self._start + n]
+        if self._end - self._start < n:
+            try:
+                self._fill(n, None)
+            except ServerClosedError:  # between two messages that is an ending, inside one it is a loss
+                raise ServerLostError("the server closed the connection in the middle of a message") from None
+        start = self._start
         self._start += n
         if self._start == self._end:
             self._start = self._end = 0
-        return view
+        return self._buffer[start : start + n]
 
     def header(self, wait: float | None = None) -> str | None:
         """The next header, or None if none came within `wait` seconds. Raises ProtocolError on an unknown one."""
-        if not self._fill(HEADER_BYTES, None if wait is None else time.monotonic() + wait):
+        if self._end - self._start < HEADER_BYTES and not self._fill(
+            HEADER_BYTES, None if wait is None else time.monotonic() + wait
+        ):
             return None
         raw = bytes(self.read(HEADER_BYTES))
-        text = raw.decode("ascii", "replace").rstrip()
-        if text not in _KNOWN:
+        if raw not in _KNOWN:
             raise ProtocolError(
-                f"the server sent {raw!r}, expected one of {', '.join(_KNOWN)}: not i-PI's protocol, or out of step"
+                f"the server sent {raw!r}, expected one of {', '.join(_KNOWN.values())}: "
+                "not i-PI's protocol, or out of step"
             )
-        return text
+        return _KNOWN[raw]
 
     def int32(self) -> int:
         return int(struct.unpack("=i", self.read(4))[0])
 
     def floats(self, n: int) -> FloatArray:
-        return np.frombuffer(self.read(8 * n), dtype=np.float64).copy()
+        """The next n float64, as a view that holds until the next call."""
+        return np.frombuffer(self.read(8 * n), dtype=np.float64)
 
     def send(self, data: bytes) -> None:
         """All of it, in one call where the kernel takes it so. Raises ServerLostError."""

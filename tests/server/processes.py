@@ -35,7 +35,7 @@ class Process:
     """A child process; what it says, on stdout and stderr, is in one file."""
 
     def __init__(self, command: Sequence[str], folder: Path, log: str) -> None:
-        self._log = folder / log
+        self.folder, self._log = folder, folder / log
         with self._log.open("wb") as file:
             self._process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
@@ -163,7 +163,7 @@ class Ipi(Process):
         extras: Sequence[str] = (),
     ) -> None:
         """positions: (N, 3) in `unit`. socket, options: more attributes and elements of <ffsocket>."""
-        self.folder, self.steps, self.beads = folder, steps, beads
+        self.steps, self.beads = steps, beads
         self.address = f"{mode}:{prefix}delta"
         atoms = zip(np.asarray(numbers), np.asarray(positions), strict=True)
         lines = [f"{chemical_symbols[z]} {x:.12f} {y:.12f} {w:.12f}" for z, (x, y, w) in atoms]

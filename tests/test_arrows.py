@@ -1,0 +1,181 @@
+"""The architecture's one-way arrows, and what may not be written where, read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import delta_server
+
+PACKAGE = Path(delta_server.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+LAYERS = (
+    {"units", "errors", "_types"},
+    {"geometry", "manifest", "gdml"},
+    {"potential"},
+    {"server", "calculator", "checks"},
+    {"training"},
+    {"sweep", "analysis"},
+    {"cli"},
+)
+FACADE = {
+    "DeltaCalculator": "calculator",
+    "Potential": "potential",
+    "Result": "potential",
+    "load_potential": "potential",
+}
+HEAVY = {"torch", "sgdml", "matplotlib", "ipi", "ase", "scipy"}
+HEAVY_ALLOWED = {"server/ipi_pes.py": {"ipi"}, "calculator.py": {"ase"}}
+
+AT_REST = ("numpy", "ase", "torch", "sgdml", "matplotlib", "ipi", "scipy", "yaml", "pydantic")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
+
+
+def unit(path: Path) -> str:
+    """The package or module of the architecture that a file belongs to; "" for delta_server itself."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").replace("__init__", "")
+
+
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(node: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
+    """(absolute module, name) of every import under a node; the name is "" for ``import module``."""
+    package = ["delta_server", *path.relative_to(PACKAGE).parts[:-1]]
+    for n in ast.walk(node):
+        if isinstance(n, ast.Import):
+            yield from ((alias.name, "") for alias in n.names)
+        elif isinstance(n, ast.ImportFrom):
+            base = package[: len(package) - n.level + 1] if n.level else []
+            module = ".".join([*base, *(n.module or "").split(".")]).strip(".")
+            yield from ((module, alias.name) for alias in n.names)
+
+
+def ours(node: ast.AST, path: Path) -> Iterator[str]:
+    """The units of the architecture that are imported under a node."""
+    for module, name in imports(node, path):
+        parts = module.split(".")
+        if parts[0] == "delta_server":
+            found = parts[1] if len(parts) > 1 else FACADE.get(name, name)
+            if found not in ("", "__version__"):
+                yield found
+
+
+def on_import(node: ast.AST) -> Iterator[ast.stmt]:
+    """The import statements that run with the module: not in a function, not for the type checker alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        type_checking = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        if not type_checking and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from on_import(child)
+
+
+def test_every_module_has_its_place() -> None:
+    known = set().union(*LAYERS)
+    assert {unit(path) for path in FILES} - {""} <= known
+    assert len(FILES) > 20
+
+
+@each_file
+def test_arrows_point_down(path: Path) -> None:
+    """Wherever an import stands, functions and TYPE_CHECKING included."""
+    here = unit(path)
+    imported = set(ours(tree(path), path)) - {here}
+    if here:
+        assert all(layer(name) < layer(here) for name in imported), imported
+    else:
+        assert "cli" not in imported
+
+
+@each_file
+def test_heavy_modules_are_imported_where_they_are_needed(path: Path) -> None:
+    allowed = HEAVY_ALLOWED.get(name_of(path), set())
+    for statement in on_import(tree(path)):
+        roots = {module.split(".")[0] for module, _ in imports(statement, path)}
+        assert not roots & HEAVY - allowed, ast.unparse(statement)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if unit(path) != "cli"], ids=name_of)
+def test_only_the_command_line_prints_and_exits(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            assert ast.unparse(node.func) not in ("print", "input", "exit", "quit", "sys.exit", "os._exit"), (
+                node.lineno
+            )
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            assert "SystemExit" not in ast.unparse(node.exc), node.lineno
+
+
+@each_file
+def test_nothing_is_unpickled_evaluated_or_loaded_blindly(path: Path) -> None:
+    module = tree(path)
+    safe = {
+        c.name for c in ast.walk(module) if isinstance(c, ast.ClassDef) and "SafeLoader" in map(base_name, c.bases)
+    } | {"SafeLoader"}
+    for node in ast.walk(module):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False", node.value.lineno
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert called not in ("eval", "exec", "os.system", "pickle.load", "pickle.loads"), node.lineno
+        assert called not in ("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.full_load_all"), (
+            node.lineno
+        )
+        assert not any(k.arg == "shell" and ast.unparse(k.value) != "False" for k in node.keywords), node.lineno
+        if called == "yaml.load":
+            loaders = [k.value for k in node.keywords if k.arg == "Loader"] + node.args[1:]
+            assert loaders, node.lineno
+            assert {base_name(loader) for loader in loaders} <= safe, node.lineno
+    assert not {m for m, _ in imports(module, path)} & {"pickle", "marshal", "shelve", "dill"}
+
+
+def base_name(node: ast.expr) -> str:
+    return ast.unparse(node).split(".")[-1]
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import delta_server", AT_REST),
+        ("import delta_server.errors, delta_server.units", AT_REST),
+        ("import delta_server.server.driver", ("torch", "sgdml", "matplotlib", "ipi", "ase")),
+        ("from delta_server import load_potential", ("torch", "sgdml", "matplotlib", "ipi", "ase")),
+        ("import delta_server.cli.driver, delta_server.cli.main", AT_REST[:7]),
+        (
+            "import sys\nsys.argv[1:] = ['--help']\n"
+            "try: runpy.run_module('delta_server.cli.driver', run_name='__main__', alter_sys=True)\n"
+            "except SystemExit: pass",
+            AT_REST[:7],
+        ),
+    ],
+    ids=["package", "errors", "server", "potential", "commands", "driver-help"],
+)
+def test_what_an_import_brings_along(statement: str, absent: tuple[str, ...]) -> None:
+    """In a fresh interpreter, as far as this package is to blame: what site starts with does not count."""
+    code = (
+        f"import runpy, sys\nbefore = set(sys.modules)\n{statement}\nprint('|', *sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.rpartition("|")[2].split()}
+    assert "delta_server" in loaded
+    assert not loaded & set(absent)
