@@ -75,6 +75,8 @@ def read_input(path: str | Path) -> ElementTree.Element:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no file, expected an i-PI input (XML)")
         if path.stat().st_size > _MAX_INPUT_BYTES:
             raise InputError(f"{path}: {path.stat().st_size} bytes is no i-PI input")
         text = path.read_text(encoding="utf-8")
@@ -107,14 +109,20 @@ def address_from_input(path: str | Path, name: str | None = None, prefix: str | 
     if name is not None and name not in sockets:
         raise InputError(f"{path}: has no <ffsocket name={name!r}>; there are {', '.join(sockets)}")
     element = sockets[name] if name is not None else next(iter(sockets.values()))
-    prefix = prefix or root.get("sockets_prefix", DEFAULT_PREFIX).strip()
+    try:
+        return _address(element, prefix or root.get("sockets_prefix", DEFAULT_PREFIX).strip())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _address(element: ElementTree.Element, prefix: str) -> Address:
     mode = element.get("mode", "inet").strip()
     host = (element.findtext("address") or "localhost").strip()
     if mode == "inet":
         port = (element.findtext("port") or "65535").strip()
         if not _is_number(port):
-            raise InputError(f"{path}: <port> is {port!r}, expected a number")
+            raise InputError(f"<port> is {port!r}, expected a number")
         return _checked(Address("inet", host, int(port)))
     if mode in ("unix", "shm"):
         return _checked(Address(cast(Mode, mode), host, prefix=prefix))
-    raise InputError(f"{path}: <ffsocket mode={mode!r}>, expected unix, inet or shm")
+    raise InputError(f"<ffsocket mode={mode!r}>, expected unix, inet or shm")

@@ -1,7 +1,7 @@
 """The driver: one connection to an i-PI server, from NEEDINIT to EXIT.
 
 i-PI sends GETFORCE along with the positions. It is read before anything is computed, for a client that dies
-with unread bytes resets the connection, and i-PI 3.3.1 then hangs for good.
+with unread bytes resets the connection, and i-PI 3.3.1 then hangs for good (`guardian` has the rest of that story).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..potential import Part, Potential, Result
 from ..units import BOHR, HARTREE
 from . import wire
 from .address import Mode
+from .guardian import Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
 
 _DRAIN = 0.1  # s; every known server sends its next header right behind the positions
@@ -98,7 +99,7 @@ class Driver:
         Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
         happens, the connection is left so that i-PI can go on with another client.
         """
-        connection = _Connection(self, sock, mode)
+        connection, guardian = _Connection(self, sock, mode), Guardian(sock)
         began, cpu = time.perf_counter(), time.process_time()
         try:
             return connection.run()
@@ -107,7 +108,8 @@ class Driver:
         finally:
             self.stats.wall += time.perf_counter() - began
             self.stats.cpu += time.process_time() - cpu
-            connection.stream.leave()
+            leave(sock)
+            guardian.release()
 
 
 class _Connection:

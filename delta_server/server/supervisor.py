@@ -31,7 +31,7 @@ _FATAL = {
     NonFiniteError.exit_code: "forces that are not finite",
     8: "a server that does not speak i-PI's protocol",
 }
-_MAX_RESTARTS = 5  # of one driver within a minute
+_MAX_DEATHS = 5  # of one driver while the run does not advance
 _GRACE = 60.0  # s for i-PI to end softly; its signal handler alone sleeps for one
 _DRIVER_GRACE = 10.0
 
@@ -97,12 +97,13 @@ class Supervisor:
         root = read_input(input_file)
         if not list(root.iter("ffsocket")):
             raise InputError(f"{input_file}: has no <ffsocket>, so there is nothing for a driver to do")
-        self.input = self._place(input_file, root)
         if restart:
             self.input = self.directory / "RESTART"
             if not self.input.is_file():
                 raise InputError(f"{self.directory}: no RESTART to go on from; leave out --restart to begin")
             root = read_input(self.input)
+        else:
+            self.input = self._place(input_file, root)
         self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
         self.progress = _expectations(root)
         self._processes: list[_DriverProcess] = []
@@ -167,6 +168,8 @@ class Supervisor:
                 stopping_since = time.monotonic()
             if stopping_since is not None and time.monotonic() - stopping_since > _GRACE:
                 raise RunError(f"i-PI did not end within {_GRACE:g} s of being asked; it was killed")
+            if ipi.thread_died is not None:
+                raise RunError(f"i-PI's socket thread died ({ipi.thread_died}); go on with --restart")
             for driver in self._processes:
                 driver.look_after(self.progress)
             time.sleep(0.1)
@@ -207,6 +210,7 @@ class _Ipi:
     def __init__(self, command: list[str], directory: Path, progress: Progress, threads: int) -> None:
         self.log = directory / "i-pi.log"
         self._tail: list[str] = []
+        self.thread_died: str | None = None
         self._progress = progress
         self.process = subprocess.Popen(
             command,
@@ -227,6 +231,8 @@ class _Ipi:
         log = self._open_log()
         for line in self.process.stdout:
             self._tail = [*self._tail[-19:], line.strip()] if line.strip() else self._tail
+            if line.startswith("Exception in thread poll"):
+                self.thread_died = line.strip()
             if match := _STEP.search(line):
                 self._progress.step = int(match[1])
                 self._progress.seconds_per_step = float(match[2])
@@ -273,14 +279,14 @@ class _DriverProcess:
         self.command += ["--ffsocket", socket] if socket else []
         self.command += ["--threads", str(supervisor.threads)]
         self.directory = supervisor.directory
-        self._starts: list[float] = []
+        self._step_at_start = self._deaths = 0
         self._ended_at: float | None = None
+        self.log.unlink(missing_ok=True)  # of an earlier run
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._starts.append(time.monotonic())
         self._ended_at = None
-        with self.log.open("ab" if len(self._starts) > 1 else "wb") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
                 self.command,
                 cwd=self.directory,
@@ -301,8 +307,13 @@ class _DriverProcess:
         self._ended_at = self._ended_at or now
         if code == 0 and now - self._ended_at < _DRIVER_GRACE:
             return  # i-PI said EXIT and is about to end itself
-        if len([s for s in self._starts if now - s < 60.0]) > _MAX_RESTARTS:
-            raise RunError(f"driver {self.name} died {_MAX_RESTARTS} times in a minute: {self._last_words()}")
+        self._deaths = self._deaths + 1 if progress.step == self._step_at_start else 0
+        if self._deaths == _MAX_DEATHS:
+            raise RunError(
+                f"driver {self.name} died {_MAX_DEATHS} times and the run did not advance, last with code {code}: "
+                f"{self._last_words()}"
+            )
+        self._step_at_start = progress.step
         self.process = self._start()
         progress.restarted_drivers += 1
 

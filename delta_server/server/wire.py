@@ -129,25 +129,6 @@ class Stream:
             except OSError as error:
                 raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
 
-    def leave(self, linger: float = 2.0) -> None:
-        """Close so that the server can hand the work to another client.
-
-        i-PI 3.3.1 hangs for good on a connection reset, which is what a close with unread bytes is. So:
-        say that nothing more comes, read on (and throw away) until the server closes too or `linger` seconds
-        have passed, then close.
-        """
-        deadline = time.monotonic() + linger
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-            while (wait := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(wait)
-                if not self._socket.recv_into(self._buffer):
-                    break
-        except OSError:  # gone already, or silent: nothing left to be polite to
-            pass
-        finally:
-            self._socket.close()
-
 
 @dataclass(frozen=True)
 class Init:

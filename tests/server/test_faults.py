@@ -419,6 +419,16 @@ def test_killed_while_idle(start_driver: StartDriver, peer: Peer, dimer: System)
     driver.ended(-signal.SIGKILL)
 
 
+def test_killed_before_it_read_the_request(start_driver: StartDriver, peer: Peer, dimer: System) -> None:
+    """The moment that no draining covers: the positions are there, the driver has not woken up yet."""
+    driver, connection = ready(start_driver, peer, dimer)
+    driver.send(signal.SIGSTOP)
+    connection.send(posdata(dimer.bohr), GETFORCE)
+    driver.send(signal.SIGKILL)
+    left_cleanly(connection)
+    driver.ended(-signal.SIGKILL)
+
+
 # Atoms and positions that cannot be
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from multiprocessing import shared_memory
 
@@ -194,35 +193,6 @@ def test_stop_while_the_server_is_silent() -> None:
         with pytest.raises(Interrupted):
             stream.header()
         timer.join()
-
-
-def test_leaving_reads_on_until_the_server_closes(pair: Pair) -> None:
-    """A close with unread bytes would be a reset, which i-PI does not survive."""
-    server, stream = pair
-    server.sendall(header("POSDATA") + bytes(100_000))
-    thread = threading.Thread(target=stream.leave)
-    thread.start()
-    assert server.recv(1) == b""
-    server.sendall(header("GETFORCE"))  # still taken
-    server.shutdown(socket.SHUT_WR)
-    thread.join(20)
-    assert not thread.is_alive()
-    assert server.recv(1) == b""
-
-
-def test_leaving_a_silent_server_takes_no_longer_than_asked(pair: Pair) -> None:
-    server, stream = pair
-    began = time.monotonic()
-    stream.leave(linger=0.2)
-    assert 0.15 < time.monotonic() - began < 10
-    assert server.recv(1) == b""
-
-
-def test_leaving_twice_or_after_the_server_is_harmless(pair: Pair) -> None:
-    server, stream = pair
-    server.close()
-    stream.leave()
-    stream.leave()
 
 
 def test_replies() -> None:
