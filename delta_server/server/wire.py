@@ -1,7 +1,7 @@
 """i-PI's wire format: 12-byte headers, native int32 and float64, atomic units.
 
 Nothing is believed: lengths are checked before anything is allocated, a message is read whole however it
-was cut into packets, and a reply leaves in one piece.
+was cut into packets, and a reply leaves in one `sendall`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ class Stream:
 
     def __init__(self, sock: socket.socket, should_stop: Callable[[], bool] = lambda: False) -> None:
         self._socket = sock
-        self._socket.settimeout(_POLL)
+        # Blocking, with the time limit in the kernel: Python's own would cost a poll() before every call.
+        self._socket.settimeout(None)
+        self._limit(_POLL)
         self._should_stop = should_stop
         self._buffer = memoryview(bytearray(65536))
         self._start = self._end = 0
@@ -49,6 +51,12 @@ class Stream:
     def __len__(self) -> int:
         """Bytes that have arrived and were not read yet."""
         return self._end - self._start
+
+    def _limit(self, seconds: float) -> None:
+        """How long a receive may block."""
+        whole, fraction = divmod(max(seconds, 1e-6), 1.0)
+        limit = struct.pack("ll", int(whole), int(1e6 * fraction))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
 
     def _fill(self, needed: int, deadline: float | None) -> bool:
         """Wait until `needed` bytes are in the buffer. False if the deadline came first."""
@@ -63,10 +71,10 @@ class Stream:
                 wait = deadline - time.monotonic()
                 if wait <= 0:
                     return False
-                self._socket.settimeout(min(wait, _POLL))
+                self._limit(min(wait, _POLL))
             try:
                 got = self._socket.recv_into(self._buffer[self._end :])
-            except TimeoutError:
+            except BlockingIOError:
                 if self._should_stop():
                     raise Interrupted from None
                 continue
@@ -74,7 +82,7 @@ class Stream:
                 raise ServerLostError(f"connection lost: {error.strerror or error}") from None
             finally:
                 if deadline is not None:
-                    self._socket.settimeout(_POLL)
+                    self._limit(_POLL)
             if got == 0:
                 if len(self):
                     raise ServerLostError(
@@ -119,15 +127,11 @@ class Stream:
         return np.frombuffer(self.read(8 * n), dtype=np.float64)
 
     def send(self, data: bytes) -> None:
-        """All of it, in one call where the kernel takes it so. Raises ServerLostError."""
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[self._socket.send(rest) :]
-            except TimeoutError:  # the server is slow to read: so are its other clients' forces, wait
-                continue
-            except OSError as error:
-                raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
+        """All of it, in one call. Raises ServerLostError."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True)
