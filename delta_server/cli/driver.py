@@ -173,6 +173,7 @@ class _ProgressLine:
         if not self.enabled:
             return
         now = time.perf_counter()
+        self._shown_at = self._shown_at or now
         if now - self._shown_at < 0.5:
             return
         n = stats.requests - self._requests
