@@ -19,8 +19,6 @@ ManifestArg = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
-INTERNAL_ERROR = 1
-
 
 def complain(message: str) -> None:
     """One line on stderr, if anybody can still be told."""
@@ -28,30 +26,35 @@ def complain(message: str) -> None:
         print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
 
 
-def fail(error: DeltaError) -> NoReturn:
-    """Say what is wrong in one line and end with the error's code."""
-    complain(str(error))
-    raise SystemExit(error.exit_code)
-
-
-def run(app: Callable[[], object]) -> None:
-    """Run a command; errors that are somebody's to mend come out as one line, the rest as a traceback."""
+def run(app: Callable[[], object]) -> NoReturn:
+    """Run a command and exit; errors that are somebody's to mend come out as one line, the rest as a traceback."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without σ shows its number
+    code: str | int | None
     try:
-        app()
+        try:
+            app()
+            code = 0
+        except SystemExit as ended:  # typer always ends so
+            code = ended.code
+        sys.stdout.flush()  # a full disk may show only here
     except DeltaError as error:
-        fail(error)
+        complain(str(error))
+        code = error.exit_code
     except BrokenPipeError:  # `| head`: the reader has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        code = 0
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        complain(f"{error.strerror or error}{where}")
-        raise SystemExit(2) from None
+        complain(" ".join(str(part) for part in (error.strerror or error, error.filename) if part))
+        code = 2
     except KeyboardInterrupt:
         complain("interrupted")
-        raise SystemExit(130) from None
+        code = 130
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what cannot be written would turn the exit code into 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    raise SystemExit(code)
 
 
 def set_threads(n: int) -> None:

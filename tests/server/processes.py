@@ -38,7 +38,12 @@ class Process:
         self.folder, self._log = folder, folder / log
         with self._log.open("wb") as file:
             self._process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},  # i-PI's words when it says them
             )
 
     @property
