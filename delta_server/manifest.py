@@ -230,7 +230,9 @@ class Manifest(_Strict):
                 owner[atom] = fragment.name
         missing = sorted(set(range(max(owner) + 1)) - set(owner))
         if missing:
-            raise ValueError(f"atoms {format_atoms(tuple(missing))} are in no fragment; each must be in exactly one")
+            raise ValueError(
+                f"atoms {format_atoms(tuple(missing))} are in no fragment; each must be in one, counted from 0"
+            )
         if len(self.binding) > 1 and any(b.between is None for b in self.binding):
             raise ValueError("binding: in a list each term needs `between: [a, b]`")
         for binding in self.binding:

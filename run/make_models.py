@@ -189,7 +189,8 @@ def main() -> None:
         start = Atoms(atoms.numbers, atoms.positions)
     else:
         start = Atoms(data["z"], data["R"][data["E"].argmin()])
-    ase.io.write(args.output / "geometry.xyz", start, format="xyz", comment=f"{name}, {theory}")
+    comment = "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"  # i-PI starts from it too
+    ase.io.write(args.output / "geometry.xyz", start, format="xyz", comment=comment)
     manifest = {
         "format": "delta-sgdml/1",
         "name": name,

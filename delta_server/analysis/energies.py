@@ -33,18 +33,18 @@ class EnergyReport:
 
     def line(self) -> str:
         """What was seen."""
+        means = []
+        if (mean := self.mean_temperature) is not None:
+            means.append(f"temperature {mean.value:.0f} ± {mean.error:.1g} K")
+        if self.binding is not None and (mean := self.mean_binding) is not None:
+            low, high = self.binding[1].min(), self.binding[1].max()
+            means.append(f"binding {mean.value:.2f} ± {mean.error:.1g} kcal/mol ({low:.2f} to {high:.2f} over all)")
         pieces = [f"{self.title}: {self.time[-1]:.2f} ps"]
-        if self.mean_temperature is not None:
-            pieces.append(f"mean temperature {self.mean_temperature.value:.0f} ± {self.mean_temperature.error:.0f} K")
+        if means:
+            pieces.append(f"means without the first fifth: {', '.join(means)}")
         if self.drift is not None:
-            pieces.append(f"drift of the conserved energy {self.drift:.2f} meV/ps")
-        if self.binding is not None and self.mean_binding is not None:
-            values = self.binding[1]
-            pieces.append(
-                f"binding {self.mean_binding.value:.2f} ± {self.mean_binding.error:.2f} kcal/mol "
-                f"({values.min():.2f} to {values.max():.2f})"
-            )
-        return ", ".join(pieces)
+            pieces.append(f"drift of the conserved energy {round(self.drift, 2) + 0.0:.2f} meV/ps")
+        return "; ".join(pieces)
 
     def as_dict(self) -> dict[str, object]:
         """The means, for machines."""

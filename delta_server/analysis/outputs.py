@@ -82,6 +82,11 @@ def read_extras(path: Path) -> tuple[str, FloatArray, FloatArray]:
     return key, np.array(steps[:n], dtype=float), np.array(values[:n])
 
 
+def _is_table(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return _COLUMN.match(lines.readline()) is not None
+
+
 @dataclass(frozen=True)
 class RunOutputs:
     """The outputs of one i-PI system: properties, and extras by key as (steps, values)."""
@@ -98,7 +103,7 @@ def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
     """
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder")
-    found = sorted(p for p in directory.glob("*.out") if prefix is None or p.stem == prefix)
+    found = sorted(p for p in directory.glob("*.out") if prefix in (None, p.stem) and _is_table(p))
     if not found:
         raise InputError(f"{directory}: no {prefix or '*'}.out; expected the property output of an i-PI run")
     if len(found) > 1:

@@ -43,7 +43,10 @@ def plot_energies(report: EnergyReport, path: Path) -> None:
     if report.temperature is not None and report.mean_temperature is not None:
         axis, mean = axes["temperature"], report.mean_temperature
         axis.plot(report.time, report.temperature, color=ORANGE, lw=1)
-        axis.axhline(mean.value, color=GREY, lw=1, ls="--", label=f"mean {mean.value:.0f} ± {mean.error:.0f} K")
+        label = f"mean {mean.value:.0f} ± {mean.error:.0f} K"
+        axis.plot(
+            report.time[len(report.time) // 5 :][[0, -1]], [mean.value] * 2, color=GREY, lw=1, ls="--", label=label
+        )
         axis.set_ylabel("T (K)")
         axis.legend(loc="lower right", fontsize="small", frameon=False)
     if report.binding is not None:

@@ -29,7 +29,7 @@ def energies(
 ) -> None:
     """Energies, temperature and binding energy against time: a picture and a line.
 
-    Example: delta-sgdml analyze energies demo
+    Example: delta-sgdml analyze energies demo/h2o_benzene
     """
     from ..analysis.energies import report_energies
     from ..analysis.plots import plot_energies

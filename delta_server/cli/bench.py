@@ -46,19 +46,21 @@ def bench(
     rng = np.random.default_rng(0)
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
+    terms = [
+        (term, term.model, term.path, sgdml_predictor(term.path) if against else None)
+        for term in (*potential.fragments, *potential.bindings)
+        if not isinstance(term.model, float) and term.path is not None
+    ]
     rows: list[Timing] = []
     if not as_json:
         print(f"{'term':16} {'batch':>5} {'ms':>9} {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force")
-    for term in (*potential.fragments, *potential.bindings):
-        if isinstance(term.model, float) or term.path is None:
-            continue
+    for term, predictor, path, rival in terms:
         units = models[term.name].units
-        model = load_model(term.path, length_unit=units.length, energy_unit=units.energy)
-        rival = sgdml_predictor(term.path) if against else None
+        model = load_model(path, length_unit=units.length, energy_unit=units.energy)
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, term.atoms])
             rows.append(
-                bench_term(term.name, term.model, positions, seconds, rival, model.angstrom, model.electronvolt)
+                bench_term(term.name, predictor, positions, seconds, rival, model.angstrom, model.electronvolt)
             )
             if not as_json:
                 print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)

@@ -23,7 +23,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machin
 def complain(message: str) -> None:
     """One line on stderr, if anybody can still be told."""
     with suppress(OSError):
-        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+        name = Path(sys.argv[0]).stem
+        print(f"{'delta-driver' if name == 'driver' else name}: {message}", file=sys.stderr, flush=True)
 
 
 def run(app: Callable[[], object]) -> NoReturn:

@@ -36,7 +36,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def driver(
     manifest: ManifestArg,
     socket: Annotated[
-        str | None, typer.Option(help="unix:NAME, inet:HOST:PORT or shm:NAME.", metavar="ADDRESS")
+        str | None,
+        typer.Option(help="unix:NAME, inet:HOST:PORT or shm:NAME (default: unix:delta).", metavar="ADDRESS"),
     ] = None,
     input: Annotated[Path | None, typer.Option(help="i-PI input to read the address from.", metavar="XML")] = None,
     ffsocket: Annotated[

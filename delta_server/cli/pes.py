@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 
 def pes() -> None:
-    """Print the path of the i-PI plug-in, for <pes_path> and `i-pi-driver-py -P`."""
+    """Print the path of the i-PI plug-in, for <pes_path> and `i-pi-driver-py -P`.
+
+    Example: i-pi-driver-py -m custom -P $(delta-sgdml pes) -o manifest=manifest.yaml -u -a delta
+    """
     spec = find_spec("delta_server.server")
     assert spec is not None
     assert spec.submodule_search_locations is not None

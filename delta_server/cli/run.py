@@ -42,20 +42,22 @@ def run(
 
     load_potential(manifest)  # bad input is told before anything is started
     job = Supervisor(input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads)
+    if not restart and (left := job.directory / "RESTART").is_file():
+        complain(f"{left} is of an earlier run; this one begins anew, old files become #…# (--restart goes on)")
     stop = _Stop()
     with _display(job.progress) as show:
-        outcome = job.run(stop, show)
+        outcome = job.run(stop, show, complain)
     p = outcome.progress
     picoseconds = "" if p.picoseconds is None else f" ({p.picoseconds:.3f} ps)"
     speed = "" if p.ns_per_day is None else f", {p.ns_per_day:.2f} ns/day"
-    restarts = f", {p.restarted_drivers} driver restarts" if p.restarted_drivers else ""
+    restarts = f", driver restarts: {p.restarted_drivers}" if p.restarted_drivers else ""
     if outcome.finished:
         print(
             f"finished: {p.total_steps} steps{picoseconds} in {outcome.wall:.1f} s{speed}{restarts}; {job.directory}"
         )
         return
     print(
-        f"stopped near step {p.step} of {p.total_steps}{picoseconds}{restarts}; go on with --restart; {job.directory}"
+        f"stopped at step {p.step} of {p.total_steps}{picoseconds}{restarts}; go on with --restart; {job.directory}"
     )
     raise SystemExit(128 + stop.number)
 
@@ -107,7 +109,7 @@ def _where(p: Progress) -> str:
     if p.ns_per_day is not None:
         pieces.append(f"{p.ns_per_day:.2f} ns/day")
     if p.restarted_drivers:
-        pieces.append(f"{p.restarted_drivers} driver restarts")
+        pieces.append(f"driver restarts: {p.restarted_drivers}")
     return "  ".join(pieces)
 
 

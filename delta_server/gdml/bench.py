@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,12 +37,15 @@ class Timing:
 
 def sgdml_predictor(path: Path) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
     """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError."""
+    logging.disable(logging.INFO)  # torch and sgdml are talkative when they are imported
     try:
         from sgdml.predict import GDMLPredict
     except ImportError:
         raise InputError(
             "sgdml is not installed here: pip install 'delta-server[sgdml]' -c constraints.txt"
         ) from None
+    finally:
+        logging.disable(logging.NOTSET)
     with np.load(path, allow_pickle=False) as archive:
         model: dict[str, Any] = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
     predictor = GDMLPredict(model, max_processes=1)

@@ -5,7 +5,9 @@
 
     i-pi-driver-py -m custom -P …/ipi_pes.py -o manifest=models/h2o_benzene/manifest.yaml -u -a delta
 
-`delta-sgdml pes` prints this file's path. i-PI loads the file on its own, outside the package: imports are absolute.
+`part: fragments` or `part: binding` serves only that part. Set OMP_NUM_THREADS=1 for both: the matrices of one
+structure are too small to share. `delta-sgdml pes` prints this file's path. i-PI loads the file on its own, outside
+the package: imports are absolute.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
     the manifest's (`Potential.check_geometry`).
     """
 
-    def __init__(self, manifest: str, part: str = "all", *args: Any, **kwargs: Any) -> None:
+    def __init__(self, manifest: str = "", part: str = "all", *args: Any, **kwargs: Any) -> None:
+        if not manifest:
+            raise ValueError("the plug-in needs a manifest: -o manifest=FILE, or <parameters> {manifest: FILE}")
         self._potential = load_potential(manifest)
         if part not in ("all", "fragments", "binding"):
             raise ValueError(f"part is {part!r}, expected all, fragments or binding")

@@ -24,7 +24,7 @@ from xml.etree.ElementTree import Element
 from ..errors import InputError, NonFiniteError, RunError
 from .address import read_input
 
-_STEP = re.compile(r"MD step\s+(\d+)\. t/step:\s+(\S+)")
+_STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
 _FATAL = {
     2: "bad input",
     6: "a geometry that cannot be this molecule",
@@ -45,21 +45,15 @@ class Progress:
     total_steps: int = 0
     timestep: float | None = None  # fs
     restarted_drivers: int = 0
-    seconds_per_step: float | None = None  # i-PI's own figure
+    rate: float | None = None  # steps per second since i-PI first told its step
 
     @property
     def picoseconds(self) -> float | None:
         return None if self.timestep is None else self.step * self.timestep / 1e3
 
     @property
-    def rate(self) -> float | None:
-        """Steps per second, as i-PI last said."""
-        return 1.0 / self.seconds_per_step if self.seconds_per_step else None
-
-    @property
     def ns_per_day(self) -> float | None:
-        rate = self.rate
-        return None if rate is None or self.timestep is None else rate * self.timestep * 86400 / 1e6
+        return None if self.rate is None or self.timestep is None else self.rate * self.timestep * 86400 / 1e6
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ class Supervisor:
         self.drivers, self.threads = drivers, threads
         root = read_input(input_file)
         if not list(root.iter("ffsocket")):
-            raise InputError(f"{input_file}: has no <ffsocket>, so there is nothing for a driver to do")
+            raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         if restart:
             self.input = self.directory / "RESTART"
             if not self.input.is_file():
@@ -105,6 +99,7 @@ class Supervisor:
         else:
             self.input = self._place(input_file, root)
         self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
+        _refuse_double_counting(self.input, root, self.sockets)
         self.progress = _expectations(root)
         self._processes: list[_DriverProcess] = []
 
@@ -130,8 +125,12 @@ class Supervisor:
         self,
         should_stop: Callable[[], bool] = lambda: False,
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_event: Callable[[str], None] = lambda event: None,
     ) -> Outcome:
-        """Run to the end, or until should_stop. Raises RunError with the last words of whoever failed."""
+        """Run to the end, or until should_stop. on_event is told what a user would want to know, as a line.
+
+        Raises RunError with the last words of whoever failed.
+        """
         began = time.monotonic()
         (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
         with tempfile.TemporaryDirectory(prefix="delta-") as sockets:
@@ -142,7 +141,7 @@ class Supervisor:
                     for name in self.sockets
                     for i in range(self.drivers)
                 ]
-                finished = self._watch(ipi, should_stop, on_progress)
+                finished = self._watch(ipi, should_stop, on_progress, on_event)
             finally:
                 _end(ipi.process, _GRACE)
                 for driver in self._processes:
@@ -159,7 +158,13 @@ class Supervisor:
             [command, "-S", prefix, "-V", "medium", self.input.name], self.directory, self.progress, self.threads
         )
 
-    def _watch(self, ipi: _Ipi, should_stop: Callable[[], bool], on_progress: Callable[[Progress], None]) -> bool:
+    def _watch(
+        self,
+        ipi: _Ipi,
+        should_stop: Callable[[], bool],
+        on_progress: Callable[[Progress], None],
+        on_event: Callable[[str], None],
+    ) -> bool:
         stopping_since = None
         while ipi.process.poll() is None:
             on_progress(self.progress)
@@ -171,7 +176,7 @@ class Supervisor:
             if ipi.thread_died is not None:
                 raise RunError(f"i-PI's socket thread died ({ipi.thread_died}); go on with --restart")
             for driver in self._processes:
-                driver.look_after(self.progress)
+                driver.look_after(self.progress, on_event)
             time.sleep(0.1)
         ipi.join()
         on_progress(self.progress)
@@ -181,7 +186,21 @@ class Supervisor:
             )
         if stopping_since is None:
             self.progress.step = max(self.progress.step, self.progress.total_steps)
+        elif (left := self.directory / "RESTART").is_file():
+            self.progress.step = _expectations(read_input(left)).step
         return stopping_since is None
+
+
+def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> None:
+    """Raise InputError where forces are a sum of sockets that would each be served the whole potential."""
+    for forces in root.iter("forces"):
+        summed = {force.get("forcefield", "").strip() for force in forces.iter("force")} & set(sockets)
+        whole = sorted(summed - {"fragments", "binding"})
+        if whole and len(summed) > 1:
+            raise InputError(
+                f"{path}: <ffsocket name={whole[0]!r}> would serve the whole potential beside another socket, and "
+                "energies would count twice; name the two 'fragments' and 'binding'"
+            )
 
 
 def _expectations(root: Element) -> Progress:
@@ -229,13 +248,16 @@ class _Ipi:
     def _read(self) -> None:
         assert self.process.stdout is not None
         log = self._open_log()
+        first_seen: tuple[float, int] | None = None
         for line in self.process.stdout:
             self._tail = [*self._tail[-19:], line.strip()] if line.strip() else self._tail
             if line.startswith("Exception in thread poll"):
                 self.thread_died = line.strip()
             if match := _STEP.search(line):
-                self._progress.step = int(match[1])
-                self._progress.seconds_per_step = float(match[2])
+                self._progress.step = step = int(match[1])
+                first_seen = first_seen or (time.monotonic(), step)
+                if step > first_seen[1]:
+                    self._progress.rate = (step - first_seen[1]) / (time.monotonic() - first_seen[0])
             if log is not None:
                 try:
                     log.write(line)
@@ -296,7 +318,7 @@ class _DriverProcess:
                 start_new_session=True,
             )
 
-    def look_after(self, progress: Progress) -> None:
+    def look_after(self, progress: Progress, on_event: Callable[[str], None]) -> None:
         """Start again if it died. Raises RunError when that is of no use."""
         code = self.process.poll()
         if code is None:
@@ -314,6 +336,8 @@ class _DriverProcess:
                 f"{self._last_words()}"
             )
         self._step_at_start = progress.step
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        on_event(f"driver {self.name} {how} near step {progress.step}; it is started again")
         self.process = self._start()
         progress.restarted_drivers += 1
 

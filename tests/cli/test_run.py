@@ -134,7 +134,8 @@ def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
     os.kill(pid, signal.SIGKILL)
     code, out, err = job.ended()
     assert code == 0, err
-    assert "1 driver restarts" in out
+    assert "driver restarts: 1" in out
+    assert "was killed by signal 9" in err
     assert steps_of(job.folder) == list(range(0, 1001, 2))
     assert np.isfinite(read_properties(job.folder / "run.out")["potential"]).all()
 
@@ -168,6 +169,26 @@ def test_an_input_that_ipi_refuses(start: Callable[..., Job]) -> None:
     assert code == 9
     assert "fixcon" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_two_sockets_that_would_count_the_energy_twice(start: Callable[..., Job]) -> None:
+    def split(text: str) -> str:
+        socket = text[text.index("<ffsocket") : text.index("</ffsocket>") + len("</ffsocket>")]
+        other = socket.replace('"delta"', '"more"').replace("h2o_benzene", "more")
+        return text.replace(socket, socket + other).replace("</forces>", '<force forcefield="more"/> </forces>')
+
+    job = start(100, edit=split)
+    code, _, err = job.ended()
+    assert code == 2
+    assert "count twice" in err
+    assert "'fragments' and 'binding'" in err
+
+
+def test_beginning_anew_over_an_earlier_run_is_said(start: Callable[..., Job]) -> None:
+    assert start(20).ended()[0] == 0
+    code, _, err = start(20).ended()
+    assert code == 0
+    assert "begins anew" in err
 
 
 def test_restart_without_a_restart(start: Callable[..., Job]) -> None:
