@@ -241,6 +241,9 @@ class Manifest(_Strict):
                     raise ValueError(f"binding between {name!r}: no such fragment; there are {', '.join(names)}")
             if len(set(binding.between or ())) < len(binding.between or ()):
                 raise ValueError(f"binding between {list(binding.between or ())}: a fragment is named twice")
+        terms = [b.name for b in self.binding]
+        if len(set(terms)) < len(terms):
+            raise ValueError(f"binding: two terms would be called {max(terms, key=terms.count)!r}; rename a fragment")
         sets = [frozenset(b.between or ()) for b in self.binding]
         if len(set(sets)) < len(sets):
             raise ValueError("binding: two terms are between the same fragments")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,7 @@ class Term:
     model: Predictor | float  # a constant energy in eV, for an ion
     path: Path | None = None
 
-    @property
+    @cached_property
     def where(self) -> IntArray | slice:
         """The atoms as a slice where they are contiguous: no copy."""
         first, n = int(self.atoms[0]), len(self.atoms)
@@ -97,7 +98,6 @@ class Potential:
         self.fragments, self.bindings = tuple(fragments), tuple(bindings)
         self.name, self.theory = name, theory
         self.likeness = Likeness.of(self.numbers, self.reference, [t.atoms for t in self.fragments])
-        self._where = {term.name: term.where for term in (*self.fragments, *self.bindings)}
 
     @property
     def n_atoms(self) -> int:
@@ -111,6 +111,8 @@ class Potential:
         Raises GeometryError on a wrong shape or positions that are not finite, NonFiniteError (with the frame) where
         the models give no number, ManifestError where there is no binding to evaluate.
         """
+        if part not in get_args(Part):
+            raise InputError(f"part is {part!r}, expected one of {', '.join(get_args(Part))}")
         if part == "binding" and not self.bindings:
             raise ManifestError(f"{self.name}: the manifest has no binding, so there is no such part to serve")
         x = np.ascontiguousarray(positions, dtype=np.float64)
@@ -154,9 +156,8 @@ class Potential:
         if isinstance(term.model, float):
             energy = np.full(len(frames), term.model)
         else:
-            where = self._where[term.name]
-            energy, forces, virial = term.model.predict(frames[:, where])
-            total.forces[:, where] += forces
+            energy, forces, virial = term.model.predict(frames[:, term.where])
+            total.forces[:, term.where] += forces
             np.add(total.virial, virial, out=total.virial)
         np.add(total.energy, energy, out=total.energy)
         return energy

@@ -13,9 +13,6 @@ HARTREE = 27.211386024367243
 KCAL_MOL = 0.04336410390059322
 """eV in one kcal/mol (thermochemical calorie)."""
 
-KB = 8.617330337217213e-05
-"""Boltzmann's constant, eV/K."""
-
 KJ_MOL = KCAL_MOL / 4.184
 """eV in one kJ/mol."""
 

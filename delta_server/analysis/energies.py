@@ -61,7 +61,12 @@ def report_energies(directory: Path, prefix: str | None = None) -> EnergyReport:
     """Read a run's folder. Raises InputError if a quantity is missing or in another unit than eV, K or ps."""
     outputs = find_outputs(directory, prefix)
     table = outputs.properties
-    for name, unit in (("time", "picosecond"), ("potential", "electronvolt"), ("conserved", "electronvolt")):
+    for name, unit in (
+        ("time", "picosecond"),
+        ("potential", "electronvolt"),
+        ("conserved", "electronvolt"),
+        ("temperature", "kelvin"),
+    ):
         if table.units.get(name, unit) != unit:
             found = table.units[name] or "atomic units"
             raise InputError(f"{table.path}: {name} is in {found}; ask the input for {name}{{{unit}}}")

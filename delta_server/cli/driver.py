@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..server.address import Address
     from ..server.driver import Stats
 
+_PAUSE = 1.0  # s
+
 log = logging.getLogger("delta-driver")
 
 EPILOG = """\
@@ -102,6 +104,7 @@ def driver(
 
     ending: Ending | ServerError | None = None
     while True:
+        served = server.stats.requests
         try:
             sock = connect(address, retry, stop, lambda reason: log.info("waiting for the server: %s", reason))
         except Interrupted:
@@ -120,6 +123,8 @@ def driver(
         if ending is Ending.STOPPED or isinstance(ending, ProtocolError) or not reconnect:
             break  # a server that was misunderstood would be so again
         log.info("%s; waiting for the next server", "EXIT received" if ending is Ending.EXIT else ending)
+        if server.stats.requests == served:
+            time.sleep(_PAUSE)  # a server that hangs up on everybody is not worth a busy loop
     log.info("%s", server.stats.summary())
     if isinstance(ending, ServerError):
         raise ending
@@ -147,7 +152,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

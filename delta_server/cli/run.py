@@ -14,6 +14,8 @@ import typer
 
 from .common import ThreadsOption, complain, set_threads
 
+ENDED_EARLY = 10  # i-PI ended softly before its last step: an EXIT file, or total_time
+
 if TYPE_CHECKING:
     from ..server.supervisor import Progress
 
@@ -59,7 +61,7 @@ def run(
     print(
         f"stopped at step {p.step} of {p.total_steps}{picoseconds}{restarts}; go on with --restart; {job.directory}"
     )
-    raise SystemExit(128 + stop.number)
+    raise SystemExit(128 + stop.number if stop.number else ENDED_EARLY)
 
 
 class _Stop:
@@ -67,7 +69,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.number = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:

@@ -210,7 +210,7 @@ def _read(arrays: _Arrays, length_unit: str | None, energy_unit: str | None) -> 
         descriptors=descriptors,
         weights=arrays.floats("R_d_desc_alpha", (n_train, dim)),
         permutations=_permutations(arrays, numbers),
-        sigma=arrays.number("sig", positive=True),
+        sigma=_sigma(arrays),
         scale=arrays.number("std", positive=True) if "std" in arrays else 1.0,
         offset=arrays.number("c"),
         energy_weights=arrays.floats("alphas_E", (n_train,)) if "alphas_E" in arrays else None,
@@ -219,6 +219,13 @@ def _read(arrays: _Arrays, length_unit: str | None, energy_unit: str | None) -> 
         name=arrays.text("dataset_name") or "",
         theory=arrays.text("dataset_theory") or "",
     )
+
+
+def _sigma(arrays: _Arrays) -> float:
+    sigma = arrays.number("sig", positive=True)
+    if not 1e-6 <= sigma <= 1e6:
+        raise arrays.fail("sig", f"is {sigma:g}, expected a length scale of 1e-6 to 1e6")
+    return sigma
 
 
 def _permutations(arrays: _Arrays, numbers: IntArray) -> IntArray:

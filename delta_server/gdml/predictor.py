@@ -81,7 +81,8 @@ class NumpyPredictor:
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay below about 128 MB."""
         chunks = [
-            self._predict(positions[start : start + self._chunk]) for start in range(0, len(positions), self._chunk)
+            self._predict(positions[start : start + self._chunk])
+            for start in range(0, max(len(positions), 1), self._chunk)
         ]
         return chunks[0] if len(chunks) == 1 else Prediction(*map(np.concatenate, zip(*chunks, strict=True)))
 

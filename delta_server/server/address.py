@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,9 @@ def _checked(address: Address) -> Address:
     if address.mode == "inet":
         if not 1 <= address.port <= 65535:
             raise InputError(f"socket {address}: port {address.port} is not in 1 to 65535")
-    elif len(address.path.encode()) > _MAX_UNIX_PATH:
+    elif (size := len(os.fsencode(address.path))) > _MAX_UNIX_PATH:
         raise InputError(
-            f"socket {address}: the path has {len(address.path.encode())} bytes, unix sockets take "
+            f"socket {address}: the path has {size} bytes, unix sockets take "
             f"{_MAX_UNIX_PATH}; choose a shorter name or --sockets-prefix"
         )
     return address

@@ -35,8 +35,11 @@ def connect(
             reason = _reason(address, error)
         except PermissionError as error:
             raise InputError(f"{address}: {error.strerror}: the socket belongs to somebody else") from None
-        except socket.gaierror as error:
-            raise InputError(f"{address}: host {address.name!r} cannot be resolved: {error.strerror}") from None
+        except (socket.gaierror, UnicodeError) as error:
+            if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+                reason = "the name server does not answer"
+            else:
+                raise InputError(f"{address}: host {address.name!r} cannot be resolved: {error}") from None
         except OSError as error:
             reason = f"{error.strerror or error}"
         if should_stop():
@@ -54,7 +57,9 @@ def _attempt(address: Address) -> socket.socket:
     if address.mode == "inet":
         sock = socket.create_connection((address.name, address.port), timeout=5.0)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # a host that is gone is noticed in two minutes
+        for option, value in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6)):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         return sock
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

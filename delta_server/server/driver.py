@@ -7,6 +7,7 @@ with unread bytes resets the connection, and i-PI 3.3.1 then hangs for good (`gu
 from __future__ import annotations
 
 import enum
+import logging
 import math
 import os
 import socket
@@ -26,6 +27,8 @@ from . import wire
 from .address import Mode
 from .guardian import Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
+
+log = logging.getLogger("delta-driver")
 
 _DRAIN = 0.1  # s; every known server sends its next header right behind the positions
 
@@ -99,9 +102,10 @@ class Driver:
         Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
         happens, the connection is left so that i-PI can go on with another client.
         """
-        connection, guardian = _Connection(self, sock, mode), Guardian(sock)
+        connection, guardian = _Connection(self, sock, mode), None
         began, cpu = time.perf_counter(), time.process_time()
         try:
+            guardian = _guardian(sock)
             return connection.run()
         except wire.Interrupted:
             return Ending.STOPPED
@@ -109,7 +113,16 @@ class Driver:
             self.stats.wall += time.perf_counter() - began
             self.stats.cpu += time.process_time() - cpu
             leave(sock)
-            guardian.release()
+            if guardian is not None:
+                guardian.release()
+
+
+def _guardian(sock: socket.socket) -> Guardian | None:
+    try:
+        return Guardian(sock)
+    except OSError as error:
+        log.warning("no guardian for the connection (%s): i-PI may hang if this driver is killed", error)
+        return None
 
 
 class _Connection:
@@ -136,7 +149,10 @@ class _Connection:
                 else:
                     self.stream.send(wire.READY if self.initialised else wire.NEEDINIT)
             elif message == "INIT":
-                self.batch = wire.read_init(self.stream).batch_size
+                batch = wire.read_init(self.stream).batch_size
+                if self.segments is not None and batch != self.batch:
+                    raise ProtocolError(f"INIT changes the batch from {self.batch} to {batch} in shared memory")
+                self.batch = batch
                 self.initialised = True
             elif message == "POSDATA":
                 following = self._positions()

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 _LINGER = 2.0  # s
@@ -41,22 +42,27 @@ class Guardian:
     """The process that holds a connection of this one; it ends with the connection."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._read, self._write = os.pipe()
+        """Raises OSError where no process can be started."""
+        read, self._write = os.pipe()
         try:
             self._process: subprocess.Popen[Any] = subprocess.Popen(
-                [sys.executable, "-I", "-S", os.path.abspath(__file__), str(sock.fileno()), str(self._read)],
-                pass_fds=(sock.fileno(), self._read),
+                [sys.executable, "-I", "-S", os.path.abspath(__file__), str(sock.fileno()), str(read)],
+                pass_fds=(sock.fileno(), read),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # a Ctrl-C at the terminal is for the driver
             )
+        except BaseException:
+            os.close(self._write)
+            raise
         finally:
-            os.close(self._read)
+            os.close(read)
 
     def release(self) -> None:
         """The connection was left in order: let the guardian go."""
-        os.write(self._write, b"\0")
+        with suppress(BrokenPipeError):  # it is gone before us
+            os.write(self._write, b"\0")
         os.close(self._write)
         try:
             self._process.wait(2 * _LINGER)

@@ -6,6 +6,7 @@ stop; the drivers serve on until i-PI has written its RESTART.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -13,23 +14,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 from xml.etree.ElementTree import Element
 
-from ..errors import InputError, NonFiniteError, RunError
+from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
 from .address import read_input
 
 _STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
 _FATAL = {
-    2: "bad input",
-    6: "a geometry that cannot be this molecule",
+    InputError.exit_code: "bad input",
+    GeometryError.exit_code: "a geometry that cannot be this molecule",
     NonFiniteError.exit_code: "forces that are not finite",
-    8: "a server that does not speak i-PI's protocol",
+    ProtocolError.exit_code: "a server that does not speak i-PI's protocol",
 }
 _MAX_DEATHS = 5  # of one driver while the run does not advance
 _GRACE = 60.0  # s for i-PI to end softly; its signal handler alone sleeps for one
@@ -41,7 +41,6 @@ class Progress:
     """Where the run is."""
 
     step: int = 0
-    first_step: int = 0
     total_steps: int = 0
     timestep: float | None = None  # fs
     restarted_drivers: int = 0
@@ -58,7 +57,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished` is false when it was asked to stop."""
+    """How a run ended: `finished` is false when it was asked to stop, or ended softly before its last step."""
 
     finished: bool
     progress: Progress
@@ -92,15 +91,13 @@ class Supervisor:
         if not list(root.iter("ffsocket")):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         if restart:
-            self.input = self.directory / "RESTART"
-            if not self.input.is_file():
-                raise InputError(f"{self.directory}: no RESTART to go on from; leave out --restart to begin")
+            self.input = _newest_checkpoint(self.directory)
             root = read_input(self.input)
         else:
             self.input = self._place(input_file, root)
         self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
         _refuse_double_counting(self.input, root, self.sockets)
-        self.progress = _expectations(root)
+        self.progress = _expectations(self.input, root)
         self._processes: list[_DriverProcess] = []
 
     def _place(self, input_file: Path, root: Element) -> Path:
@@ -135,6 +132,7 @@ class Supervisor:
         (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
         with tempfile.TemporaryDirectory(prefix="delta-") as sockets:
             ipi = self._start_ipi(sockets + "/")
+            grace = _GRACE
             try:
                 self._processes = [
                     _DriverProcess(self, name, f"{name or 'driver'}-{i}", sockets + "/")
@@ -142,21 +140,19 @@ class Supervisor:
                     for i in range(self.drivers)
                 ]
                 finished = self._watch(ipi, should_stop, on_progress, on_event)
+            except KeyboardInterrupt:
+                grace = 0.0
+                raise
             finally:
-                _end(ipi.process, _GRACE)
+                _end(ipi.process, grace)
                 for driver in self._processes:
-                    _end(driver.process, _DRIVER_GRACE)
+                    _end(driver.process, min(grace, _DRIVER_GRACE))
                 ipi.close()
         return Outcome(finished, self.progress, time.monotonic() - began)
 
     def _start_ipi(self, prefix: str) -> _Ipi:
-        beside = Path(sys.executable).with_name("i-pi")
-        command = str(beside) if beside.exists() else shutil.which("i-pi")
-        if command is None:
-            raise InputError("i-pi is not installed here: pip install 'delta-server[ipi]'")
-        return _Ipi(
-            [command, "-S", prefix, "-V", "medium", self.input.name], self.directory, self.progress, self.threads
-        )
+        command = [*_command("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
+        return _Ipi(command, self.directory, self.progress, self.threads)
 
     def _watch(
         self,
@@ -167,6 +163,7 @@ class Supervisor:
     ) -> bool:
         stopping_since = None
         while ipi.process.poll() is None:
+            ipi.read_log()
             on_progress(self.progress)
             if stopping_since is None and should_stop():
                 ipi.process.send_signal(signal.SIGTERM)
@@ -178,17 +175,29 @@ class Supervisor:
             for driver in self._processes:
                 driver.look_after(self.progress, on_event)
             time.sleep(0.1)
-        ipi.join()
+        ipi.read_log()
         on_progress(self.progress)
+        if stopping_since is not None and ipi.process.returncode == -signal.SIGTERM:
+            return False  # it was asked before it listened to signals
         if ipi.process.returncode != 0:
             raise RunError(
                 f"i-PI ended with code {ipi.process.returncode}: {ipi.last_words()} (whole log: {ipi.log})"
             )
-        if stopping_since is None:
+        finished = stopping_since is None and not ipi.stopped_softly
+        if finished:
             self.progress.step = max(self.progress.step, self.progress.total_steps)
         elif (left := self.directory / "RESTART").is_file():
-            self.progress.step = _expectations(read_input(left)).step
-        return stopping_since is None
+            self.progress.step = _expectations(left, read_input(left)).step
+        return finished
+
+
+def _command(name: str) -> list[str]:
+    """A console script of this environment. (`python -m` would look for modules in the run's folder first.)"""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise InputError(f"{name} is not installed here: pip install 'delta-server[ipi]'")
+    return [sys.executable, found]
 
 
 def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> None:
@@ -203,78 +212,83 @@ def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> No
             )
 
 
-def _expectations(root: Element) -> Progress:
-    """Steps and time step that an input (or RESTART) asks for."""
+def _newest_checkpoint(directory: Path) -> Path:
+    """RESTART, or after a crash the newest of i-PI's checkpoints. Raises InputError if there is none."""
+    if (left := directory / "RESTART").is_file():
+        return left
+    checkpoints = [p for p in directory.glob("*.chk*") if p.is_file() and not p.name.startswith("#")]
+    if not checkpoints:
+        raise InputError(f"{directory}: no RESTART and no checkpoint to go on from; leave out --restart to begin")
+    return max(checkpoints, key=lambda p: p.stat().st_mtime)
 
-    def number(tag: str) -> float | None:
-        text = (root.findtext(f".//{tag}") or "").strip()
+
+def _expectations(path: Path, root: Element) -> Progress:
+    """Steps and time step that an input (or RESTART) asks for. Raises InputError on one that is no number."""
+
+    def number(where: str, default: float) -> float:
+        text = (root.findtext(where) or str(default)).strip()
         try:
-            return float(text)
+            value = float(text)
         except ValueError:
-            return None
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{path}: <{where.rpartition('/')[2]}> is {text!r}, expected a number")
+        return value
 
     femtoseconds = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 0.02418884326505, "second": 1e15}
-    element, value = root.find(".//timestep"), number("timestep")
+    element = root.find(".//timestep")
     unit = (element.get("units", "") if element is not None else "") or "atomic_unit"
-    timestep = None if value is None or unit not in femtoseconds else value * femtoseconds[unit]
-    first = int(float((root.findtext("step") or "0").strip() or 0))
+    known = element is not None and unit in femtoseconds
     return Progress(
-        step=first, first_step=first, total_steps=int(float(root.findtext("total_steps") or 1000)), timestep=timestep
+        step=int(number("step", 0)),
+        total_steps=int(number("total_steps", 1000)),
+        timestep=number(".//timestep", 0) * femtoseconds[unit] if known else None,
     )
 
 
 class _Ipi:
-    """The i-PI process; its output goes to a log and tells how far it is."""
+    """The i-PI process; it writes to a log of its own, so that it outlives its supervisor, and the log tells how far
+    it is."""
 
     def __init__(self, command: list[str], directory: Path, progress: Progress, threads: int) -> None:
         self.log = directory / "i-pi.log"
-        self._tail: list[str] = []
         self.thread_died: str | None = None
+        self.stopped_softly = False
         self._progress = progress
-        self.process = subprocess.Popen(
-            command,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)},
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._tail: list[str] = []
+        self._rest = ""
+        self._first_seen: tuple[float, int] | None = None
+        try:
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(
+                    command,
+                    cwd=directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)},
+                )
+            self._reader = self.log.open(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise InputError(f"{self.log}: {error.strerror}") from None
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        log = self._open_log()
-        first_seen: tuple[float, int] | None = None
-        for line in self.process.stdout:
-            self._tail = [*self._tail[-19:], line.strip()] if line.strip() else self._tail
+    def read_log(self) -> None:
+        """Take in what was written since the last call."""
+        *lines, self._rest = (self._rest + self._reader.read()).split("\n")
+        for line in lines:
+            if line.strip():
+                self._tail = [*self._tail[-19:], line.strip()]
             if line.startswith("Exception in thread poll"):
                 self.thread_died = line.strip()
+            if "Restartable as is: YES" in line:
+                self.stopped_softly = True
             if match := _STEP.search(line):
                 self._progress.step = step = int(match[1])
-                first_seen = first_seen or (time.monotonic(), step)
-                if step > first_seen[1]:
-                    self._progress.rate = (step - first_seen[1]) / (time.monotonic() - first_seen[0])
-            if log is not None:
-                try:
-                    log.write(line)
-                    log.flush()
-                except OSError:  # a full disk costs the log, not the run
-                    log = None
-        if log is not None:
-            log.close()
-
-    def _open_log(self) -> TextIO | None:
-        try:
-            return self.log.open("w", encoding="utf-8")
-        except OSError:
-            return None
-
-    def join(self) -> None:
-        self._reader.join(timeout=5.0)
+                self._first_seen = self._first_seen or (time.monotonic(), step)
+                since, first = self._first_seen
+                if step > first:
+                    self._progress.rate = (step - first) / (time.monotonic() - since)
 
     def last_words(self) -> str:
         """The line that most likely says what went wrong."""
@@ -284,9 +298,7 @@ class _Ipi:
         return self._tail[-1] if self._tail else "it said nothing"
 
     def close(self) -> None:
-        self._reader.join(timeout=5.0)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._reader.close()
 
 
 class _DriverProcess:
@@ -296,7 +308,7 @@ class _DriverProcess:
         self.log = supervisor.directory / f"{name}.log"
         self.name = name
         part = socket if socket in ("fragments", "binding") else "all"
-        self.command = [sys.executable, "-m", "delta_server.cli.driver", str(supervisor.manifest)]
+        self.command = [*_command("delta-driver"), str(supervisor.manifest)]
         self.command += ["--input", supervisor.input.name, "--sockets-prefix", prefix, "--part", part]
         self.command += ["--ffsocket", socket] if socket else []
         self.command += ["--threads", str(supervisor.threads)]
@@ -349,13 +361,14 @@ class _DriverProcess:
         return lines[-1] if lines else "it said nothing"
 
 
-def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str], grace: float) -> None:
-    """SIGTERM, and SIGKILL for one that does not listen."""
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    """SIGTERM, and SIGKILL for one that does not listen within `grace` seconds, or when the wait is interrupted."""
     if process.poll() is not None:
         return
-    process.terminate()
-    try:
-        process.wait(grace)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    if grace:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(grace)
+            return
+    process.kill()
+    process.wait()

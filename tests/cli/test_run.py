@@ -86,7 +86,7 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
         if job.process.poll() is None:
             job.process.kill()
             job.process.communicate()
-        for pid in job.pids("i-pi") + job.pids("cli.driver"):
+        for pid in job.pids("i-pi") + job.pids("delta-driver"):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -102,7 +102,7 @@ def test_a_run_to_its_end(start: Callable[..., Job]) -> None:
     assert "ns/day" in out
     assert steps_of(job.folder) == list(range(0, 201, 2))
     assert len(read_extras(job.folder / "run.energy_binding_0")[2]) == 101
-    assert not job.pids("cli.driver")
+    assert not job.pids("delta-driver")
     for log in ("i-pi.log", "delta-0.log", "delta-1.log"):
         assert (job.folder / log).stat().st_size > 0
 
@@ -130,7 +130,7 @@ def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.
 def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
     job = start(1000)
     job.wait_step(20)
-    (pid,) = job.pids("cli.driver")
+    (pid,) = job.pids("delta-driver")
     os.kill(pid, signal.SIGKILL)
     code, out, err = job.ended()
     assert code == 0, err
@@ -149,7 +149,7 @@ def test_a_killed_ipi_ends_the_rest(start: Callable[..., Job]) -> None:
     assert code == 9
     assert "i-PI ended with code -9" in err
     assert len(err.strip().splitlines()) == 1
-    assert not job.pids("cli.driver")
+    assert not job.pids("delta-driver")
 
 
 def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job]) -> None:
@@ -159,7 +159,7 @@ def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job]) -> Non
     assert len(err.strip().splitlines()) == 1
     assert "geometry" in err
     assert "Å were read as bohr" in err or "units" in err
-    assert not job.pids("cli.driver")
+    assert not job.pids("delta-driver")
     assert not job.pids("i-pi")
 
 
@@ -194,4 +194,4 @@ def test_beginning_anew_over_an_earlier_run_is_said(start: Callable[..., Job]) -
 def test_restart_without_a_restart(start: Callable[..., Job]) -> None:
     code, _, err = start(100, "--restart").ended()
     assert code == 2
-    assert "no RESTART" in err
+    assert "no RESTART and no checkpoint" in err
