@@ -11,7 +11,7 @@ from conftest import ROOT, SYSTEMS
 from made import made_model
 
 from delta_server import load_potential
-from delta_server.errors import GeometryError, ManifestError, NonFiniteError
+from delta_server.errors import GeometryError, InputError, ManifestError, NonFiniteError
 from delta_server.gdml import NumpyPredictor, load_model
 from delta_server.units import BOHR, KCAL_MOL
 
@@ -143,6 +143,25 @@ def test_one_fragment_over_all_atoms_serves_a_single_global_model(tmp_path: Path
     assert potential.compute(x).energy == pytest.approx(NumpyPredictor(load_model(model)).predict(x).energy)
     with pytest.raises(ManifestError, match="no binding"):
         potential.compute(x, "binding")
+
+
+def test_no_frames_and_no_such_part(h2o_benzene: Path) -> None:
+    potential = load_potential(h2o_benzene)
+    nothing = potential.compute(np.zeros((0, 15, 3)))
+    assert nothing.energy.shape == (0,)
+    assert nothing.forces.shape == (0, 15, 3)
+    with pytest.raises(InputError, match="all, fragments, binding"):
+        potential.compute(potential.reference, "bindings")  # type: ignore[arg-type]
+
+
+def test_binding_terms_whose_names_would_collide(three: Path) -> None:
+    data = yaml.safe_load(three.read_text())
+    names = ["a_b", "c", "a", "b_c"]
+    data["fragments"] = [{"name": n, "atoms": [i], "energy": 0.0, "energy_unit": "eV"} for i, n in enumerate(names)]
+    data["binding"] = [{"model": "ab.npz", "between": ["a_b", "c"]}, {"model": "cb.npz", "between": ["a", "b_c"]}]
+    three.write_text(yaml.safe_dump(data))
+    with pytest.raises(ManifestError, match="binding_a_b_c"):
+        load_potential(three)
 
 
 @pytest.mark.parametrize("shape", [(14, 3), (2, 14, 3), (15,), (15, 2), (1, 2, 15, 3)])

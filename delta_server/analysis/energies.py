@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from .statistics import Mean, correlated_mean, slope
 class EnergyReport:
     """Series over time (ps): energies in eV, temperature in K, binding in kcal/mol.
 
-    Means leave out the first fifth of the run. ``drift``: slope of the conserved energy, meV/ps for the whole system.
+    Means leave out the first fifth of the run. ``drift``: slope of the conserved energy
+    (per bead, as i-PI gives it), meV/ps.
     """
 
     title: str
@@ -47,13 +49,20 @@ class EnergyReport:
         return "; ".join(pieces)
 
     def as_dict(self) -> dict[str, object]:
-        """The means, for machines."""
+        """The means, for machines; None where there is no number."""
+
+        def plain(value: float | None) -> float | None:
+            return value if value is not None and math.isfinite(value) else None
+
+        def mean(of: Mean | None) -> dict[str, float | None] | None:
+            return None if of is None else {name: plain(value) for name, value in of._asdict().items()}
+
         return {
             "title": self.title,
-            "time_ps": float(self.time[-1]),
-            "temperature_K": None if self.mean_temperature is None else self.mean_temperature._asdict(),
-            "binding_kcal_per_mol": None if self.mean_binding is None else self.mean_binding._asdict(),
-            "drift_meV_per_ps": self.drift,
+            "time_ps": plain(float(self.time[-1])),
+            "temperature_K": mean(self.mean_temperature),
+            "binding_kcal_per_mol": mean(self.mean_binding),
+            "drift_meV_per_ps": plain(self.drift),
         }
 
 

@@ -12,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from .._types import FloatArray
+from .._types import FloatArray, IntArray
 from ..errors import InputError
 
-_COLUMN = re.compile(r"#\s*column\s+(\d+)\s*-->\s*([\w()]+)(?:\{(\w+)\})?")
+# "# column   2     --> time{picosecond} : …", or "# cols.    4-9   --> cell_abcABC : …" for a vector
+_COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-\d+)?\s*-->\s*([^\s{]+)(?:\{(\w+)\})?")
 _EXTRAS = re.compile(r"#EXTRAS\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
+
+
+EXTRAS = ("energy_binding",)
+"""Extras that the analysis asks for; a run may record others, numbers or not."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,14 @@ class Table:
 
 def read_properties(path: Path) -> Table:
     """An i-PI property output (``*.out``). A last line that is still being written is left out. Raises InputError."""
-    names: list[str] = []
+    places: dict[str, int] = {}
     units: dict[str, str] = {}
     rows: list[list[float]] = []
     try:
         with path.open(encoding="utf-8") as lines:
             for line in lines:
-                if match := _COLUMN.search(line):
-                    names.append(match[2])
+                if match := _COLUMN.match(line):
+                    places[match[2]] = int(match[1]) - 1
                     units[match[2]] = match[3] or ""
                 elif not line.startswith("#") and line.endswith("\n") and line.strip():
                     rows.append([float(value) for value in line.split()])
@@ -53,10 +58,20 @@ def read_properties(path: Path) -> Table:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
         raise InputError(f"{path}: not an i-PI property output (one number a column expected)") from None
-    if not names or not rows or any(len(row) != len(names) for row in rows):
+    if not places or not rows or len(set(map(len, rows))) > 1 or len(rows[0]) <= max(places.values()):
         raise InputError(f"{path}: not an i-PI property output with at least one row")
     table = np.array(rows)
-    return Table(path, {name: table[:, i] for i, name in enumerate(names)}, units)
+    columns = {name: table[:, place] for name, place in places.items()}
+    if "step" in columns:  # a run that went on from a checkpoint repeats steps: the last of each counts
+        last = _last_of_each(columns["step"])
+        columns = {name: column[last] for name, column in columns.items()}
+    return Table(path, columns, units)
+
+
+def _last_of_each(steps: FloatArray) -> IntArray:
+    """Where each step stands for the last time, in order of the steps."""
+    _, backwards = np.unique(steps[::-1], return_index=True)
+    return np.asarray(len(steps) - 1 - backwards, dtype=np.intp)
 
 
 def read_extras(path: Path) -> tuple[str, FloatArray, FloatArray]:
@@ -69,8 +84,9 @@ def read_extras(path: Path) -> tuple[str, FloatArray, FloatArray]:
             for line in lines:
                 if match := _EXTRAS.search(line):
                     key = match[1]
+                    del steps[len(values) :]  # a step whose value was never written
                     steps.append(int(match[2]))
-                elif line.strip():
+                elif line.strip() and len(values) < len(steps):
                     values.append(float(line))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
@@ -78,13 +94,14 @@ def read_extras(path: Path) -> tuple[str, FloatArray, FloatArray]:
         raise InputError(f"{path}: not an i-PI extras output of one number a step") from None
     if not values:
         raise InputError(f"{path}: holds no extras")
-    n = min(len(steps), len(values))
-    return key, np.array(steps[:n], dtype=float), np.array(values[:n])
+    at, column = np.array(steps[: len(values)], dtype=float), np.array(values)
+    last = _last_of_each(at)
+    return key, at[last], column[last]
 
 
-def _is_table(path: Path) -> bool:
+def _begins_with(path: Path, pattern: re.Pattern[str]) -> bool:
     with path.open(encoding="utf-8", errors="replace") as lines:
-        return _COLUMN.match(lines.readline()) is not None
+        return pattern.search(lines.readline(1000)) is not None
 
 
 @dataclass(frozen=True)
@@ -103,16 +120,16 @@ def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
     """
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder")
-    found = sorted(p for p in directory.glob("*.out") if prefix in (None, p.stem) and _is_table(p))
+    found = sorted(p for p in directory.glob("*.out") if prefix in (None, p.stem) and _begins_with(p, _COLUMN))
     if not found:
         raise InputError(f"{directory}: no {prefix or '*'}.out; expected the property output of an i-PI run")
     if len(found) > 1:
         raise InputError(f"{directory}: several runs, {', '.join(p.stem for p in found)}; choose one with --prefix")
     stem = found[0].stem
     extras = {}
-    for path in sorted(directory.glob(f"{stem}.*_*")):
-        name, _, bead = path.name.removeprefix(f"{stem}.").rpartition("_")
-        if bead.isdigit() and int(bead) == 0 and name and "." not in name:
-            key, steps, values = read_extras(path)
-            extras[key] = (steps, values)
+    for name in EXTRAS:
+        for path in directory.glob(f"{stem}.*_0"):
+            if _begins_with(path, re.compile(rf"#EXTRAS\({name}\)#")):
+                key, steps, values = read_extras(path)
+                extras[key] = (steps, values)
     return RunOutputs(stem, read_properties(found[0]), extras)

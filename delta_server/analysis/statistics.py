@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,7 @@ def correlated_mean(series: FloatArray) -> Mean:
 
 
 def slope(x: FloatArray, y: FloatArray) -> float:
-    """Slope of a straight line through (x, y) by least squares."""
+    """Slope of a straight line through (x, y) by least squares; NaN where all x are the same."""
     centred = x - x.mean()
-    return float(centred @ (y - y.mean()) / (centred @ centred))
+    spread = float(centred @ centred)
+    return float(centred @ (y - y.mean())) / spread if spread else math.nan

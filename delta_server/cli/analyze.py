@@ -38,7 +38,7 @@ def energies(
     path = output or directory / f"{report.title}.png"
     plot_energies(report, path)
     if as_json:
-        print(json.dumps(report.as_dict() | {"picture": str(path)}))
+        print(json.dumps(report.as_dict() | {"picture": str(path)}, allow_nan=False))
     else:
         print(report.line())
         print(f"picture: {path}")

@@ -91,7 +91,7 @@ class NumpyPredictor:
         descriptor = Descriptor.of(positions, self._pairs)
         x = descriptor.x - self._centre
         norms = np.einsum("bd,bd->b", x, x)
-        query = x if p == 1 else x.take(self._inverse, axis=1).reshape(batch * p, -1)
+        query = x if p == 1 else x.take(self._inverse, axis=1).reshape(batch * p, x.shape[1])
 
         products = (query @ self._columns).reshape(batch, p, 2 * m)
         squared = norms[:, None, None] + self._norms - 2.0 * products[:, :, :m]
@@ -116,7 +116,7 @@ class NumpyPredictor:
         np.negative(bell, out=coefficients[:, :, m:])
         force = coefficients.reshape(batch * p, 2 * m) @ self._rows
         if p > 1:
-            force = force.reshape(batch, -1).take(self._back, axis=1).reshape(batch, p, -1).sum(1)
+            force = force.reshape(batch, p * x.shape[1]).take(self._back, axis=1).reshape(batch, p, x.shape[1]).sum(1)
         force += pull.sum((1, 2))[:, None] * x
         force *= self._scale
 

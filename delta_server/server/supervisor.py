@@ -183,12 +183,10 @@ class Supervisor:
             raise RunError(
                 f"i-PI ended with code {ipi.process.returncode}: {ipi.last_words()} (whole log: {ipi.log})"
             )
-        finished = stopping_since is None and not ipi.stopped_softly
-        if finished:
-            self.progress.step = max(self.progress.step, self.progress.total_steps)
-        elif (left := self.directory / "RESTART").is_file():
+        # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came
+        if (left := self.directory / "RESTART").is_file():
             self.progress.step = _expectations(left, read_input(left)).step
-        return finished
+        return stopping_since is None and self.progress.step >= self.progress.total_steps
 
 
 def _command(name: str) -> list[str]:
@@ -253,7 +251,6 @@ class _Ipi:
     def __init__(self, command: list[str], directory: Path, progress: Progress, threads: int) -> None:
         self.log = directory / "i-pi.log"
         self.thread_died: str | None = None
-        self.stopped_softly = False
         self._progress = progress
         self._tail: list[str] = []
         self._rest = ""
@@ -281,8 +278,6 @@ class _Ipi:
                 self._tail = [*self._tail[-19:], line.strip()]
             if line.startswith("Exception in thread poll"):
                 self.thread_died = line.strip()
-            if "Restartable as is: YES" in line:
-                self.stopped_softly = True
             if match := _STEP.search(line):
                 self._progress.step = step = int(match[1])
                 self._first_seen = self._first_seen or (time.monotonic(), step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,40 @@ def test_steps_have_all_their_digits(tmp_path: Path) -> None:
     path.write_text(" #EXTRAS(sigma)# Step:       20000 \n 1.5 \n #EXTRAS(sigma)# Step:       20010 \n")
     key, steps, values = read_extras(path)
     assert (key, steps.tolist(), values.tolist()) == ("sigma", [20000], [1.5])
+
+
+def test_steps_that_a_restart_repeats_count_once(tmp_path: Path) -> None:
+    path = tmp_path / "nvt.out"
+    path.write_text(
+        HEADER + "0 0 -5 300 -6\n10 0.1 -5 301 -6\n20 0.2 -5 302 -6\n10 0.1 -5 311 -6\n20 0.2 -5 312 -6\n"
+    )
+    table = read_properties(path)
+    assert table["step"].tolist() == [0, 10, 20]
+    assert table["temperature"].tolist() == [300, 311, 312]
+    extras = tmp_path / "nvt.x_0"
+    extras.write_text("".join(f" #EXTRAS(x)# Step: {s} \n {v} \n" for s, v in ((0, 1), (10, 2), (10, 3))))
+    assert read_extras(extras)[2].tolist() == [1, 3]
+
+
+def test_properties_of_several_columns_and_other_extras(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "nvt.out").write_text(
+        "# column   1     --> step : .\n# column 2 --> time{picosecond} : .\n# cols.    3-5   --> cell_abc : .\n"
+        "# column   6     --> potential{electronvolt} : .\n0 0 1 2 3 -6\n1 0.1 1 2 3 -7\n2 0.2 1 2 3 -8\n"
+    )
+    (tmp_path / "nvt.dipole_0").write_text(" #EXTRAS(dipole)# Step: 0 \n 1 2 3 \n")
+    (tmp_path / "nvt.chk_0").write_text("<simulation/>")
+    report = report_energies(tmp_path)
+    assert report.potential.tolist() == [-6, -7, -8]
+    assert report.temperature is None
+    assert report.drift is None
+
+
+def test_numbers_that_are_none_are_null_for_machines(tmp_path: Path) -> None:
+    (tmp_path / "x.out").write_text(HEADER + "0 0 -5 nan -6\n1 0 -5 300 -6\n2 0 -5 300 -6\n")
+    found = report_energies(tmp_path).as_dict()
+    assert found["drift_meV_per_ps"] is None
+    assert json.dumps(found, allow_nan=False)
 
 
 def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:

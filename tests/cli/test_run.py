@@ -171,6 +171,29 @@ def test_an_input_that_ipi_refuses(start: Callable[..., Job]) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_run_that_ends_before_its_last_step(start: Callable[..., Job]) -> None:
+    job = start(100000)
+    job.wait_step(20)
+    (job.folder / "EXIT").touch()
+    code, out, _ = job.ended()
+    assert code == 10
+    assert "stopped at step" in out
+    assert "finished" not in out
+
+
+def test_a_crash_is_continued_from_the_last_checkpoint(start: Callable[..., Job]) -> None:
+    job = start(100000, edit=lambda text: text.replace('stride="1000" filename="chk"', 'stride="10" filename="chk"'))
+    job.wait_step(40)
+    os.kill(job.pids("i-pi")[0], signal.SIGKILL)
+    assert job.ended()[0] == 9
+    (job.folder / "run.chk").write_text(
+        (job.folder / "run.chk").read_text().replace(" 100000 ", " 200 ").replace(">100000<", ">200<")
+    )
+    code, _, err = start(200, "--restart").ended()
+    assert code == 0, err
+    assert steps_of(job.folder) == list(range(0, 201, 2))
+
+
 def test_two_sockets_that_would_count_the_energy_twice(start: Callable[..., Job]) -> None:
     def split(text: str) -> str:
         socket = text[text.index("<ffsocket") : text.index("</ffsocket>") + len("</ffsocket>")]
