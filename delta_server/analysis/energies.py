@@ -37,10 +37,12 @@ class EnergyReport:
         """What was seen."""
         means = []
         if (mean := self.mean_temperature) is not None:
-            means.append(f"temperature {mean.value:.0f} ± {mean.error:.1g} K")
+            means.append(f"temperature {mean.value:.0f} ± {_one_digit(mean.error)} K")
         if self.binding is not None and (mean := self.mean_binding) is not None:
             low, high = self.binding[1].min(), self.binding[1].max()
-            means.append(f"binding {mean.value:.2f} ± {mean.error:.1g} kcal/mol ({low:.2f} to {high:.2f} over all)")
+            means.append(
+                f"binding {mean.value:.2f} ± {_one_digit(mean.error)} kcal/mol ({low:.2f} to {high:.2f} over all)"
+            )
         pieces = [f"{self.title}: {self.time[-1]:.2f} ps"]
         if means:
             pieces.append(f"means without the first fifth: {', '.join(means)}")
@@ -64,6 +66,11 @@ class EnergyReport:
             "binding_kcal_per_mol": mean(self.mean_binding),
             "drift_meV_per_ps": plain(self.drift),
         }
+
+
+def _one_digit(error: float) -> str:
+    """An error to one digit that counts, without an exponent: 18.3 → 20, 0.0033 → 0.003."""
+    return f"{float(f'{error:.1g}'):g}"
 
 
 def report_energies(directory: Path, prefix: str | None = None) -> EnergyReport:
