@@ -10,9 +10,9 @@ import numpy as np
 
 from ._types import FloatArray, IntArray
 from .errors import DeltaError
-from .gdml import Model, load_model
+from .gdml import Model
 from .manifest import Manifest, load_manifest
-from .potential import Potential, Term, load_potential
+from .potential import Potential, Term, load_potential, read_model
 
 _STEP = 3e-3  # Å, of finite differences
 _AMPLITUDE = 0.02  # Å, of the random displacements that start the checks
@@ -63,11 +63,8 @@ def check_manifest(path: Path, seed: int = 0) -> Iterator[Check]:
 def _files(manifest: Manifest, models: dict[str, Model]) -> Iterator[Check]:
     """One check a file, and more for each that could be read; those end up in `models`."""
     for name, entry in manifest.models().items():
-        units, digest = entry.units, entry.sha256
         try:
-            model = load_model(
-                manifest.resolve(entry.model), length_unit=units.length, energy_unit=units.energy, sha256=digest
-            )
+            model = read_model(manifest, entry)
         except DeltaError as error:
             yield Check(f"model {name}", False, str(error))
             continue
@@ -75,7 +72,7 @@ def _files(manifest: Manifest, models: dict[str, Model]) -> Iterator[Check]:
             f"model {name}",
             True,
             f"{model.n_train} training points, {len(model.permutations)} permutations, σ {model.sigma:g}, "
-            f"{model.length_unit}, {model.energy_unit}, sha256 {'agrees' if digest else 'not in the manifest'}",
+            f"{model.length_unit}, {model.energy_unit}, sha256 {'agrees' if entry.sha256 else 'not in the manifest'}",
         )
         if model.theory and not model.theory.startswith(manifest.theory):
             yield Check(f"theory {name}", False, f"the file says {model.theory!r}, the manifest {manifest.theory!r}")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ._types import FloatArray, IntArray
 from .errors import GeometryError, InputError, ManifestError, NonFiniteError
-from .gdml import NumpyPredictor, Prediction, Predictor, load_model
+from .gdml import Model, NumpyPredictor, Prediction, Predictor, load_model
 from .geometry import Likeness, read_structure, symbols
 from .manifest import FragmentEntry, Manifest, ModelEntry, format_atoms, load_manifest
 from .units import energy_in_ev
@@ -31,7 +31,7 @@ class Parts(NamedTuple):
     """What the sum is made of.
 
     ``energies``: eV, by term, in the manifest's order: each fragment, then ``binding`` (the sum of all binding
-    terms) and, where there are several, each as ``binding_<a>_<b>``. ``binding_forces``: eV/Å, shape of the forces,
+    terms) and each term that has a ``between`` as ``binding_<a>_<b>``. ``binding_forces``: eV/Å, shape of the forces,
     or None where no binding was evaluated.
     """
 
@@ -211,6 +211,16 @@ def load_potential(path: str | Path | Manifest) -> Potential:
     return potential
 
 
+def read_model(manifest: Manifest, entry: ModelEntry) -> Model:
+    """The model of an entry, with the units and the hash that the manifest gives. Raises ModelFileError."""
+    return load_model(
+        manifest.resolve(entry.model),
+        length_unit=entry.units.length,
+        energy_unit=entry.units.energy,
+        sha256=entry.sha256,
+    )
+
+
 def _ion(entry: FragmentEntry) -> Term:
     assert entry.energy is not None  # the manifest saw to it
     assert entry.energy_unit is not None
@@ -218,8 +228,7 @@ def _ion(entry: FragmentEntry) -> Term:
 
 
 def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
-    path = manifest.resolve(entry.model)
-    model = load_model(path, length_unit=entry.units.length, energy_unit=entry.units.energy, sha256=entry.sha256)
+    model = read_model(manifest, entry)
     expected = numbers[list(atoms)]
     if not np.array_equal(model.numbers, expected):
         have, want = symbols(model.numbers), symbols(expected)
@@ -233,4 +242,4 @@ def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ..
             f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "
             f"{format_atoms(atoms)}: {where}"
         )
-    return Term(name, np.array(atoms, dtype=np.intp), NumpyPredictor(model), path)
+    return Term(name, np.array(atoms, dtype=np.intp), NumpyPredictor(model), manifest.resolve(entry.model))

@@ -33,9 +33,8 @@ def bench(
 
     from ..errors import InputError
     from ..gdml.bench import Timing, alternate, bench_term, sgdml_predictor
-    from ..gdml.file import load_model
     from ..manifest import load_manifest
-    from ..potential import load_potential
+    from ..potential import load_potential, read_model
 
     if not all(b.strip().isdigit() and 0 < int(b) <= 4096 for b in batches.split(",")):
         raise InputError(f"--batch {batches!r}: expected sizes like 1,8,32")
@@ -47,16 +46,15 @@ def bench(
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
     terms = [
-        (term, term.model, term.path, sgdml_predictor(term.path) if against else None)
+        (term, term.model, sgdml_predictor(term.path) if against else None)
         for term in (*potential.fragments, *potential.bindings)
         if not isinstance(term.model, float) and term.path is not None
     ]
     rows: list[Timing] = []
     if not as_json:
         print(f"{'term':16} {'batch':>5} {'ms':>9} {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force")
-    for term, predictor, path, rival in terms:
-        units = models[term.name].units
-        model = load_model(path, length_unit=units.length, energy_unit=units.energy)
+    for term, predictor, rival in terms:
+        model = read_model(described, models[term.name])
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, term.atoms])
             rows.append(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -56,6 +58,32 @@ def run(app: Callable[[], object]) -> NoReturn:
         except OSError:  # what cannot be written would turn the exit code into 120
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     raise SystemExit(code)
+
+
+class Stop:
+    """SIGINT, SIGTERM and SIGHUP: the first asks to finish and leave (calling the object then gives true), the
+    second raises what `second` makes of the signal's number."""
+
+    def __init__(self, second: Callable[[int], BaseException], announce: str = "") -> None:
+        """announce: said at the first signal."""
+        self.number = 0
+        self._second, self._announce = second, announce
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            raise self._second(number)
+        self.number = number
+        if self._announce:
+            complain(self._announce)
+
+    def __call__(self) -> bool:
+        return self.number != 0
+
+    @property
+    def exit_code(self) -> int:
+        return 128 + self.number
 
 
 def set_threads(n: int) -> None:

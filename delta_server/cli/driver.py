@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .common import ManifestArg, ThreadsOption, run, set_threads
+from .common import ManifestArg, Stop, ThreadsOption, run, set_threads
 
 if TYPE_CHECKING:
     from ..server.address import Address
@@ -84,7 +82,7 @@ def driver(
     from ..server.wire import Interrupted
 
     address = _address(socket, input, ffsocket, sockets_prefix)
-    stop = _Stop()
+    stop = Stop(second=lambda number: SystemExit(128 + number))
     began = time.perf_counter()
     potential = load_potential(manifest)
     line = _ProgressLine(enabled=sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
@@ -145,27 +143,6 @@ def _address(socket: str | None, input: Path | None, ffsocket: str | None, prefi
     if ffsocket:
         raise InputError("--ffsocket goes with --input")
     return parse_address(socket or "unix:delta", prefix or DEFAULT_PREFIX)
-
-
-class _Stop:
-    """SIGINT and SIGTERM: the first asks to finish and leave, the second ends at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
-            raise SystemExit(128 + number)
-        self.signal = number
-
-    def __call__(self) -> bool:
-        return self.signal != 0
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + self.signal
 
 
 class _ProgressLine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import ThreadsOption, complain, set_threads
+from .common import Stop, ThreadsOption, complain, set_threads
 
 ENDED_EARLY = 10  # i-PI ended softly before its last step: an EXIT file, or total_time
 
@@ -46,7 +45,7 @@ def run(
     job = Supervisor(input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads)
     if not restart and (left := job.directory / "RESTART").is_file():
         complain(f"{left} is of an earlier run; this one begins anew, old files become #…# (--restart goes on)")
-    stop = _Stop()
+    stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     with _display(job.progress) as show:
         outcome = job.run(stop, show, complain)
     p = outcome.progress
@@ -61,25 +60,7 @@ def run(
     print(
         f"stopped at step {p.step} of {p.total_steps}{picoseconds}{restarts}; go on with --restart; {job.directory}"
     )
-    raise SystemExit(128 + stop.number if stop.number else ENDED_EARLY)
-
-
-class _Stop:
-    """The first SIGINT or SIGTERM asks for a soft end, the second ends at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self.number:
-            raise KeyboardInterrupt
-        self.number = number
-        complain("stopping softly (again to kill)")
-
-    def __call__(self) -> bool:
-        return self.number != 0
+    raise SystemExit(stop.exit_code if stop() else ENDED_EARLY)
 
 
 @contextmanager

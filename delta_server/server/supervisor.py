@@ -69,7 +69,8 @@ class Supervisor:
 
     input_file: i-PI's input; manifest: of the potential. drivers: for each ``<ffsocket>`` of the input. An ffsocket
     called ``fragments`` or ``binding`` is served that part. directory: where to run; another than the input's gets
-    a copy of the input and of the files that it names. restart: go on from RESTART there.
+    a copy of the input and of the files that it names. restart: go on from RESTART there, or else from the
+    newest checkpoint.
 
     Unix sockets are put in a folder of their own: any number of runs can share a machine.
     """
@@ -134,11 +135,9 @@ class Supervisor:
             ipi = self._start_ipi(sockets + "/")
             grace = _GRACE
             try:
-                self._processes = [
-                    _DriverProcess(self, name, f"{name or 'driver'}-{i}", sockets + "/")
-                    for name in self.sockets
-                    for i in range(self.drivers)
-                ]
+                for name in self.sockets:
+                    for i in range(self.drivers):  # one by one: those that run are ended if another cannot start
+                        self._processes.append(_DriverProcess(self, name, f"{name or 'driver'}-{i}", sockets + "/"))
                 finished = self._watch(ipi, should_stop, on_progress, on_event)
             except KeyboardInterrupt:
                 grace = 0.0
