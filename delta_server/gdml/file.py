@@ -7,33 +7,20 @@ any size, and neither matters.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import tokenize
-import zipfile
-import zlib
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .._types import IntArray
+from ..archive import Arrays, open_arrays, sha256_of
 from ..errors import ModelFileError
 from ..units import energy_in_ev, length_in_angstrom
 from .descriptor import n_pairs, pair_permutations
 from .model import Model
 
 _MAX_ATOMS = 5000
-_MAX_TEXT = 10_000  # characters; the longest string a model file has any use for
-_MAX_BYTES = 64 * 2**30
-_MAX_RATIO = 200  # of an array beyond _FREE bytes to its compressed self; numbers do not compress so well
-_FREE = 2**26
-
-# What NumPy's reader of a header has been seen to raise, and zipfile for what is no zip file.
-_NO_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError)
-_NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
+_KEYS = "type, z, R_desc, R_d_desc_alpha, perms, tril_perms_lin, sig, std, c"
 
 
 def load_model(
@@ -51,133 +38,15 @@ def load_model(
     Raises ModelFileError, naming the file, the array, what was expected and what was found.
     """
     path = Path(path)
-    try:
-        if not path.is_file() and path.exists():  # a pipe would be waited for, a device read for ever
-            raise ModelFileError(f"{path}: is no regular file, expected an sGDML model (.npz)")
-        if sha256 is not None:
-            _check_digest(path, sha256)
-        with zipfile.ZipFile(path) as archive:
-            return _read(_Arrays(path, archive), length_unit, energy_unit)
-    except FileNotFoundError:
-        raise ModelFileError(f"{path}: no such model file") from None
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # the archive's directory points before its beginning
-            raise ModelFileError(f"{path}: not a whole .npz file; copy it again") from None
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except _NO_ZIP as error:
-        raise ModelFileError(f"{path}: not a whole .npz file ({_short(error)}); copy it again") from None
-    except MemoryError:
-        raise ModelFileError(f"{path}: does not fit into memory") from None
-
-
-def _check_digest(path: Path, expected: str) -> None:
-    sha256 = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(2**20):
-            sha256.update(block)
-    digest = sha256.hexdigest()
-    if digest != expected.lower():
-        raise ModelFileError(
-            f"{path}: sha256 is {digest}, the manifest says {expected.lower()}: not the model that was meant"
-        )
-
-
-def _short(error: Exception) -> str:
-    return f"{error}"[:200] or type(error).__name__
-
-
-class _Arrays:
-    """Arrays of an open ``.npz``, each checked against its header before it is read."""
-
-    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
-        self.path = path
-        self.archive = archive
-        self.members = {Path(i.filename).stem: i for i in archive.infolist() if i.filename.endswith(".npy")}
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.members
-
-    def fail(self, key: str, what: str) -> ModelFileError:
-        return ModelFileError(f"{self.path}: array {key!r} {what}")
-
-    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-        """Shape, dtype and length of the header of an array, none of its data read."""
-        if key not in self.members:
+    with open_arrays(path, "model file", _KEYS, ModelFileError) as arrays:
+        if sha256 is not None and (digest := sha256_of(path)) != sha256.lower():
             raise ModelFileError(
-                f"{self.path}: no array {key!r}; an sGDML model has type, z, R_desc, R_d_desc_alpha, perms, "
-                f"tril_perms_lin, sig, std, c; this file has {', '.join(sorted(self.members))[:200] or 'none'}"
+                f"{path}: sha256 is {digest}, the manifest says {sha256.lower()}: not the model that was meant"
             )
-        member = self.members[key]
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise self.fail(key, "is compressed in a way that NumPy does not write")
-        if member.file_size > max(_FREE, _MAX_RATIO * member.compress_size):
-            raise self.fail(key, f"claims {member.file_size} bytes packed into {member.compress_size}: no model is")
-        with self.archive.open(self.members[key]) as stream:
-            try:
-                version = np.lib.format.read_magic(stream)
-                formats = np.lib.format
-                read: Any = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-                shape, _, dtype = read(stream)
-            except _NO_HEADER as error:
-                raise self.fail(key, f"has no readable header: {_short(error)}") from None
-            if any(type(n) is not int or not 0 <= n <= _MAX_BYTES for n in shape):
-                raise self.fail(key, f"has the impossible shape {shape}"[:200])
-            return tuple(shape), dtype, stream.tell()
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return self.header(key)[0]
-
-    def get(self, key: str, shape: tuple[int, ...] | None, kinds: str) -> npt.NDArray[Any]:
-        """The array, if its header says `shape` and a dtype kind in `kinds`, and its size bears that out."""
-        found, dtype, header_bytes = self.header(key)
-        if dtype.hasobject:
-            raise self.fail(key, "holds pickled Python objects, which are never loaded")
-        if dtype.kind not in kinds:
-            raise self.fail(key, f"has dtype {dtype}, expected kind {' or '.join(kinds)}")
-        if dtype.kind == "f" and prod(found) > 1 and dtype.itemsize < 8:
-            raise self.fail(key, f"is {dtype}: single precision costs tens of kcal/mol, float64 expected")
-        if shape is not None and found != shape:
-            raise self.fail(key, f"has shape {found}, expected {shape}")
-        size = prod(found) * dtype.itemsize
-        stored = self.members[key].file_size - header_bytes
-        if stored != size:
-            raise self.fail(key, f"holds {stored} bytes, its header says {size}")
-        if size > _MAX_BYTES or (dtype.kind in "SU" and size > 4 * _MAX_TEXT):
-            raise self.fail(key, f"is absurdly large: {size} bytes")
-        with self.archive.open(self.members[key]) as stream:
-            try:
-                array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            except ValueError as error:
-                raise self.fail(key, f"cannot be read: {_short(error)}") from None
-        return array
-
-    def floats(self, key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        array = np.ascontiguousarray(self.get(key, shape, "fiu"), dtype=np.float64)
-        if not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
-            raise self.fail(key, f"holds {bad} values that are not finite")
-        return array
-
-    def number(self, key: str, *, positive: bool = False) -> float:
-        array = self.get(key, None, "fiu")
-        if array.size != 1:
-            raise self.fail(key, f"has shape {array.shape}, expected one number")
-        value = float(array.reshape(())[()])
-        if not np.isfinite(value) or (positive and value <= 0):
-            raise self.fail(key, f"is {value}, expected a finite {'positive ' * positive}number")
-        return value
-
-    def text(self, key: str) -> str | None:
-        if key not in self.members:
-            return None
-        array = self.get(key, None, "SU")
-        if array.size != 1:
-            raise self.fail(key, f"has shape {array.shape}, expected one text")
-        value: Any = array.reshape(())[()]
-        return value.decode("utf-8", "replace") if array.dtype.kind == "S" else str(value)
+        return _read(arrays, length_unit, energy_unit)
 
 
-def _read(arrays: _Arrays, length_unit: str | None, energy_unit: str | None) -> Model:
+def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> Model:
     kind = arrays.text("type") if "type" in arrays else None
     if kind != "m":
         what = {"d": "a data set", "t": "a training task", None: "no sGDML file"}.get(kind, "something else")
@@ -221,14 +90,14 @@ def _read(arrays: _Arrays, length_unit: str | None, energy_unit: str | None) -> 
     )
 
 
-def _sigma(arrays: _Arrays) -> float:
+def _sigma(arrays: Arrays) -> float:
     sigma = arrays.number("sig", positive=True)
     if not 1e-6 <= sigma <= 1e6:
         raise arrays.fail("sig", f"is {sigma:g}, expected a length scale of 1e-6 to 1e6")
     return sigma
 
 
-def _permutations(arrays: _Arrays, numbers: IntArray) -> IntArray:
+def _permutations(arrays: Arrays, numbers: IntArray) -> IntArray:
     n_atoms, shape = len(numbers), arrays.shape("perms")
     if len(shape) != 2 or shape[0] < 1 or shape[1] != n_atoms:
         raise arrays.fail("perms", f"has shape {shape}, expected (permutations, {n_atoms})")
@@ -248,7 +117,7 @@ def _permutations(arrays: _Arrays, numbers: IntArray) -> IntArray:
     return permutations
 
 
-def _unit(arrays: _Arrays, key: str, kind: str, given: str | None, lookup: Any) -> str:
+def _unit(arrays: Arrays, key: str, kind: str, given: str | None, lookup: Any) -> str:
     """The unit, from the file or from whoever loads it; both must say the same."""
     in_file = arrays.text(key)
     try:

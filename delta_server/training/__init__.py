@@ -1,0 +1,1 @@
+"""From labelled configurations of a complex to a tested Δ-model."""
