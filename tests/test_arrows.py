@@ -18,7 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"units", "errors", "_types"},
     {"archive"},
-    {"geometry", "manifest", "gdml"},
+    {"geometry", "manifest"},
+    {"gdml"},
     {"potential"},
     {"server", "calculator", "checks"},
     {"training"},

@@ -1,7 +1,20 @@
 """One sGDML model: its file, its descriptor and permutations, and what predicts with it."""
 
-from .file import load_model
+from .file import Form, form_of, load_model, save_model
 from .model import Model
+from .native import Difference, compare, with_coefficients
 from .predictor import NumpyPredictor, Prediction, Predictor
 
-__all__ = ["Model", "NumpyPredictor", "Prediction", "Predictor", "load_model"]
+__all__ = [
+    "Difference",
+    "Form",
+    "Model",
+    "NumpyPredictor",
+    "Prediction",
+    "Predictor",
+    "compare",
+    "form_of",
+    "load_model",
+    "save_model",
+    "with_coefficients",
+]

@@ -14,6 +14,7 @@ import numpy as np
 
 from .._types import FloatArray
 from ..errors import InputError
+from .file import arrays_of, form_of, load_model
 from .predictor import Predictor
 
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
@@ -46,8 +47,11 @@ def sgdml_predictor(path: Path) -> Callable[[FloatArray], tuple[FloatArray, Floa
         ) from None
     finally:
         logging.disable(logging.NOTSET)
-    with np.load(path, allow_pickle=False) as archive:
-        model: dict[str, Any] = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
+    if form_of(path) == "native":
+        model: dict[str, Any] = {k: np.asarray(v) for k, v in arrays_of(load_model(path), "sgdml").items()}
+    else:
+        with np.load(path, allow_pickle=False) as archive:
+            model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
     predictor = GDMLPredict(model, max_processes=1)
 
     def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:

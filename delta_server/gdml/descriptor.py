@@ -18,6 +18,12 @@ def n_pairs(n_atoms: int) -> int:
     return n_atoms * (n_atoms - 1) // 2
 
 
+def pairs_of(n_atoms: int) -> IntArray:
+    """(D,) places of the lower triangle in a flattened N×N matrix."""
+    row, col = np.tril_indices(n_atoms, -1)
+    return row * n_atoms + col
+
+
 def pair_permutations(permutations: IntArray) -> IntArray:
     """How atom permutations act on the descriptor.
 
@@ -64,6 +70,16 @@ class Descriptor(NamedTuple):
         np.sqrt(x, out=x)
         np.divide(1.0, x, out=x)
         return cls(x, centred, pairs)
+
+    def along(self, vectors: FloatArray) -> FloatArray:
+        """J v (B, D), with J = ∂x/∂r: how the entries change as the atoms move along `vectors` (B, N, 3)."""
+        row, col = np.divmod(self.pairs, self.positions.shape[1])
+        change = np.zeros_like(self.x)
+        for axis in range(3):
+            q, v = self.positions[:, :, axis], vectors[:, :, axis]
+            change -= (q[:, row] - q[:, col]) * (v[:, row] - v[:, col])
+        change *= self.x**3
+        return change
 
     def forces(self, minus_gradient: FloatArray) -> FloatArray:
         """Forces (B, N, 3) from −∂E/∂x (B, D): every entry pulls its two atoms along their line."""

@@ -1,26 +1,45 @@
-"""Reading sGDML's ``.npz`` model files without trusting them.
+"""Model files: sGDML's ``.npz`` and the native form of it, read without trusting them, and written.
 
-Only the arrays that a prediction needs are touched, never unpickled, and each one's header is held
+Only the arrays that are needed are touched, never unpickled, and each one's header is held
 against what the others say before its data are read: a file may carry pickled error tables, or claim
 any size, and neither matters.
+
+The native form has sGDML's keys, but for its two large arrays, ``R_desc`` and ``R_d_desc_alpha`` with N(N−1)/2
+numbers a training point, the geometries ``R_train`` and coefficients ``alphas_F`` that they follow from, both
+(M, N, 3): (N−1)/6 times smaller. ``tril_perms_lin`` follows from ``perms`` and is left out. ``format`` is
+"delta-sgdml-model/1".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from .. import __version__
 from .._types import IntArray
-from ..archive import Arrays, open_arrays, sha256_of
-from ..errors import ModelFileError
+from ..archive import Arrays, open_arrays, save_arrays, sha256_of
+from ..errors import GeometryError, ModelFileError
 from ..units import energy_in_ev, length_in_angstrom
 from .descriptor import n_pairs, pair_permutations
 from .model import Model
 
+Form = Literal["native", "sgdml"]
+"""How a model is written."""
+
+FORMAT = "delta-sgdml-model/1"
 _MAX_ATOMS = 5000
+_MAX_REBUILT = 2**34  # bytes of descriptors and weights; a file is N/6 times smaller
 _KEYS = "type, z, R_desc, R_d_desc_alpha, perms, tril_perms_lin, sig, std, c"
+_NATIVE_KEYS = "type, format, z, R_train, alphas_F, perms, sig, std, c"
+# What says where a model is from; nothing is computed from it.
+_PROVENANCE = ("code_version", "solver_name", "idxs_train", "md5_train", "idxs_valid", "md5_valid", "use_E")
+_MAX_PROVENANCE = 2**24  # bytes
 
 
 def load_model(
@@ -30,7 +49,7 @@ def load_model(
     energy_unit: str | None = None,
     sha256: str | None = None,
 ) -> Model:
-    """The model in an sGDML file (type ``m``).
+    """The model in an sGDML file (type ``m``) or a native one.
 
     length_unit, energy_unit: needed where the file carries none (``r_unit``, ``e_unit``); where it
     does they must agree. sha256: hexadecimal digest that the file must have.
@@ -46,7 +65,92 @@ def load_model(
         return _read(arrays, length_unit, energy_unit)
 
 
-def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> Model:
+def form_of(path: str | Path) -> Form:
+    """How the model in a file is written. Raises ModelFileError."""
+    with open_arrays(path, "model file", _KEYS, ModelFileError) as arrays:
+        return _form(arrays)
+
+
+def save_model(path: str | Path, model: Model, form: Form = "native") -> None:
+    """Write a model, whole or not at all.
+
+    Stock sgdml predicts with the "sgdml" form. `sgdml show` and `sgdml test` want tables of errors besides
+    (``f_err``, ``e_err``), which are pickled objects and not written. Its torch predictor cuts σ to a whole number.
+
+    Raises OSError; TypeError on what is neither number nor text; ModelFileError where the native form is asked for
+    and the model has no coefficients (`with_coefficients` finds them).
+    """
+    arrays = arrays_of(model, form)
+    for key, value in arrays.items():
+        if np.asarray(value).dtype.hasobject:
+            raise TypeError(f"{key}: is {value!r}, which would have to be pickled")
+    save_arrays(Path(path), arrays)
+
+
+def arrays_of(model: Model, form: Form) -> dict[str, npt.ArrayLike]:
+    """What a file of this form holds. Raises ModelFileError as `save_model`."""
+    arrays: dict[str, npt.ArrayLike] = {
+        "type": "m",
+        "dataset_name": model.name,
+        "dataset_theory": model.theory,
+        "z": model.numbers.astype(np.uint8),
+        "sig": int(model.sigma) if float(model.sigma).is_integer() else model.sigma,
+        "std": model.scale,
+        "c": model.offset,
+        "r_unit": model.length_unit,
+        "e_unit": model.energy_unit,
+    }
+    if model.lam is not None:
+        arrays["lam"] = model.lam
+    if model.energy_weights is not None:
+        arrays["alphas_E"] = model.energy_weights
+    if model.calibration is not None:
+        arrays["error_calibration"] = np.array(model.calibration)
+    arrays.update(_native(model) if form == "native" else _stock(model))
+    return arrays
+
+
+def _native(model: Model) -> Mapping[str, npt.ArrayLike]:
+    if model.training_positions is None or model.alphas is None:
+        raise ModelFileError("the model has no training geometries and coefficients, which the native form holds")
+    return {
+        **model.provenance,
+        "format": FORMAT,
+        "R_train": model.training_positions,
+        "alphas_F": model.alphas,
+        "perms": model.permutations.astype(np.min_scalar_type(model.n_atoms - 1)),
+    }
+
+
+def _stock(model: Model) -> Mapping[str, npt.ArrayLike]:
+    dim = model.descriptors.shape[1]
+    shifts = dim * np.arange(len(model.permutations))[:, None]
+    none = np.array([], dtype=np.int64)
+    unknown = {  # sgdml counts and compares these; without a data set, the points are those of the model itself
+        "code_version": f"delta-server {__version__}",
+        "solver_name": "analytic",
+        "idxs_train": np.arange(model.n_train),
+        "md5_train": b"",
+        "idxs_valid": none,
+        "md5_valid": b"",
+        "use_E": True,
+    }
+    coefficients = {} if model.alphas is None else {"alphas_F": model.alphas.reshape(-1)}
+    return {
+        **unknown,
+        **model.provenance,
+        **coefficients,
+        "n_test": 0,
+        "md5_test": b"",
+        "R_desc": model.descriptors.T,
+        "R_d_desc_alpha": model.weights,
+        "perms": model.permutations.astype(np.int64),
+        "tril_perms_lin": (pair_permutations(model.permutations) + shifts).flatten("F"),
+    }
+
+
+def _form(arrays: Arrays) -> Form:
+    """Raises ModelFileError on what is no model and on native files of another version."""
     kind = arrays.text("type") if "type" in arrays else None
     if kind != "m":
         what = {"d": "a data set", "t": "a training task", None: "no sGDML file"}.get(kind, "something else")
@@ -55,7 +159,17 @@ def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> M
         raise ModelFileError(
             f"{arrays.path}: has a 'lattice': periodic sGDML models are not supported, only isolated molecules"
         )
+    if "format" not in arrays:
+        return "sgdml"
+    if (written := arrays.text("format")) != FORMAT:
+        raise ModelFileError(f"{arrays.path}: format is {written!r}, expected {FORMAT!r}")
+    return "native"
 
+
+def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> Model:
+    form = _form(arrays)
+    if form == "native":
+        arrays.keys = _NATIVE_KEYS
     n_atoms = arrays.shape("z")[0] if len(arrays.shape("z")) == 1 else 0
     if not 2 <= n_atoms <= _MAX_ATOMS:
         raise arrays.fail(
@@ -66,28 +180,66 @@ def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> M
     if numbers.min() < 1 or numbers.max() > 118:
         raise arrays.fail("z", f"holds {numbers.min()} to {numbers.max()}, expected atomic numbers 1 to 118")
 
+    read = _read_native if form == "native" else _read_stock
+    n_train, build = read(arrays, n_atoms)
+    try:
+        return build(
+            numbers=numbers,
+            permutations=_permutations(arrays, numbers, listed=form == "sgdml"),
+            sigma=_sigma(arrays),
+            scale=arrays.number("std", positive=True) if "std" in arrays else 1.0,
+            offset=arrays.number("c"),
+            energy_weights=arrays.floats("alphas_E", (n_train,)) if "alphas_E" in arrays else None,
+            length_unit=_unit(arrays, "r_unit", "length", length_unit, length_in_angstrom),
+            energy_unit=_unit(arrays, "e_unit", "energy", energy_unit, energy_in_ev),
+            name=arrays.text("dataset_name") or "",
+            theory=arrays.text("dataset_theory") or "",
+            lam=arrays.number("lam") if "lam" in arrays else None,
+            calibration=_calibration(arrays),
+            provenance=_provenance(arrays),
+        )
+    except GeometryError as error:
+        raise arrays.fail("R_train", f"cannot be used: {error}") from None
+
+
+def _read_stock(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]]:
+    """Number of training points, and what makes the model."""
     dim, shape = n_pairs(n_atoms), arrays.shape("R_desc")
     if len(shape) != 2 or shape[0] != dim or shape[1] < 1:
         raise arrays.fail("R_desc", f"has shape {shape}, expected ({dim}, training points) for {n_atoms} atoms")
-    n_train = shape[1]
-    descriptors = np.ascontiguousarray(arrays.floats("R_desc", (dim, n_train)).T)
+    descriptors = np.ascontiguousarray(arrays.floats("R_desc", shape).T)
     if descriptors.min() <= 0:
         raise arrays.fail("R_desc", f"holds {descriptors.min()}: inverse distances are positive")
+    weights = arrays.floats("R_d_desc_alpha", (shape[1], dim))
+    return shape[1], partial(Model, descriptors=descriptors, weights=weights)
 
-    return Model(
-        numbers=numbers,
-        descriptors=descriptors,
-        weights=arrays.floats("R_d_desc_alpha", (n_train, dim)),
-        permutations=_permutations(arrays, numbers),
-        sigma=_sigma(arrays),
-        scale=arrays.number("std", positive=True) if "std" in arrays else 1.0,
-        offset=arrays.number("c"),
-        energy_weights=arrays.floats("alphas_E", (n_train,)) if "alphas_E" in arrays else None,
-        length_unit=_unit(arrays, "r_unit", "length", length_unit, length_in_angstrom),
-        energy_unit=_unit(arrays, "e_unit", "energy", energy_unit, energy_in_ev),
-        name=arrays.text("dataset_name") or "",
-        theory=arrays.text("dataset_theory") or "",
-    )
+
+def _read_native(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]]:
+    """As `_read_stock`; the size of what is to be rebuilt is looked at before anything is read."""
+    shape = arrays.shape("R_train")
+    if len(shape) != 3 or shape[0] < 1 or shape[1:] != (n_atoms, 3):
+        raise arrays.fail("R_train", f"has shape {shape}, expected (training points, {n_atoms}, 3)")
+    if (size := 16 * shape[0] * n_pairs(n_atoms)) > _MAX_REBUILT:
+        raise arrays.fail("R_train", f"has shape {shape}: {size} bytes of descriptors and weights, too many")
+    positions, alphas = arrays.floats("R_train", shape), arrays.floats("alphas_F", shape)
+    return shape[0], partial(Model.from_coefficients, training_positions=positions, alphas=alphas)
+
+
+def _calibration(arrays: Arrays) -> tuple[float, float] | None:
+    if "error_calibration" not in arrays:
+        return None
+    a, b = arrays.floats("error_calibration", (2,))
+    return float(a), float(b)
+
+
+def _provenance(arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """What there is of it. A prediction needs none, so that what is pickled, or absurd, is left where it is."""
+    found = {}
+    for key in _PROVENANCE:
+        with suppress(ModelFileError):
+            if key in arrays and arrays.members[key].file_size < _MAX_PROVENANCE:
+                found[key] = arrays.get(key, None, "iubSU")
+    return found
 
 
 def _sigma(arrays: Arrays) -> float:
@@ -97,12 +249,13 @@ def _sigma(arrays: Arrays) -> float:
     return sigma
 
 
-def _permutations(arrays: Arrays, numbers: IntArray) -> IntArray:
+def _permutations(arrays: Arrays, numbers: IntArray, listed: bool) -> IntArray:
+    """listed: whether ``tril_perms_lin`` says the same once more, as it should."""
     n_atoms, shape = len(numbers), arrays.shape("perms")
     if len(shape) != 2 or shape[0] < 1 or shape[1] != n_atoms:
         raise arrays.fail("perms", f"has shape {shape}, expected (permutations, {n_atoms})")
     dim = n_pairs(n_atoms)
-    linear = arrays.get("tril_perms_lin", (shape[0] * dim,), "iu").astype(np.int64)
+    linear = arrays.get("tril_perms_lin", (shape[0] * dim,), "iu").astype(np.int64) if listed else None
     perms = arrays.get("perms", (shape[0], n_atoms), "iu").astype(np.int64)
     if not (np.sort(perms, axis=1) == np.arange(n_atoms)).all():
         bad = int(np.flatnonzero((np.sort(perms, axis=1) != np.arange(n_atoms)).any(1))[0])
@@ -111,6 +264,8 @@ def _permutations(arrays: Arrays, numbers: IntArray) -> IntArray:
     if len(mixed):
         raise arrays.fail("perms", f"row {mixed[0]} exchanges atoms of different elements")
     permutations = perms.astype(np.intp)
+    if linear is None:
+        return permutations
     described = linear.reshape(dim, shape[0]).T - dim * np.arange(shape[0])[:, None]
     if not np.array_equal(described, pair_permutations(permutations)):
         raise arrays.fail("tril_perms_lin", "does not describe the permutations in 'perms'")

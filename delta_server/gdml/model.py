@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .._types import FloatArray, IntArray
+from ..errors import GeometryError
 from ..units import energy_in_ev, length_in_angstrom
+from .descriptor import Descriptor, pairs_of
+
+_CLOSEST = 0.01  # Å; two atoms nearer than that are none
+_TABLE = 2**20  # entries of the N×N tables that are made at once
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,18 @@ class Model:
     ``offset``                  integration constant (``c``), energy
     ``energy_weights`` (M,)     coefficients of energy constraints (``alphas_E``), or None
     ================== ======== ==========================================================
+
+    A prediction needs no more. What a file may hold besides:
+
+    ====================== ========= =======================================================
+    ``training_positions`` (M, N, 3) training geometries, length; with ``alphas`` or not at all
+    ``alphas``             (M, N, 3) α_m, with J = ∂x/∂r (``alphas_F``)
+    ``lam``                          what was added to the diagonal of the kernel matrix
+    ``calibration``        (a, b)    the expected error is a d^b, with d a kernel distance
+    ``provenance``                   small arrays of the file that say where it is from
+    ====================== ========= =======================================================
+
+    Raises ValueError where geometries come without coefficients or the other way round.
     """
 
     numbers: IntArray
@@ -38,6 +60,60 @@ class Model:
     energy_unit: str
     name: str = ""
     theory: str = ""
+    training_positions: FloatArray | None = None
+    alphas: FloatArray | None = None
+    lam: float | None = None
+    calibration: tuple[float, float] | None = None
+    provenance: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.training_positions is None) != (self.alphas is None):
+            raise ValueError("training_positions and alphas: expected both or neither")
+
+    @classmethod
+    def from_coefficients(
+        cls,
+        *,
+        numbers: IntArray,
+        training_positions: FloatArray,
+        alphas: FloatArray,
+        permutations: IntArray,
+        sigma: float,
+        scale: float,
+        offset: float,
+        energy_weights: FloatArray | None = None,
+        length_unit: str = "Ang",
+        energy_unit: str = "kcal/mol",
+        name: str = "",
+        theory: str = "",
+        lam: float | None = None,
+        calibration: tuple[float, float] | None = None,
+        provenance: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> Model:
+        """The model of training geometries and coefficients, both (M, N, 3), in the sign of sGDML's ``alphas_F``.
+
+        Units as in the attributes. Raises GeometryError where two atoms of a geometry lie on top of each other.
+        """
+        x, w = _rebuild(training_positions, alphas, length_in_angstrom(length_unit))
+        return cls(
+            numbers=numbers,
+            descriptors=x,
+            weights=w,
+            permutations=permutations,
+            sigma=sigma,
+            scale=scale,
+            offset=offset,
+            energy_weights=energy_weights,
+            length_unit=length_unit,
+            energy_unit=energy_unit,
+            name=name,
+            theory=theory,
+            training_positions=training_positions,
+            alphas=alphas,
+            lam=lam,
+            calibration=calibration,
+            provenance=provenance or {},
+        )
 
     @property
     def n_atoms(self) -> int:
@@ -48,6 +124,11 @@ class Model:
         return len(self.descriptors)
 
     @property
+    def n_bytes(self) -> int:
+        """Of what a prediction goes through: descriptors and weights."""
+        return self.descriptors.nbytes + self.weights.nbytes
+
+    @property
     def angstrom(self) -> float:
         """Å in the model's unit of length."""
         return length_in_angstrom(self.length_unit)
@@ -56,3 +137,26 @@ class Model:
     def electronvolt(self) -> float:
         """eV in the model's unit of energy."""
         return energy_in_ev(self.energy_unit)
+
+
+def _rebuild(positions: FloatArray, alphas: FloatArray, angstrom: float) -> tuple[FloatArray, FloatArray]:
+    """x and J α, both (M, D), a few points at a time: the N×N tables in between are larger than both."""
+    m, n = positions.shape[:2]
+    pairs, step = pairs_of(n), max(1, _TABLE // n**2)
+    x, w = np.empty((m, len(pairs))), np.empty((m, len(pairs)))
+    for start in range(0, m, step):
+        part = slice(start, start + step)
+        with np.errstate(all="ignore"):  # what comes of it is looked at
+            described = Descriptor.of(positions[part], pairs)
+            x[part], w[part] = described.x, described.along(alphas[part])
+        wrong = ~((described.x > 0) & (described.x < angstrom / _CLOSEST) & np.isfinite(w[part]))
+        if wrong.any():
+            point, entry = np.argwhere(wrong)[0]
+            i, j = divmod(int(pairs[entry]), n)
+            with np.errstate(divide="ignore"):
+                distance = angstrom / described.x[point, entry]
+            raise GeometryError(
+                f"training geometry {start + point}: atoms {j} and {i} are {distance:.3g} Å apart, with coefficients "
+                f"up to {np.abs(alphas[start + point]).max():.3g}; expected more than {_CLOSEST} Å and finite numbers"
+            )
+    return x, w

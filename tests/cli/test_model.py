@@ -1,0 +1,119 @@
+"""delta-sgdml model, as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from made import made_model
+
+from delta_server.gdml import compare, load_model
+
+SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
+BINDING = ROOT / "models/h2o_benzene/binding.npz"
+
+
+def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [SGDML, "model", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+
+
+def answer(folder: Path, *arguments: object) -> str:
+    done = call(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_model_is_converted_there_and_back(tmp_path: Path) -> None:
+    there = answer(tmp_path, "convert", BINDING, "-o", "native.npz")
+    assert "(sgdml, 331.8 kB) → native.npz (native, 14" in there
+    assert "kcal/mol/Å" in there
+    digest = sha256((tmp_path / "native.npz").read_bytes()).hexdigest()
+    assert f"sha256: {digest}" in there
+    assert "a manifest that names this file by its sha256" in there
+    back = json.loads(answer(tmp_path, "convert", "native.npz", "-o", "back.npz", "--json"))
+    assert (back["from"], back["form"]) == ("native", "sgdml")
+    assert back["bytes"] == (tmp_path / "back.npz").stat().st_size
+    assert back["difference_kcal_mol_angstrom"]["energy"] == 0
+    found = compare(load_model(BINDING), load_model(tmp_path / "back.npz"))
+    assert 0 < found.energy < 1e-6
+    assert 0 < found.forces < 1e-6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back.npz", "native.npz"]
+
+
+def test_what_is_in_a_file(tmp_path: Path) -> None:
+    text = answer(tmp_path, "info", BINDING)
+    for words in ("C6H8O, 15 atoms", "200, energies in the fit", "GFN2-xTB", "1e-08", "-0.4644783 kcal/mol"):
+        assert words in text
+    found = json.loads(answer(tmp_path, "info", BINDING, "--json"))
+    assert found["form"] == "sgdml"
+    assert (found["atoms"], found["training_points"], found["permutations"]) == (15, 200, 24)
+    assert (found["sigma"], found["lam"], found["calibration"]) == (12.0, 1e-8, None)
+    assert found["bytes_on_disk"] == BINDING.stat().st_size
+    assert found["bytes_in_memory"] == 2 * 8 * 200 * 105
+    assert found["sha256"] == sha256(BINDING.read_bytes()).hexdigest()
+
+
+def test_a_calibration_is_shown_and_kept(tmp_path: Path) -> None:
+    with np.load(BINDING) as data:
+        np.savez(tmp_path / "a.npz", error_calibration=[0.5, 1.25], **data)
+    assert "0.5 d^1.25" in answer(tmp_path, "info", "a.npz")
+    answer(tmp_path, "convert", "a.npz", "-o", "b.npz")
+    answer(tmp_path, "convert", "b.npz", "-o", "c.npz")
+    for name in ("b.npz", "c.npz"):
+        assert json.loads(answer(tmp_path, "info", name, "--json"))["calibration"] == [0.5, 1.25]
+
+
+def test_units_that_the_file_does_not_carry_are_written_into_the_next(tmp_path: Path) -> None:
+    with np.load(ROOT / "models/h2o_benzene/water.npz") as data:
+        np.savez(tmp_path / "bare.npz", **{k: v for k, v in data.items() if not k.endswith("_unit")})
+    assert "length unit" in call(tmp_path, "info", "bare.npz").stderr
+    units = ("--length-unit", "Ang", "--energy-unit", "kcal/mol")
+    answer(tmp_path, "convert", "bare.npz", "-o", "native.npz", *units)
+    assert json.loads(answer(tmp_path, "info", "native.npz", "--json"))["energy_unit"] == "kcal/mol"
+
+
+def model(folder: Path) -> Path:
+    return Path(shutil.copy(BINDING, folder / "model.npz"))
+
+
+def random_weights(folder: Path) -> Path:
+    positions = 3 * np.random.default_rng(0).standard_normal((8, 3))
+    return made_model(folder / "model.npz", np.full(8, 6), positions, [range(8)], n_train=3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "words"),
+    [
+        (Path, ["info", "model.npz"], ["model.npz", "no such model"]),
+        (Path, ["convert", "model.npz", "-o", "out.npz"], ["model.npz", "no such model"]),
+        (Path, ["info", ROOT / "models/h2o_benzene/reference.npz"], ["reference.npz", "no sGDML file"]),
+        (model, ["convert", "model.npz", "-o", "model.npz"], ["is the model itself"]),
+        (model, ["convert", "model.npz", "-o", "."], ["no regular file"]),
+        (model, ["convert", "model.npz", "-o", "nowhere/out.npz"], ["no such directory"]),
+        (model, ["info", "model.npz", "--length-unit", "bohr"], ["'Ang'", "'bohr'"]),
+        (model, ["convert", "model.npz", "-o", "out.npz", "--energy-unit", "cal"], ["'cal'", "kcal/mol"]),
+        (random_weights, ["convert", "model.npz", "-o", "out.npz"], ["model.npz: ", "not those of a training"]),
+        (model, ["convert", "model.npz"], ["--output"]),
+    ],
+)
+def test_bad_input(tmp_path: Path, make: Callable[[Path], Any], arguments: list[object], words: list[str]) -> None:
+    make(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    done = call(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr.splitlines()[-1]
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
