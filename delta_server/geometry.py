@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # A bond of the first geometry may be this much shorter or longer than in the structure. Quantum beads and
 # 1000 K stay well inside; a wrong unit (1.89, 0.53) and a wrong order (H O H for O H H: 1.58) do not.
 _SHORTEST, _LONGEST = 0.6, 1.45
-_IONS = (3, 4, 11, 12, 19, 20, 37, 38, 55, 56, 87, 88)  # Li, Be, Na, Mg, …: contacts, not bonds
+IONS = (3, 4, 11, 12, 19, 20, 37, 38, 55, 56, 87, 88)  # Li, Be, Na, Mg, …: contacts, not bonds
 
 
 def read_structure(path: Path) -> Atoms:
@@ -67,7 +67,7 @@ def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
     row, col = np.tril_indices(len(numbers), -1)
     distance = np.linalg.norm(positions[row] - positions[col], axis=1)
     pairs: IntArray = np.stack([col, row], axis=1)
-    bonding = ~np.isin(numbers, _IONS)
+    bonding = ~np.isin(numbers, IONS)
     near: IntArray = pairs[(distance < 1.25 * (radii[row] + radii[col])) & bonding[row] & bonding[col]]
     return near
 

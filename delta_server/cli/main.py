@@ -7,16 +7,20 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import analyze, bench, check, common, pes, predict, run
+from . import analyze, bench, check, common, dataset, evaluate, model, pes, predict, run, train
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Δ-sGDML models: check, predict, run."
 )
 app.command()(check.check)
 app.command()(predict.predict)
+app.command()(evaluate.evaluate)
 app.command()(run.run)
 app.command()(bench.bench)
 app.add_typer(analyze.app, name="analyze")
+app.add_typer(dataset.app, name="dataset")
+app.add_typer(model.app, name="model")
+app.command()(train.train)
 app.command()(pes.pes)
 
 

@@ -1,0 +1,17 @@
+"""delta-sgdml dataset: registers its commands, one file each."""
+
+from __future__ import annotations
+
+import typer
+
+from . import dataset_fragments, dataset_import, dataset_info, dataset_label, dataset_sample, dataset_split
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Data sets: make, label, look at, check and divide them."
+)
+app.command("import")(dataset_import.import_)
+app.command()(dataset_sample.sample)
+app.command()(dataset_label.label)
+app.command()(dataset_info.info)
+app.command()(dataset_fragments.fragments)
+app.command()(dataset_split.split)

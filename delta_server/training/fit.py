@@ -1,0 +1,212 @@
+"""One sGDML model from labelled configurations: kernel matrix, factorisation, integration constant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..gdml.descriptor import n_pairs
+from ..gdml.model import Model
+from ..gdml.predictor import NumpyPredictor
+from ..units import KCAL_MOL
+from .cholesky import Panels
+
+_ENERGY_LAMBDA = 0.1  # of the forces' λ: an energy is the better label, its error is of second order in the density's
+_PANEL = 1024  # columns, about: wide enough for BLAS, narrow enough to waste little memory above the diagonal
+
+Report = Callable[[str, float], None]
+"""Called with the stage and the fraction of it that is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Configurations of one molecule with energies and forces, (n, N, 3) Å, (n,) kcal/mol, (n, N, 3) kcal/mol/Å:
+    one of the databases W(1), W(2), …, W(b) of arXiv 2511.01913, Sec. IV."""
+
+    name: str
+    numbers: IntArray
+    positions: FloatArray
+    energies: FloatArray
+    forces: FloatArray
+    theory: str = ""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def take(self, which: IntArray | slice) -> Labels:
+        """The chosen configurations."""
+        return replace(
+            self, positions=self.positions[which], energies=self.energies[which], forces=self.forces[which]
+        )
+
+    def relabelled(self, permutations: IntArray, rng: np.random.Generator) -> Labels:
+        """The same configurations with equal atoms exchanged, each by one of `permutations` (P, N) at random."""
+        order = permutations[rng.integers(len(permutations), size=len(self))]
+        return replace(
+            self,
+            positions=np.take_along_axis(self.positions, order[:, :, None], 1),
+            forces=np.take_along_axis(self.forces, order[:, :, None], 1),
+        )
+
+    def __add__(self, other: Labels) -> Labels:
+        return replace(
+            self,
+            positions=np.concatenate([self.positions, other.positions]),
+            energies=np.concatenate([self.energies, other.energies]),
+            forces=np.concatenate([self.forces, other.forces]),
+        )
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """What is chosen before a model is fitted.
+
+    `lam` is relative to the mean diagonal of the kernel matrix of the forces, so that it means the same for every σ
+    and every group, and a tenth of it is added for energies; `absolute` adds it as it is to both, as sGDML does.
+    """
+
+    sigma: float
+    lam: float = 1e-10
+    energies: bool = False  # energies enter the fit, not the constant alone
+    absolute: bool = False
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Descriptors of the training points and how to make the kernel matrix from them."""
+
+    positions: FloatArray  # (M, N, 3) Å
+    permutations: IntArray  # (P, N)
+    x: FloatArray = field(init=False, repr=False)  # (M, N, N) 1/Å
+    u: FloatArray = field(init=False, repr=False)  # (M, 3, N, N) ∂x_ik/∂r_i
+
+    def __post_init__(self) -> None:
+        r = self.positions - self.positions.mean(1, keepdims=True)
+        difference = r[:, :, None] - r[:, None]
+        distance = np.linalg.norm(difference, axis=3)
+        with np.errstate(divide="ignore"):
+            x = 1.0 / distance
+        x[:, range(x.shape[1]), range(x.shape[1])] = 0.0
+        object.__setattr__(self, "x", x)
+        object.__setattr__(self, "u", np.ascontiguousarray((-(x**3)[..., None] * difference).transpose(0, 3, 1, 2)))
+
+    def widths(self, energies: bool) -> list[int]:
+        """Widths of the panels: the energies' first, then whole points."""
+        m, rows = len(self.x), 3 * self.x.shape[1]
+        each = max(1, min(m, _PANEL // rows))
+        counts = [each] * (m // each) + [m % each] * (m % each > 0)
+        return [m] * energies + [rows * c for c in counts]
+
+    def matrix(self, sigma: float, energies: bool, report: Report | None = None) -> Panels:
+        """Covariances of the labels (energies first, then forces), without λ."""
+        from .assembly import fill_columns
+
+        m, rows = len(self.x), 3 * self.x.shape[1]
+        matrix = Panels.zeros(self.widths(energies))
+        edges = matrix.panels[0] if energies else np.zeros((matrix.n, 0))
+        inverse = np.argsort(self.permutations, axis=1)
+        first = 0
+        for panel in matrix.panels[energies:]:
+            last = first + panel.shape[1] // rows
+            fill_columns(self.x, self.u, self.permutations, inverse, float(sigma), first, last, panel, edges)
+            first = last
+            if report:
+                report("kernel matrix", 1.0 - (1.0 - first / m) ** 2)
+        return matrix
+
+
+def fit(
+    labels: Labels,
+    permutations: IntArray,
+    hyper: Hyper,
+    report: Report | None = None,
+    kernel: Kernel | None = None,
+) -> Model:
+    """Train on all of `labels`, by Cholesky factorisation.
+
+    kernel: of these positions and permutations, where it is at hand already. The labels are divided by their standard
+    deviation and the energies centred, as in sGDML; without `hyper.energies` the constant c is the mean of what the
+    forces leave open (Chmiela et al., Sci. Adv. 3, e1603015 (2017)).
+
+    Raises InputError where the kernel matrix is not positive definite.
+    """
+    kernel = kernel or Kernel(labels.positions, permutations)
+    return fit_matrix(labels, permutations, hyper, kernel.matrix(hyper.sigma, hyper.energies, report), report)
+
+
+def fit_matrix(
+    labels: Labels, permutations: IntArray, hyper: Hyper, matrix: Panels, report: Report | None = None
+) -> Model:
+    """`fit` with a kernel matrix that is at hand; it is factorised in place, and so used up."""
+    m = len(labels) if hyper.energies else 0
+    lam = regularize(matrix, hyper, m)
+    matrix.factor((lambda done: report("factorisation", done)) if report else None)
+    y, mean, scale = targets(labels, hyper.energies)
+    solution = matrix.solve(y)
+    return model_of(labels, permutations, hyper.sigma, lam, scale, solution, mean if hyper.energies else None)
+
+
+def regularize(matrix: Panels, hyper: Hyper, n_energies: int) -> float:
+    """Add λ to the diagonal; returns what was added for a force."""
+    diagonals = matrix.diagonals()
+    mean = float(np.concatenate(diagonals)[n_energies:].mean())
+    lam = hyper.lam if hyper.absolute else hyper.lam * mean
+    for i, diagonal in enumerate(diagonals):
+        diagonal += lam * (_ENERGY_LAMBDA if i == 0 and n_energies and not hyper.absolute else 1.0)
+    return lam
+
+
+def targets(labels: Labels, energies: bool) -> tuple[FloatArray, float, float]:
+    """What is fitted: labels, energies first where they enter, over their standard deviation; the mean energy, which
+    is taken off; that deviation."""
+    mean = float(labels.energies.mean())
+    y = labels.forces.reshape(-1)
+    if energies:
+        y = np.concatenate([labels.energies - mean, y])
+    scale = float(y.std()) or 1.0
+    return y / scale, mean, scale
+
+
+def model_of(
+    labels: Labels,
+    permutations: IntArray,
+    sigma: float,
+    lam: float,
+    scale: float,
+    solution: FloatArray,
+    offset: float | None,
+) -> Model:
+    """The model with these coefficients, (M + 3NM,) or (3NM,); without `offset` it is found from the energies."""
+    n_forces = labels.forces.size
+
+    def build(c: float) -> Model:
+        return Model.from_coefficients(
+            numbers=labels.numbers,
+            training_positions=labels.positions,
+            alphas=-solution[-n_forces:].reshape(labels.forces.shape),
+            permutations=permutations,
+            sigma=sigma,
+            scale=scale,
+            offset=c,
+            energy_weights=solution[:-n_forces] if len(solution) > n_forces else None,
+            length_unit="Ang",
+            energy_unit="kcal/mol",
+            name=labels.name,
+            theory=labels.theory,
+            lam=lam,
+        )
+
+    if offset is not None:
+        return build(offset)
+    predicted = NumpyPredictor(build(0.0)).predict(labels.positions).energy / KCAL_MOL
+    return build(float((labels.energies - predicted).mean()))
+
+
+def matrix_bytes(n_points: int, n_atoms: int, energies: bool) -> int:
+    """Memory that `fit` needs for the matrix and the geometries."""
+    rows = 3 * n_atoms * n_points + n_points * energies
+    panel = max(_PANEL, 3 * n_atoms)
+    return 4 * rows * (rows + panel) + 16 * panel**2 + 8 * n_points * (4 * n_atoms**2 + 4 * n_pairs(n_atoms))

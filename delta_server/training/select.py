@@ -1,0 +1,179 @@
+"""Which σ, which λ, which symmetry: by the force error on configurations that were not trained on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .._types import IntArray
+from ..errors import InputError
+from ..gdml.model import Model
+from ..gdml.predictor import NumpyPredictor
+from ..units import KCAL_MOL
+from .cholesky import Panels
+from .fit import Hyper, Kernel, Labels, fit_matrix
+
+SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(17))
+"""1 to 256: the search goes by whole powers of two, then by halves."""
+LAMBDAS = tuple(float(10.0 ** (i / 2)) for i in range(-22, -6))
+"""1e-11 to 3e-4: the search goes by hundreds, then by halves of a power of ten."""
+_ALIKE = 1.01  # errors this near to the best are as good: the largest λ of them gives the smallest coefficients
+_WORK = 2e9  # points² × permutations × atoms² of a kernel matrix that is tried on: some seconds
+_ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on fewer of their points
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One model that was tried; errors are MAEs of force components, kcal/mol/Å."""
+
+    group: str
+    permutations: int
+    sigma: float
+    lam: (
+        float  # relative to the mean diagonal of the kernel matrix of the forces, or absolute, as the search was told
+    )
+    points: int
+    validation: float  # configurations as they are
+    relabelled: float  # with equal atoms exchanged at random
+    seconds: float
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What may be chosen from. The search begins at σ 8 and λ 1e-8, or the nearest there are, and goes in steps of
+    `stride` and then of one."""
+
+    sigmas: tuple[float, ...] = SIGMAS
+    lams: tuple[float, ...] = LAMBDAS
+    sigma_stride: int = 2
+    lam_stride: int = 4
+    energies: bool = False
+    absolute: bool = False
+    relabel: bool = True  # choose by the error on relabelled copies: a symmetry left out shows only there
+    rows: int = _ROWS
+
+    def error(self, trial: Trial) -> float:
+        """What is to be small, kcal/mol/Å."""
+        return trial.relabelled if self.relabel else trial.validation
+
+
+def select(
+    train: Labels,
+    validation: Labels,
+    groups: Mapping[str, IntArray],
+    search: Search,
+    log: Callable[[Trial], None] | None = None,
+    seed: int = 0,
+) -> tuple[str, Hyper, list[Trial]]:
+    """The best of `groups` (name: permutations (P, N)), with its σ and λ.
+
+    A coordinate search: along λ, for which one kernel matrix serves, then along σ. Validation configurations are
+    taken as they are and relabelled by the largest of the groups.
+
+    Raises InputError where no trial gives a model.
+    """
+    rng = np.random.default_rng(seed)
+    largest = max(groups.values(), key=len)
+    by_rows = search.rows / (train.forces[0].size + search.energies)
+    by_blocks = (_WORK / (len(largest) * len(train.numbers) ** 2)) ** 0.5
+    size = min(len(train), max(10, int(min(by_rows, by_blocks))))
+    part = train.take(np.sort(rng.permutation(len(train))[:size]))
+    copies = validation.relabelled(largest, rng)
+    trials: list[Trial] = []
+    start = (_nearest(search.sigmas, 8.0), _nearest(search.lams, 1e-8))
+    for name, permutations in groups.items():
+        table = _Table(part, validation, copies, name, permutations, search, log)
+        table.descend(start)
+        trials += table.trials
+    if not trials:
+        raise InputError(
+            f"{train.name}: no kernel matrix was positive definite for λ up to {max(search.lams):g}; look for "
+            "duplicate configurations with `delta-sgdml dataset info`"
+        )
+    lowest = min(search.error(t) for t in trials)
+    best = min((t for t in trials if search.error(t) <= _ALIKE * lowest), key=lambda t: (-t.lam, search.error(t)))
+    return best.group, Hyper(best.sigma, best.lam, search.energies, search.absolute), trials
+
+
+def _nearest(grid: tuple[float, ...], value: float) -> int:
+    return int(np.abs(np.log(np.array(grid) / value)).argmin())
+
+
+class _Table:
+    """Errors of one group over the grid of σ and λ, filled where the search looks."""
+
+    def __init__(
+        self,
+        train: Labels,
+        validation: Labels,
+        copies: Labels,
+        name: str,
+        permutations: IntArray,
+        search: Search,
+        log: Callable[[Trial], None] | None,
+    ) -> None:
+        self.train, self.validation, self.copies = train, validation, copies
+        self.name, self.permutations, self.search, self.log = name, permutations, search, log
+        self.kernel = Kernel(train.positions, permutations)
+        self.trials: list[Trial] = []
+        self._matrix: tuple[int, Panels] | None = None
+        self._scores: dict[tuple[int, int], float] = {}
+
+    def descend(self, start: tuple[int, int]) -> None:
+        """Look for the best cell, from `start` downhill: along λ, along σ, and again in single steps."""
+        here = start
+        for sigma_step, lam_step in ((self.search.sigma_stride, self.search.lam_stride), (1, 1)):
+            here = self._along(here, (0, lam_step))
+            here = self._along(here, (sigma_step, 0))
+            here = self._along(here, (0, lam_step))
+
+    def _along(self, here: tuple[int, int], step: tuple[int, int]) -> tuple[int, int]:
+        for sign in (1, -1):
+            moved = False
+            while True:
+                there = (here[0] + sign * step[0], here[1] + sign * step[1])
+                if not self._score(there) < self._score(here):
+                    break
+                here, moved = there, True
+            if moved:
+                break
+        return here
+
+    def _score(self, cell: tuple[int, int]) -> float:
+        if cell not in self._scores:
+            self._scores[cell] = self._try(*cell)
+        return self._scores[cell]
+
+    def _try(self, i: int, j: int) -> float:
+        search, start = self.search, time.perf_counter()
+        if not (0 <= i < len(search.sigmas) and 0 <= j < len(search.lams)):
+            return np.inf
+        if self._matrix is None or self._matrix[0] != i:
+            self._matrix = (i, self.kernel.matrix(search.sigmas[i], search.energies))
+        hyper = Hyper(search.sigmas[i], search.lams[j], search.energies, search.absolute)
+        try:
+            model = fit_matrix(self.train, self.permutations, hyper, self._matrix[1].copy())
+        except InputError:  # not positive definite: too small a λ for this σ
+            return np.inf
+        plain = force_mae(model, self.validation)
+        relabelled = force_mae(model, self.copies) if len(self.copies) else plain
+        trial = Trial(
+            self.name, len(self.permutations), hyper.sigma, hyper.lam, len(self.train),
+            plain, relabelled, time.perf_counter() - start,
+        )  # fmt: skip
+        self.trials.append(trial)
+        if self.log:
+            self.log(trial)
+        return search.error(trial)
+
+
+def force_mae(model: Model, labels: Labels) -> float:
+    """Mean absolute error of force components, kcal/mol/Å."""
+    forces = NumpyPredictor(model).predict(labels.positions).forces / KCAL_MOL
+    return float(np.abs(forces - labels.forces).mean())
