@@ -1,4 +1,4 @@
-"""Pictures of a run. Matplotlib is imported here, in dataset_plots and in error_plots; colours are Okabe and Ito's."""
+"""Pictures of a run. Matplotlib is imported here and in the other *_plots modules; colours are Okabe and Ito's."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(17))
 LAMBDAS = tuple(float(10.0 ** (i / 2)) for i in range(-22, -6))
 """1e-11 to 3e-4: the search goes by hundreds, then by halves of a power of ten."""
 _ALIKE = 1.01  # errors this near to the best are as good: the largest λ of them gives the smallest coefficients
-_WORK = 2e9  # points² × permutations × atoms² of a kernel matrix that is tried on: some seconds
+_WORK = 1e9  # points² × permutations × atoms² of a kernel matrix that is tried on: some seconds
 _ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on fewer of their points
 
 

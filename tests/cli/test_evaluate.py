@@ -1,0 +1,128 @@
+"""`delta-sgdml evaluate` as a user runs it, on the shipped models and their held-out configurations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from delta_server.training.dataset import fingerprint, load_dataset
+
+SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
+FOLDER = ROOT / "models/h2o_benzene"
+MANIFEST, REFERENCE, BINDING = FOLDER / "manifest.yaml", FOLDER / "reference.npz", FOLDER / "binding.npz"
+
+
+def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [SGDML, "evaluate", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+
+
+def answer(folder: Path, *arguments: object) -> str:
+    done = call(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def rewritten(path: Path, drop: tuple[str, ...] = (), **changes: object) -> Path:
+    """The reference with some arrays changed or left out."""
+    with np.load(REFERENCE) as arrays:
+        np.savez(path, **{k: v for k, v in arrays.items() if k not in drop} | changes)  # type: ignore[arg-type]
+    return path
+
+
+def test_the_table(tmp_path: Path) -> None:
+    lines = answer(tmp_path, MANIFEST, REFERENCE).splitlines()
+    assert lines[0] == "reference: 50 of 50 configurations evaluated, 0 left out"
+    assert "training.json does not tell of this data set: nothing left out" in lines[1]
+    rows = {line.split()[0]: line.split() for line in lines if line[:1].isalpha()}
+    assert rows["total"][1:5] == ["0.0321", "0.0586", "0.0937", "0.1431"]
+    assert [rows[part][3] for part in ("water", "benzene", "binding")] == ["0.0073", "0.0677", "0.0672"]
+    assert rows["binding"][5:] == ["19.70", "%"]
+    assert "energy (kcal/mol)" in lines[3]
+    assert "force (kcal/mol/Å)" in lines[3]
+    assert len([line for line in lines if "force RMSE" in line]) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_and_a_picture_of_two_rivals(tmp_path: Path) -> None:
+    rivals = ("--against", BINDING, "--against", ROOT / "models/h2o_benzene/manifest.yaml")
+    said = json.loads(answer(tmp_path, MANIFEST, REFERENCE, *rivals, "--plot", "errors.png", "--json"))
+    assert said["units"]["energy"] == "kcal/mol"
+    assert said["units"]["force"] == "kcal/mol/Ang"
+    assert said["evaluated"] == list(range(50))
+    names = [model["name"] for model in said["models"]]
+    assert names == ["h2o_benzene", "binding", "h2o_benzene/manifest.yaml"]
+    mine, alone = said["models"][0]["parts"], said["models"][1]["parts"]
+    assert [part["name"] for part in mine] == ["total", "water", "benzene", "binding"]
+    (gain,) = said["improvement_of_the_first"]["binding"]
+    assert gain["energy"] == pytest.approx(1 - mine[0]["energy_mae"] / alone[0]["energy_mae"])
+    same = said["improvement_of_the_first"]["h2o_benzene/manifest.yaml"]
+    assert [(g["part"], g["force"]) for g in same] == [(part["name"], 0) for part in mine]
+    worst = said["models"][0]["worst"]
+    assert worst[0]["configuration"] == 38
+    assert worst[0]["force_rmse"] == pytest.approx(0.427, abs=1e-3)
+    assert said["picture"] == "errors.png"
+    picture = (tmp_path / "errors.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) > 30_000
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.png"]
+
+
+def test_points_of_the_training_are_left_out_unless_all_are_asked_for(tmp_path: Path) -> None:
+    data = load_dataset(REFERENCE)
+    for file in FOLDER.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    record = {"dataset": {"fingerprint": fingerprint(data)}, "train": list(range(20)), "validation": [38]}
+    (tmp_path / "training.json").unlink()
+    (tmp_path / "training.json").write_text(json.dumps(record))
+    text = answer(tmp_path, "manifest.yaml", REFERENCE)
+    assert "29 of 50 configurations evaluated, 21 left out" in text
+    assert "trained or validated on 21 of these configurations" in text
+    some = json.loads(answer(tmp_path, "manifest.yaml", REFERENCE, "-n", 10, "--json"))
+    assert len(set(some["evaluated"])) == 10
+    assert set(some["evaluated"]) <= set(range(20, 50)) - {38}
+    assert some == json.loads(answer(tmp_path, "manifest.yaml", REFERENCE, "-n", 10, "--json"))
+    everything = json.loads(answer(tmp_path, "manifest.yaml", REFERENCE, "--all", "--json"))
+    assert (len(everything["evaluated"]), everything["left_out"]) == (50, 0)
+
+
+def test_totals_alone_and_another_theory(tmp_path: Path) -> None:
+    data = rewritten(tmp_path / "bare.npz", drop=("fragment", "E_frag", "F0"), theory="PBE0+MBD-NL")
+    done = call(tmp_path, MANIFEST, data, "--plot", "errors.svg")
+    assert done.returncode == 0
+    assert "no labels of isolated fragments" in done.stdout
+    assert "water " not in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "warning: h2o_benzene was made for 'GFN2-xTB (tblite 0.8.0)', the labels are of 'PBE0+MBD-NL'" in line
+    assert "<svg" in (tmp_path / "errors.svg").read_text(encoding="utf-8")
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with np.load(REFERENCE) as arrays:
+        order = np.r_[3:15, 0:3]
+        turned = {k: arrays[k][:, order] for k in ("R", "F", "F0")} | {k: arrays[k][order] for k in ("z", "fragment")}
+    rewritten(tmp_path / "turned.npz", **turned)
+    for arguments, words in (
+        ((MANIFEST, "turned.npz"), "atom 0 is C, in h2o_benzene it is O: the same atoms in another order"),
+        ((MANIFEST, "nothing.npz"), "nothing.npz: no such data set"),
+        ((MANIFEST, BINDING), "type is 'm' (a trained model)"),
+        ((MANIFEST, REFERENCE, "--against", REFERENCE), "reference.npz: type is None"),
+        ((MANIFEST, REFERENCE, "--against", FOLDER / "water.npz"), "has 15 atoms, water has 3"),
+        ((MANIFEST, REFERENCE, "--against", "full.yaml"), "full.yaml"),
+        ((MANIFEST, REFERENCE, "--plot", "errors.txt"), "errors.txt: expected a name that ends in .png"),
+        ((MANIFEST, REFERENCE, "--plot", "there/errors.png"), "no folder there"),
+        ((MANIFEST, REFERENCE, "-n", 0), "-n"),
+    ):
+        done = call(tmp_path, *arguments)
+        assert done.returncode == 2, done.stderr
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert words in done.stderr.splitlines()[-1], done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["turned.npz"]
