@@ -1,0 +1,201 @@
+"""The whole training on little data: what it writes, that it goes on, and that what it writes is a potential."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+
+from delta_server import load_potential
+from delta_server.archive import sha256_of
+from delta_server.checks import check_manifest
+from delta_server.errors import InputError
+from delta_server.training.databases import Complex
+from delta_server.training.dataset import Dataset, load_dataset, save_dataset
+from delta_server.training.evaluate import evaluate
+from delta_server.training.select import Trial
+from delta_server.training.train import RECORD, Recipe, train
+
+
+class Listener:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.trials: list[Trial] = []
+        self.stages: set[str] = set()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def trial(self, trial: Trial) -> None:
+        self.trials.append(trial)
+
+    def progress(self, stage: str, done: float) -> None:
+        assert 0 <= done <= 1
+        self.stages.add(stage)
+
+
+QUICK = Recipe(24, 20, sigmas=(8.0,), lams=(1e-6,), n_far=4)
+
+
+def dataset_of(system: str, folder: Path, n: int = 120) -> Path:
+    data = load_dataset(ROOT / f"models/{system}/dataset.npz")
+    path = folder / f"{system}.npz"
+    save_dataset(path, data.take(np.linspace(0, len(data) - 1, n).astype(int)))
+    return path
+
+
+@pytest.mark.parametrize("system", ["h2o_benzene", "na_benzene", "methane_dimer"])
+def test_from_a_data_set_to_a_potential(system: str, tmp_path: Path) -> None:
+    source, out, listener = dataset_of(system, tmp_path), tmp_path / "out", Listener()
+    recipe = replace(QUICK, choose_group=system != "methane_dimer")
+    manifest = train(source, out, recipe, listener)
+    data = load_dataset(source)
+    record = json.loads((out / RECORD).read_text())
+    assert record["dataset"]["sha256"] == sha256_of(source)
+    assert len(record["train"]) == 24
+    assert len(record["validation"]) == 20
+    assert not set(record["train"]) & set(record["validation"])
+    assert {"kernel matrix", "factorisation"} <= listener.stages
+    assert sum(len(m["trials"]) for m in record["models"].values()) == len(listener.trials)
+    assert record["models"]["binding"]["n_far"] == 4
+
+    assert [c for c in check_manifest(manifest) if not c.passed and c.name != "separated fragments"] == []
+    potential = load_potential(manifest)
+    free = np.setdiff1d(np.arange(len(data)), record["train"] + record["validation"])
+    result = evaluate(potential, data, free)
+    label = np.abs(data.binding_forces()[free]).mean()
+    assert result.binding is not None
+    assert result.binding.force_mae < 0.7 * label
+    assert result.total.force_mae < 0.1 * np.abs(data.forces[free]).mean()
+
+
+def test_equal_fragments_share_a_model_whatever_their_order(tmp_path: Path) -> None:
+    source = dataset_of("methane_dimer", tmp_path)
+    data = load_dataset(source)
+    order = np.array([0, 1, 2, 3, 4, 7, 9, 5, 8, 6])  # the second methane is no longer C H H H H
+    assert data.fragment is not None
+    assert data.fragment_forces is not None
+    save_dataset(source, replace(
+        data, numbers=data.numbers[order], positions=data.positions[:, order], forces=data.forces[:, order],
+        fragment_forces=data.fragment_forces[:, order], fragment=data.fragment[order],
+    ))  # fmt: skip
+    manifest = train(source, tmp_path / "out", replace(QUICK, choose_group=False), Listener())
+    first, second = yaml.safe_load(manifest.read_text())["fragments"]
+    assert first["model"] == second["model"] == "methane.npz"
+    potential = load_potential(manifest)
+    fragments = [t.atoms for t in potential.fragments]
+    assert (potential.numbers[fragments[0]] == potential.numbers[fragments[1]]).all()
+    x = load_dataset(source).positions[:3]
+    swapped = x.copy()
+    swapped[:, fragments[0]], swapped[:, fragments[1]] = x[:, fragments[1]], x[:, fragments[0]]
+    assert np.abs(potential.compute(x).energy - potential.compute(swapped).energy).max() < 1e-8
+
+
+def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
+    source, out = dataset_of("na_benzene", tmp_path), tmp_path / "out"
+
+    class Interrupts(Listener):
+        def trial(self, trial: Trial) -> None:
+            if trial.group == "none":  # the binding is at work
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(source, out, QUICK, Interrupts())
+    assert not (out / "manifest.yaml").exists()
+    before = (out / "benzene.npz").stat().st_mtime_ns
+    listener = Listener()
+    manifest = train(source, out, QUICK, listener)
+    assert "goes on after benzene" in listener.lines[0]
+    assert (out / "benzene.npz").stat().st_mtime_ns == before
+    assert load_potential(manifest).n_atoms == 13
+    with pytest.raises(InputError, match="another training"):
+        train(source, out, replace(QUICK, seed=1), listener)
+
+
+def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:
+    source = dataset_of("na_benzene", tmp_path)
+    models = []
+    for name in ("a", "b"):
+        train(source, tmp_path / name, replace(QUICK, choose_group=False), Listener())
+        models.append([load_potential(tmp_path / name / "manifest.yaml").compute(load_dataset(source).positions[:5])])
+    assert np.abs(models[0][0].forces - models[1][0].forces).max() < 1e-7
+
+
+def test_the_full_model_and_the_papers_recipe(tmp_path: Path) -> None:
+    source = dataset_of("na_benzene", tmp_path)
+    recipe = replace(Recipe.of_the_paper(24, n_validation=20, full=True), sigmas=(10.0, 20.0))
+    train(source, tmp_path / "out", recipe, Listener())
+    record = json.loads((tmp_path / "out" / RECORD).read_text())
+    assert set(record["models"]) == {"benzene", "binding", "full"}
+    assert {m["lambda_absolute"] for m in record["models"].values()} == {1e-10}
+    assert {m["group"] for m in record["models"].values()} == {"sgdml"}
+    potential = load_potential(tmp_path / "out" / "full.yaml")
+    data = load_dataset(source)
+    which = np.array(record["validation"])
+    mae = record["models"]["full"]["validation_force_mae_kcal_per_mol_per_angstrom"]
+    assert evaluate(potential, data, which).total.force_mae == pytest.approx(mae, rel=1e-6)
+
+
+def broken(data: Dataset, what: str) -> Dataset:
+    assert data.fragment_energies is not None
+    match what:
+        case "unlabelled":
+            return replace(data, fragment_forces=None)
+        case "one fragment":
+            return replace(
+                data, fragment=np.zeros(data.n_atoms, dtype=np.intp), charges=None, fragment_names=(),
+                fragment_energies=data.fragment_energies[:, :1],
+            )  # fmt: skip
+        case "ion":
+            return replace(data, fragment_energies=data.fragment_energies + np.arange(len(data))[:, None])
+        case _:
+            return replace(data, split=np.full(len(data), 2))
+
+
+@pytest.mark.parametrize(("what", "message"), [
+    ("unlabelled", "no labels of isolated fragments.*dataset label"),
+    ("one fragment", "one fragment; a Δ-model needs at least two"),
+    ("ion", "energy of the ion sodium varies"),
+    ("split", "asked for 24 training configurations, the data set's split has 0"),
+])  # fmt: skip
+def test_data_that_cannot_be_trained_with(tmp_path: Path, what: str, message: str) -> None:
+    source = dataset_of("na_benzene", tmp_path)
+    save_dataset(source, broken(load_dataset(source), what))
+    with pytest.raises(InputError, match=message):
+        train(source, tmp_path / "out", replace(QUICK, choose_group=False), Listener())
+    assert not (tmp_path / "out" / "manifest.yaml").exists()
+
+
+def test_more_points_than_there_are(tmp_path: Path) -> None:
+    source = dataset_of("na_benzene", tmp_path)
+    with pytest.raises(InputError, match=r"the data set has 120"):
+        train(source, tmp_path / "out", Recipe(200), Listener())
+
+
+def test_memory_is_checked_before_anything_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from delta_server.training import train as module
+
+    monkeypatch.setattr(module, "available_memory", lambda: 10**6)
+    with pytest.raises(InputError, match=r"benzene: 864 rows need 0.0 GB.*take fewer"):
+        train(dataset_of("na_benzene", tmp_path), tmp_path / "out", QUICK, Listener())
+
+
+def test_far_points_are_apart_and_have_no_binding() -> None:
+    system = Complex.of(load_dataset(ROOT / "models/h2o_benzene/dataset.npz"))
+    far = system.apart(np.arange(8), np.random.default_rng(0))
+    water, benzene = (k.members[0][1] for k in system.kinds)
+    distance = np.linalg.norm(far.positions[:, water].mean(1) - far.positions[:, benzene].mean(1), axis=1)
+    assert np.allclose(distance, [30, 40, 60, 100] * 2)
+    assert not far.energies.any()
+    assert not far.forces.any()
+    near = system.data.positions[:8]
+    for atoms in (water, benzene):
+        inside = [np.linalg.norm(x[:, atoms[0]] - x[:, atoms[1]], axis=1) for x in (near, far.positions)]
+        assert np.allclose(*inside)
