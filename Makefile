@@ -1,4 +1,4 @@
-# make demo     set up and watch a molecule move (SYSTEM=h2o_benzene or na_benzene)
+# make demo     set up and watch a molecule move (SYSTEM=h2o_benzene, or any other folder of models/)
 # make test     set up and run every check
 # make clean    remove what the two made
 
@@ -18,7 +18,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

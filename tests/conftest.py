@@ -1,13 +1,31 @@
-"""Fixtures: the shipped systems."""
+"""Fixtures: the shipped systems, and a small one trained on the spot."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from delta_server.training.dataset import Dataset, load_dataset
+
 ROOT = Path(__file__).resolve().parent.parent
-SYSTEMS = ("h2o_benzene", "na_benzene")
+SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
+
+
+def shipped_models() -> list[Path]:
+    """Every model file of the shipped systems."""
+    return sorted(p for p in (ROOT / "models").glob("*/*.npz") if p.name != "dataset.npz")
+
+
+def held_out(system: str, n: int = 50) -> Dataset:
+    """Configurations of a shipped system that none of its models was trained or validated on."""
+    folder = ROOT / "models" / system
+    data = load_dataset(folder / "dataset.npz")
+    record = json.loads((folder / "training.json").read_text())
+    free = np.setdiff1d(np.arange(len(data)), record["train"] + record["validation"])
+    return data.take(free[np.linspace(0, len(free) - 1, n).astype(int)])
 
 
 @pytest.fixture
@@ -20,6 +38,29 @@ def h2o_benzene() -> Path:
 def na_benzene() -> Path:
     """Manifest of Na⁺ on benzene."""
     return ROOT / "models/na_benzene/manifest.yaml"
+
+
+class Silent:
+    """A reporter of a training that nobody listens to."""
+
+    def say(self, line: str) -> None: ...
+
+    def progress(self, stage: str, done: float) -> None: ...
+
+    def trial(self, trial: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on."""
+    from delta_server.training.dataset import load_dataset, save_dataset
+    from delta_server.training.train import Recipe, train
+
+    folder = tmp_path_factory.mktemp("trained")
+    data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
+    save_dataset(folder / "data.npz", data.take(slice(0, None, 4)))
+    train(folder / "data.npz", folder, Recipe(50, 60, sigmas=(8.0,), lams=(1e-7,), choose_group=False), Silent())
+    return folder
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, SYSTEMS
+from conftest import ROOT, SYSTEMS, held_out
 from made import made_model
 
 from delta_server import load_potential
@@ -16,13 +16,8 @@ from delta_server.gdml import NumpyPredictor, load_model
 from delta_server.units import BOHR, KCAL_MOL
 
 
-def reference(system: str) -> dict[str, np.ndarray]:
-    with np.load(ROOT / f"models/{system}/reference.npz") as data:
-        return {k: data[k] for k in data.files}
-
-
 def test_the_composite_is_the_sum_done_by_hand(h2o_benzene: Path) -> None:
-    x = reference("h2o_benzene")["R"]
+    x = held_out("h2o_benzene").positions
     models = [load_model(h2o_benzene.parent / f"{m}.npz") for m in ("water", "benzene", "binding")]
     water, benzene, binding = (
         NumpyPredictor(m).predict(x[:, atoms])
@@ -40,18 +35,18 @@ def test_the_composite_is_the_sum_done_by_hand(h2o_benzene: Path) -> None:
 @pytest.mark.parametrize(("system", "energy", "force"), [("h2o_benzene", 0.1, 0.2), ("na_benzene", 0.2, 0.4)])
 def test_held_out_configurations_agree_with_their_labels(system: str, energy: float, force: float) -> None:
     """MAE in kcal/mol and kcal/mol/Å on configurations that no model was trained or validated on."""
-    data = reference(system)
-    result = load_potential(ROOT / f"models/{system}/manifest.yaml").compute(data["R"])
-    assert np.abs(result.energy / KCAL_MOL - data["E"]).mean() < energy
-    assert np.abs(result.forces / KCAL_MOL - data["F"]).mean() < force
-    binding = data["E"] - data["E_frag"].sum(1)
+    data = held_out(system)
+    result = load_potential(ROOT / f"models/{system}/manifest.yaml").compute(data.positions)
+    assert np.abs(result.energy / KCAL_MOL - data.energies).mean() < energy
+    assert np.abs(result.forces / KCAL_MOL - data.forces).mean() < force
+    binding = data.binding_energies()
     assert np.abs(result.parts.energies["binding"] / KCAL_MOL - binding).mean() < energy
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_parts_add_up(system: str) -> None:
     potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
-    x = reference(system)["R"][:4]
+    x = held_out(system, 4).positions
     whole, fragments, binding = (potential.compute(x, part) for part in ("all", "fragments", "binding"))
     assert whole.energy == pytest.approx(fragments.energy + binding.energy, abs=1e-9)
     assert whole.forces == pytest.approx(fragments.forces + binding.forces, abs=1e-12)
@@ -74,7 +69,7 @@ def test_one_frame_has_no_frame_axis(h2o_benzene: Path) -> None:
 
 def test_an_ion_is_a_constant_energy_and_no_force(na_benzene: Path) -> None:
     potential = load_potential(na_benzene)
-    x = reference("na_benzene")["R"][:3]
+    x = held_out("na_benzene", 3).positions
     result = potential.compute(x, "fragments")
     entry = yaml.safe_load(na_benzene.read_text())["fragments"][0]
     assert result.parts.energies["sodium"] == pytest.approx(entry["energy"] * KCAL_MOL)
@@ -139,7 +134,7 @@ def test_one_fragment_over_all_atoms_serves_a_single_global_model(tmp_path: Path
         tmp_path, fragments=[{"name": "full", "atoms": "0:15", "model": str(model)}], structure=str(structure)
     )
     potential = load_potential(path)
-    x = reference("h2o_benzene")["R"][:3]
+    x = held_out("h2o_benzene", 3).positions
     assert potential.compute(x).energy == pytest.approx(NumpyPredictor(load_model(model)).predict(x).energy)
     with pytest.raises(ManifestError, match="no binding"):
         potential.compute(x, "binding")
@@ -203,5 +198,5 @@ def test_a_geometry_that_cannot_be_this_molecule(h2o_benzene: Path, change, caus
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_reference_configurations_pass_the_geometry_check(system: str) -> None:
     potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
-    for frame in reference(system)["R"]:
+    for frame in held_out(system).positions:
         potential.check_geometry(frame)

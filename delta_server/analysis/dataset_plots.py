@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
 from ..training.dataset import Dataset
 from ..training.inspect import Summary, lengths, names_of
+from .canvas import new_figure, save
 from .plots import BLACK, BLUE, GREEN, GREY, ORANGE
 
 _COLOURS = (ORANGE, GREEN, "#CC79A7", "#56B4E9", "#E69F00")
@@ -17,15 +17,9 @@ def plot_dataset(data: Dataset, summary: Summary, path: Path) -> None:
 
     Raises InputError where matplotlib is missing or the path cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("matplotlib is not installed here: pip install 'delta-server[analysis]'") from None
     import numpy as np
 
-    figure = Figure(figsize=(9, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 6.4)
     ((forces, per_atom), (energy, binding)) = figure.subplots(2, 2)
     figure.suptitle(f"{summary.name}: {summary.configurations} configurations, {summary.theory or 'theory not said'}")
 
@@ -67,9 +61,4 @@ def plot_dataset(data: Dataset, summary: Summary, path: Path) -> None:
     else:
         binding.set_axis_off()
         binding.text(0.5, 0.5, "isolated fragments not labelled", ha="center", va="center", color=GREY)
-    for axis in (forces, per_atom, energy, binding):
-        axis.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the picture cannot be written: {error}") from None
+    save(figure, path)

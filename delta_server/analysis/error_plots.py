@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._types import FloatArray
-from ..errors import InputError
+from .canvas import new_figure, save
 from .plots import BLACK, BLUE, GREEN, GREY, ORANGE
 
 if TYPE_CHECKING:
@@ -26,17 +26,11 @@ def plot_errors(evaluations: Sequence[Evaluation], title: str, path: Path) -> No
 
     PNG, SVG or PDF by the path's ending. Raises InputError where matplotlib is missing or the path cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("matplotlib is not installed here: pip install 'delta-server[analysis]'") from None
 
     mine = evaluations[0]
     parts = [mine.total] if mine.binding is None else [mine.total, mine.binding]
     columns = len(parts) + 1
-    figure = Figure(figsize=(3.9 * columns, 7.7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.9 * columns, 7.7)
     figure.suptitle(f"{mine.name} on {len(mine.which)} configurations of {title}")
     axes = figure.subplots(2, columns, squeeze=False)
     for (above, below), part in zip(axes.T, parts, strict=False):
@@ -55,12 +49,7 @@ def plot_errors(evaluations: Sequence[Evaluation], title: str, path: Path) -> No
     handles = axes[0, -1].get_lines()
     names = [name for name, *_ in _lines(evaluations)]
     figure.legend(handles, names, loc="outside lower right", ncols=3, fontsize="small", frameon=False)
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the picture cannot be written: {error}") from None
+    save(figure, path)
 
 
 def _lines(evaluations: Sequence[Evaluation]) -> list[tuple[str, Any, str, str]]:
@@ -110,3 +99,24 @@ def _curves(axis: Any, lines: Sequence[tuple[FloatArray, str, str]]) -> None:
         axis.set_xlim(largest / 1e4, largest * 1.3)
     axis.set_ylim(0, 102)
     axis.yaxis.set_major_formatter("{x:.0f} %")
+
+
+def plot_curve(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Energy and force MAE of each part against the number of training points, which each evaluation is named by.
+
+    PNG, SVG or PDF by the path's ending. Raises InputError where matplotlib is missing or the path cannot be written.
+    """
+
+    figure = new_figure(8.0, 3.8)
+    sizes = [int(e.name) for e in evaluations]
+    panels = zip(figure.subplots(1, 2), ("energy_mae", "force_mae"), ("kcal/mol", "kcal/mol/Å"), strict=True)
+    for axes, error, unit in panels:
+        for i, part in enumerate(evaluations[0].parts):
+            values = [getattr(e.parts[i], error) for e in evaluations]
+            if any(values):
+                axes.loglog(sizes, values, "o-", color=_COLOURS[i % len(_COLOURS)], label=part.name)
+        axes.set(xlabel="training points", ylabel=f"{error.split('_')[0]} MAE ({unit})")
+        axes.set_xticks(sizes, [str(n) for n in sizes])
+        axes.minorticks_off()
+    axes.legend(frameon=False, fontsize="small")
+    save(figure, path)

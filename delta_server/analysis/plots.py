@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from .canvas import new_figure, save
 
 if TYPE_CHECKING:
     from .energies import EnergyReport
@@ -18,19 +18,13 @@ def plot_energies(report: EnergyReport, path: Path) -> None:
 
     Raises InputError where matplotlib is missing or the path cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("matplotlib is not installed here: pip install 'delta-server[analysis]'") from None
     panels = [
         ("energy", True),
         ("temperature", report.temperature is not None),
         ("binding", report.binding is not None),
     ]
     shown = [name for name, there in panels if there]
-    figure = Figure(figsize=(8, 2.3 * len(shown) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 2.3 * len(shown) + 0.5)
     axes = dict(zip(shown, figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0], strict=True))
 
     axis = axes["energy"]
@@ -55,9 +49,4 @@ def plot_energies(report: EnergyReport, path: Path) -> None:
         axis.axhline(0.0, color=GREY, lw=1, ls=":")
         axis.set_ylabel("binding (kcal/mol)")
     axis.set_xlabel("time (ps)")
-    for axis in axes.values():
-        axis.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: the picture cannot be written: {error}") from None
+    save(figure, path)

@@ -39,13 +39,17 @@ def evaluate(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw parity and error curves.", show_default=False)
     ] = None,
+    curve: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Learning curve: train anew on so many points.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
 ) -> None:
     """MAE and RMSE of energy and forces (kcal/mol, Å) on configurations that were not trained or validated on: of the
     sum, of each fragment and of the binding.
 
-    Example: delta-sgdml evaluate models/h2o_benzene/manifest.yaml models/h2o_benzene/reference.npz --plot errors.png
+    Example: delta-sgdml evaluate models/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz --plot errors.png
     """
     set_threads(threads)
     from ..potential import load_potential
@@ -77,9 +81,11 @@ def evaluate(
             progress.end()
     mine, others = found[0], found[1:]
     gains = {other.name: list(improvements(mine, other)) for other in others}
+    learned = _learn(manifest, data, held, curve) if curve else []
     if as_json:
-        _draw(found, data, plot)
-        print(json.dumps(_as_dict(data, held, found, gains, plot), allow_nan=False))
+        _draw(found, data, plot, learned)
+        said = _as_dict(data, held, found, gains, plot)
+        print(json.dumps(said | {"curve": [e.as_dict() for e in learned]}, allow_nan=False))
         return
     _print_choice(data, held)
     for evaluation in found:
@@ -89,6 +95,8 @@ def evaluate(
         print()
         for row in rows:
             print(f"{mine.name} against {name}, {row.part}: {_gains(row)}")
+    if learned:
+        _print_curve(learned)
     print(f"\nworst forces of {mine.name}, by configuration:")
     for worst in mine.worst():
         print(
@@ -96,15 +104,41 @@ def evaluate(
             f"energy {worst.energy_error:+.3f} kcal/mol"
         )
     if plot is not None:
-        _draw(found, data, plot)
+        _draw(found, data, plot, learned)
         print(f"picture: {plot}")
 
 
-def _draw(found: list[Evaluation], data: Dataset, plot: Path | None) -> None:
+def _draw(found: list[Evaluation], data: Dataset, plot: Path | None, learned: list[Evaluation]) -> None:
     if plot is not None:
-        from ..analysis.error_plots import plot_errors
+        from ..analysis.error_plots import plot_curve, plot_errors
 
         plot_errors(found, data.name or "the data set", plot)
+        if learned:
+            plot_curve(learned, plot.with_stem(f"{plot.stem}_curve"))
+
+
+def _learn(manifest: Path, data: Dataset, held: HeldOut, curve: str) -> list[Evaluation]:
+    from ..training.curve import learning_curve
+
+    if not all(n.strip().isdigit() for n in curve.split(",")):
+        raise InputError(f"--curve {curve!r}: expected numbers of training points like 25,50,100")
+    sizes = sorted({int(n) for n in curve.split(",")})
+    progress, learned = Progress(len(sizes), "sizes of the learning curve"), []
+    try:
+        for evaluation in learning_curve(manifest, data, held.which, sizes):
+            learned.append(evaluation)
+            progress(len(learned))
+    finally:
+        progress.end()
+    return learned
+
+
+def _print_curve(learned: list[Evaluation]) -> None:
+    print(f"\n{'points':>6}  " + "  ".join(f"{part.name:>24}" for part in learned[0].parts))
+    print(f"{'':6}  " + "  ".join(f"{'energy MAE   force MAE':>24}" for _ in learned[0].parts))
+    for evaluation in learned:
+        cells = (f"{part.energy_mae:12.4f}{part.force_mae:12.4f}" for part in evaluation.parts)
+        print(f"{evaluation.name:>6}  " + "  ".join(cells))
 
 
 def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, Source]:

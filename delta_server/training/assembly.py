@@ -114,12 +114,23 @@ def fill_columns(
 @njit(parallel=True, cache=True)
 def fill_block(
     x: FloatArray, u: FloatArray, perms: IntArray, inverse: IntArray, sigma: float,
-    columns: IntArray, out: FloatArray,
+    columns: IntArray, energies: bool, out: FloatArray,
 ) -> None:  # fmt: skip
-    """The whole columns of the forces of the points `columns`, rows of all forces: out (3NM, 3N·len(columns))."""
-    n_points, n = x.shape[0], x.shape[1]
+    """The whole columns of the points `columns`, rows of all points, each with its energy first where `energies`.
+
+    out: (M·R, R·len(columns)), R = 3N or 1 + 3N. Point by point, unlike `fill_columns`.
+    """
+    n_points, n, e = x.shape[0], x.shape[1], 1 if energies else 0
+    rows = 3 * n + e
     for task in prange(n_points * len(columns)):
         row, c = task // len(columns), task % len(columns)
+        column = columns[c]
         edge = np.zeros((2, n, 3))
-        block = out[3 * n * row : 3 * n * (row + 1), 3 * n * c : 3 * n * (c + 1)]
-        _block(x[row], x[columns[c]], u[row], u[columns[c]], perms, inverse, sigma, block, edge, False)
+        block = out[rows * row : rows * (row + 1), rows * c : rows * (c + 1)]
+        energy = _block(x[row], x[column], u[row], u[column], perms, inverse, sigma, block[e:, e:], edge, energies)
+        if energies:
+            block[0, 0] = energy
+            for i in range(n):
+                for a in range(3):
+                    block[1 + 3 * i + a, 0] = edge[0, i, a]
+                    block[0, 1 + 3 * i + a] = edge[1, i, a]

@@ -18,6 +18,10 @@ Progress = Callable[[float], None]
 """Called with the fraction of the work that is done."""
 
 
+class NotPositiveDefiniteError(InputError):
+    """A kernel matrix that rounding, or equal configurations, have left without an inverse."""
+
+
 @dataclass(frozen=True)
 class Panels:
     """Lower triangle of an n×n matrix: a panel holds some columns from their diagonal down, (n − start, width)."""
@@ -52,7 +56,7 @@ class Panels:
         return [p.reshape(-1)[: p.shape[1] * (p.shape[1] + 1) : p.shape[1] + 1] for p in self.panels]
 
     def factor(self, progress: Progress | None = None) -> None:
-        """Replace the matrix A by L with A = L Lᵀ. Raises InputError where A is not positive definite."""
+        """Replace the matrix A by L with A = L Lᵀ. Raises NotPositiveDefiniteError."""
         from scipy.linalg import LinAlgError, cholesky
         from scipy.linalg.blas import dgemm, dtrsm
 
@@ -62,7 +66,7 @@ class Panels:
             try:
                 diagonal = np.asfortranarray(cholesky(panel[:width], lower=True, check_finite=False))
             except LinAlgError:
-                raise InputError(
+                raise NotPositiveDefiniteError(
                     f"the kernel matrix ({self.n} rows) is not positive definite: raise --lambda, take a smaller "
                     "sigma, or leave out duplicate configurations"
                 ) from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from ..errors import InputError
 from ..gdml.descriptor import n_pairs
 from ..gdml.model import Model
 from ..gdml.predictor import NumpyPredictor
@@ -15,6 +16,7 @@ from ..units import KCAL_MOL
 from .cholesky import Panels
 
 _ENERGY_LAMBDA = 0.1  # of the forces' λ: an energy is the better label, its error is of second order in the density's
+_OUTLYING = 3.0  # times the median residual: beyond, a label is doubted
 _PANEL = 1024  # columns, about: wide enough for BLAS, narrow enough to waste little memory above the diagonal
 
 Report = Callable[[str, float], None]
@@ -66,12 +68,16 @@ class Hyper:
 
     `lam` is relative to the mean diagonal of the kernel matrix of the forces, so that it means the same for every σ
     and every group, and a tenth of it is added for energies; `absolute` adds it as it is to both, as sGDML does.
+    `robust` fits twice, and trusts forces that the first fit leaves far off less the second time (Cauchy's loss, by
+    one step of iterated weights): labels of small differences jump where the reference method switches a term.
     """
 
     sigma: float
     lam: float = 1e-10
     energies: bool = False  # energies enter the fit, not the constant alone
     absolute: bool = False
+    robust: bool = False
+    memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
 
 
 @dataclass(frozen=True)
@@ -125,37 +131,80 @@ def fit(
     report: Report | None = None,
     kernel: Kernel | None = None,
 ) -> Model:
-    """Train on all of `labels`, by Cholesky factorisation.
+    """Train on all of `labels`, by Cholesky factorisation or, with `hyper.memory`, iteratively.
 
     kernel: of these positions and permutations, where it is at hand already. The labels are divided by their standard
     deviation and the energies centred, as in sGDML; without `hyper.energies` the constant c is the mean of what the
     forces leave open (Chmiela et al., Sci. Adv. 3, e1603015 (2017)).
 
-    Raises InputError where the kernel matrix is not positive definite.
+    Raises InputError where the kernel matrix is not positive definite, or the iterative solver does not converge.
     """
     kernel = kernel or Kernel(labels.positions, permutations)
-    return fit_matrix(labels, permutations, hyper, kernel.matrix(hyper.sigma, hyper.energies, report), report)
+    if hyper.memory is not None:
+        return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
+    return fit_matrix(labels, permutations, hyper, lambda: kernel.matrix(hyper.sigma, hyper.energies, report), report)
 
 
 def fit_matrix(
-    labels: Labels, permutations: IntArray, hyper: Hyper, matrix: Panels, report: Report | None = None
+    labels: Labels,
+    permutations: IntArray,
+    hyper: Hyper,
+    matrix: Callable[[], Panels],
+    report: Report | None = None,
 ) -> Model:
-    """`fit` with a kernel matrix that is at hand; it is factorised in place, and so used up."""
-    m = len(labels) if hyper.energies else 0
-    lam = regularize(matrix, hyper, m)
-    matrix.factor((lambda done: report("factorisation", done)) if report else None)
+    """`fit` with a kernel matrix from elsewhere; it is factorised in place, and so used up."""
     y, mean, scale = targets(labels, hyper.energies)
-    solution = matrix.solve(y)
+    progress = (lambda done: report("factorisation", done)) if report else None
+    doubt = np.ones(len(y))
+    if hyper.energies and not hyper.absolute:
+        doubt[: len(labels)] = _ENERGY_LAMBDA
+    for last in (False, True) if hyper.robust else (True,):
+        filled = matrix()
+        lam = regularize(filled, hyper, doubt)
+        filled.factor(progress)
+        solution = filled.solve(y)
+        del filled
+        if not last:  # what a fit leaves of a label is its coefficient times its λ
+            doubt[-labels.forces.size :] = _doubt((lam * doubt * solution)[-labels.forces.size :], labels.forces)
     return model_of(labels, permutations, hyper.sigma, lam, scale, solution, mean if hyper.energies else None)
 
 
-def regularize(matrix: Panels, hyper: Hyper, n_energies: int) -> float:
-    """Add λ to the diagonal; returns what was added for a force."""
+def _fit_iteratively(
+    labels: Labels, permutations: IntArray, hyper: Hyper, kernel: Kernel, memory: int, report: Report | None
+) -> Model:
+    """`fit` without the whole matrix; one pass, whether robust or not, and the same λ for energies and forces."""
+    from .iterative import solve
+    from .nystrom import mean_variance
+
+    y, mean, scale = targets(labels, hyper.energies)
+    lam = hyper.lam if hyper.absolute else hyper.lam * mean_variance(kernel, hyper.sigma)
+    found = solve(kernel, y, hyper.sigma, lam, hyper.energies, memory=memory, report=report)
+    if not found.converged:
+        raise InputError(
+            f"{labels.name}: the iterative solver stopped at a residual of {found.residual:.1e} after "
+            f"{found.iterations} iterations: take a larger --lambda, fewer points, or more memory"
+        )
+    return model_of(
+        labels, permutations, hyper.sigma, lam, scale, found.coefficients, mean if hyper.energies else None
+    )
+
+
+def _doubt(residual: FloatArray, forces: FloatArray) -> FloatArray:
+    """By how much λ grows for each force component: by 1 + (r/3r̃)², with r̃ the median of the lengths r that the fit
+    leaves of the force vectors of atoms. Configurations of no force at all (pulled apart) do not count for r̃."""
+    length = np.linalg.norm(residual.reshape(-1, 3), axis=1)
+    near = np.abs(forces).max((1, 2)) > 0
+    typical = float(np.median(length.reshape(len(forces), -1)[near])) if near.any() else 0.0
+    return np.repeat(1.0 + (length / (_OUTLYING * typical)) ** 2, 3) if typical > 0 else np.ones(len(residual))
+
+
+def regularize(matrix: Panels, hyper: Hyper, doubt: FloatArray) -> float:
+    """Add λ, times the `doubt` (n,) in each label, to the diagonal; returns λ."""
     diagonals = matrix.diagonals()
-    mean = float(np.concatenate(diagonals)[n_energies:].mean())
-    lam = hyper.lam if hyper.absolute else hyper.lam * mean
-    for i, diagonal in enumerate(diagonals):
-        diagonal += lam * (_ENERGY_LAMBDA if i == 0 and n_energies and not hyper.absolute else 1.0)
+    forces = diagonals[hyper.energies :]
+    lam = hyper.lam if hyper.absolute else hyper.lam * float(np.concatenate(forces).mean())
+    for start, diagonal in zip(matrix.starts, diagonals, strict=True):
+        diagonal += lam * doubt[start : start + len(diagonal)]
     return lam
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ LAMBDAS = tuple(float(10.0 ** (i / 2)) for i in range(-22, -6))
 """1e-11 to 3e-4: the search goes by hundreds, then by halves of a power of ten."""
 _ALIKE = 1.01  # errors this near to the best are as good: the largest λ of them gives the smallest coefficients
 _WORK = 1e9  # points² × permutations × atoms² of a kernel matrix that is tried on: some seconds
+_ENLARGE = 2.2  # points of the second stage, over those of the first: ten times the work
 _ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on fewer of their points
 
 
@@ -38,6 +39,7 @@ class Trial:
     points: int
     validation: float  # configurations as they are
     relabelled: float  # with equal atoms exchanged at random
+    robust: bool
     seconds: float
 
     def as_dict(self) -> dict[str, object]:
@@ -55,8 +57,17 @@ class Search:
     lam_stride: int = 4
     energies: bool = False
     absolute: bool = False
+    robust: bool = False  # whether to try that too
     relabel: bool = True  # choose by the error on relabelled copies: a symmetry left out shows only there
     rows: int = _ROWS
+
+    def cell(self, sigma: float, lam: float, robust: bool = False) -> _Cell:
+        """Place in the grid, or the nearest there is."""
+        i, j = (
+            int(np.abs(np.log(np.array(grid) / value)).argmin())
+            for grid, value in ((self.sigmas, sigma), (self.lams, lam))
+        )
+        return i, j, robust
 
     def error(self, trial: Trial) -> float:
         """What is to be small, kcal/mol/Å."""
@@ -73,36 +84,57 @@ def select(
 ) -> tuple[str, Hyper, list[Trial]]:
     """The best of `groups` (name: permutations (P, N)), with its σ and λ.
 
-    A coordinate search: along λ, for which one kernel matrix serves, then along σ. Validation configurations are
-    taken as they are and relabelled by the largest of the groups.
+    A coordinate search, along λ, for which one kernel matrix serves, and along σ: in large steps, for each group, on
+    as many points as make a kernel matrix of `search.rows`; then in small ones around the best, on twice that or
+    more. Validation configurations are taken as they are and relabelled by the largest of the groups.
 
     Raises InputError where no trial gives a model.
     """
     rng = np.random.default_rng(seed)
-    largest = max(groups.values(), key=len)
-    by_rows = search.rows / (train.forces[0].size + search.energies)
-    by_blocks = (_WORK / (len(largest) * len(train.numbers) ** 2)) ** 0.5
-    size = min(len(train), max(10, int(min(by_rows, by_blocks))))
-    part = train.take(np.sort(rng.permutation(len(train))[:size]))
-    copies = validation.relabelled(largest, rng)
-    trials: list[Trial] = []
-    start = (_nearest(search.sigmas, 8.0), _nearest(search.lams, 1e-8))
-    for name, permutations in groups.items():
-        table = _Table(part, validation, copies, name, permutations, search, log)
-        table.descend(start)
-        trials += table.trials
+    copies = validation.relabelled(max(groups.values(), key=len), rng)
+    order = rng.permutation(len(train))
+
+    def descend(names: Iterable[str], start: _Cell, stage: int, steps: _Steps) -> list[Trial]:
+        size = _size(train, max(len(groups[name]) for name in names), search, stage)
+        part = train.take(np.sort(order[:size]))
+        trials = []
+        for name in names:
+            table = _Table(part, validation, copies, name, groups[name], search, log)
+            table.descend(start, steps)
+            trials += table.trials
+        return trials
+
+    trials = descend(
+        tuple(groups), search.cell(8.0, 1e-8), 0, (search.sigma_stride, search.lam_stride, search.robust)
+    )
     if not trials:
         raise InputError(
             f"{train.name}: no kernel matrix was positive definite for λ up to {max(search.lams):g}; look for "
             "duplicate configurations with `delta-sgdml dataset info`"
         )
+    best = _best(trials, search)
+    near = search.cell(best.sigma, best.lam, best.robust)
+    finer = descend((best.group,), near, 1, (1, max(1, search.lam_stride // 2), False))
+    best = _best(finer or trials, search)
+    hyper = Hyper(best.sigma, best.lam, search.energies, search.absolute, best.robust)
+    return best.group, hyper, trials + finer
+
+
+_Cell = tuple[int, int, bool]  # of σ, of λ, robust
+_Steps = tuple[int, int, bool]  # along σ, along λ, and whether to try robust
+
+
+def _size(train: Labels, n_perms: int, search: Search, stage: int) -> int:
+    """Points to try on: few enough for some seconds a trial, or some more in the second stage."""
+    by_rows = search.rows * _ENLARGE**stage / (train.forces[0].size + search.energies)
+    by_blocks = (_WORK / (n_perms * len(train.numbers) ** 2)) ** 0.5 * _ENLARGE**stage
+    return min(len(train), max(10, int(min(by_rows, by_blocks))))
+
+
+def _best(trials: Sequence[Trial], search: Search) -> Trial:
     lowest = min(search.error(t) for t in trials)
-    best = min((t for t in trials if search.error(t) <= _ALIKE * lowest), key=lambda t: (-t.lam, search.error(t)))
-    return best.group, Hyper(best.sigma, best.lam, search.energies, search.absolute), trials
-
-
-def _nearest(grid: tuple[float, ...], value: float) -> int:
-    return int(np.abs(np.log(np.array(grid) / value)).argmin())
+    alike = [t for t in trials if search.error(t) <= _ALIKE * lowest]
+    return min(alike, key=lambda t: (t.robust, -t.lam, search.error(t)))
 
 
 class _Table:
@@ -123,21 +155,22 @@ class _Table:
         self.kernel = Kernel(train.positions, permutations)
         self.trials: list[Trial] = []
         self._matrix: tuple[int, Panels] | None = None
-        self._scores: dict[tuple[int, int], float] = {}
+        self._scores: dict[_Cell, float] = {}
 
-    def descend(self, start: tuple[int, int]) -> None:
-        """Look for the best cell, from `start` downhill: along λ, along σ, and again in single steps."""
-        here = start
-        for sigma_step, lam_step in ((self.search.sigma_stride, self.search.lam_stride), (1, 1)):
-            here = self._along(here, (0, lam_step))
-            here = self._along(here, (sigma_step, 0))
-            here = self._along(here, (0, lam_step))
+    def descend(self, here: _Cell, steps: _Steps) -> None:
+        """Look for the best cell, downhill: along λ, along σ, along λ again."""
+        along_sigma, along_lam, robust = steps
+        here = self._along(here, (0, along_lam))
+        here = self._along(here, (along_sigma, 0))
+        here = self._along(here, (0, along_lam))
+        if robust:  # where labels that stand out are doubted, the others need no large λ
+            self._along((*here[:2], True), (0, max(1, along_lam // 2)))
 
-    def _along(self, here: tuple[int, int], step: tuple[int, int]) -> tuple[int, int]:
+    def _along(self, here: _Cell, step: tuple[int, int]) -> _Cell:
         for sign in (1, -1):
             moved = False
             while True:
-                there = (here[0] + sign * step[0], here[1] + sign * step[1])
+                there = (here[0] + sign * step[0], here[1] + sign * step[1], here[2])
                 if not self._score(there) < self._score(here):
                     break
                 here, moved = there, True
@@ -145,27 +178,27 @@ class _Table:
                 break
         return here
 
-    def _score(self, cell: tuple[int, int]) -> float:
+    def _score(self, cell: _Cell) -> float:
         if cell not in self._scores:
             self._scores[cell] = self._try(*cell)
         return self._scores[cell]
 
-    def _try(self, i: int, j: int) -> float:
+    def _try(self, i: int, j: int, robust: bool) -> float:
         search, start = self.search, time.perf_counter()
         if not (0 <= i < len(search.sigmas) and 0 <= j < len(search.lams)):
             return np.inf
         if self._matrix is None or self._matrix[0] != i:
             self._matrix = (i, self.kernel.matrix(search.sigmas[i], search.energies))
-        hyper = Hyper(search.sigmas[i], search.lams[j], search.energies, search.absolute)
+        hyper = Hyper(search.sigmas[i], search.lams[j], search.energies, search.absolute, robust)
         try:
-            model = fit_matrix(self.train, self.permutations, hyper, self._matrix[1].copy())
+            model = fit_matrix(self.train, self.permutations, hyper, self._matrix[1].copy)
         except InputError:  # not positive definite: too small a λ for this σ
             return np.inf
         plain = force_mae(model, self.validation)
         relabelled = force_mae(model, self.copies) if len(self.copies) else plain
         trial = Trial(
             self.name, len(self.permutations), hyper.sigma, hyper.lam, len(self.train),
-            plain, relabelled, time.perf_counter() - start,
+            plain, relabelled, robust, time.perf_counter() - start,
         )  # fmt: skip
         self.trials.append(trial)
         if self.log:

@@ -9,13 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, held_out
 
-from delta_server.training.dataset import fingerprint, load_dataset
+from delta_server.training.dataset import fingerprint, load_dataset, save_dataset
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 FOLDER = ROOT / "models/h2o_benzene"
-MANIFEST, REFERENCE, BINDING = FOLDER / "manifest.yaml", FOLDER / "reference.npz", FOLDER / "binding.npz"
+MANIFEST, BINDING = FOLDER / "manifest.yaml", FOLDER / "binding.npz"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty configurations that the models were not trained on."""
+    path = tmp_path_factory.mktemp("held_out") / "reference.npz"
+    save_dataset(path, held_out("h2o_benzene"))
+    return path
 
 
 def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -30,15 +38,15 @@ def answer(folder: Path, *arguments: object) -> str:
     return done.stdout
 
 
-def rewritten(path: Path, drop: tuple[str, ...] = (), **changes: object) -> Path:
+def rewritten(reference: Path, path: Path, drop: tuple[str, ...] = (), **changes: object) -> Path:
     """The reference with some arrays changed or left out."""
-    with np.load(REFERENCE) as arrays:
+    with np.load(reference) as arrays:
         np.savez(path, **{k: v for k, v in arrays.items() if k not in drop} | changes)  # type: ignore[arg-type]
     return path
 
 
-def test_the_table(tmp_path: Path) -> None:
-    lines = answer(tmp_path, MANIFEST, REFERENCE).splitlines()
+def test_the_table(reference: Path, tmp_path: Path) -> None:
+    lines = answer(tmp_path, MANIFEST, reference).splitlines()
     assert lines[0] == "reference: 50 of 50 configurations evaluated, 0 left out"
     assert "training.json does not tell of this data set: nothing left out" in lines[1]
     rows = {line.split()[0]: line.split() for line in lines if line[:1].isalpha()}
@@ -51,9 +59,9 @@ def test_the_table(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_json_and_a_picture_of_two_rivals(tmp_path: Path) -> None:
+def test_json_and_a_picture_of_two_rivals(reference: Path, tmp_path: Path) -> None:
     rivals = ("--against", BINDING, "--against", ROOT / "models/h2o_benzene/manifest.yaml")
-    said = json.loads(answer(tmp_path, MANIFEST, REFERENCE, *rivals, "--plot", "errors.png", "--json"))
+    said = json.loads(answer(tmp_path, MANIFEST, reference, *rivals, "--plot", "errors.png", "--json"))
     assert said["units"]["energy"] == "kcal/mol"
     assert said["units"]["force"] == "kcal/mol/Ang"
     assert said["evaluated"] == list(range(50))
@@ -75,26 +83,26 @@ def test_json_and_a_picture_of_two_rivals(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["errors.png"]
 
 
-def test_points_of_the_training_are_left_out_unless_all_are_asked_for(tmp_path: Path) -> None:
-    data = load_dataset(REFERENCE)
+def test_points_of_the_training_are_left_out_unless_all_are_asked_for(reference: Path, tmp_path: Path) -> None:
+    data = load_dataset(reference)
     for file in FOLDER.iterdir():
         (tmp_path / file.name).symlink_to(file)
     record = {"dataset": {"fingerprint": fingerprint(data)}, "train": list(range(20)), "validation": [38]}
     (tmp_path / "training.json").unlink()
     (tmp_path / "training.json").write_text(json.dumps(record))
-    text = answer(tmp_path, "manifest.yaml", REFERENCE)
+    text = answer(tmp_path, "manifest.yaml", reference)
     assert "29 of 50 configurations evaluated, 21 left out" in text
     assert "trained or validated on 21 of these configurations" in text
-    some = json.loads(answer(tmp_path, "manifest.yaml", REFERENCE, "-n", 10, "--json"))
+    some = json.loads(answer(tmp_path, "manifest.yaml", reference, "-n", 10, "--json"))
     assert len(set(some["evaluated"])) == 10
     assert set(some["evaluated"]) <= set(range(20, 50)) - {38}
-    assert some == json.loads(answer(tmp_path, "manifest.yaml", REFERENCE, "-n", 10, "--json"))
-    everything = json.loads(answer(tmp_path, "manifest.yaml", REFERENCE, "--all", "--json"))
+    assert some == json.loads(answer(tmp_path, "manifest.yaml", reference, "-n", 10, "--json"))
+    everything = json.loads(answer(tmp_path, "manifest.yaml", reference, "--all", "--json"))
     assert (len(everything["evaluated"]), everything["left_out"]) == (50, 0)
 
 
-def test_totals_alone_and_another_theory(tmp_path: Path) -> None:
-    data = rewritten(tmp_path / "bare.npz", drop=("fragment", "E_frag", "F0"), theory="PBE0+MBD-NL")
+def test_totals_alone_and_another_theory(reference: Path, tmp_path: Path) -> None:
+    data = rewritten(reference, tmp_path / "bare.npz", drop=("fragment", "E_frag", "F0"), theory="PBE0+MBD-NL")
     done = call(tmp_path, MANIFEST, data, "--plot", "errors.svg")
     assert done.returncode == 0
     assert "no labels of isolated fragments" in done.stdout
@@ -104,21 +112,21 @@ def test_totals_alone_and_another_theory(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "errors.svg").read_text(encoding="utf-8")
 
 
-def test_bad_input(tmp_path: Path) -> None:
-    with np.load(REFERENCE) as arrays:
+def test_bad_input(reference: Path, tmp_path: Path) -> None:
+    with np.load(reference) as arrays:
         order = np.r_[3:15, 0:3]
         turned = {k: arrays[k][:, order] for k in ("R", "F", "F0")} | {k: arrays[k][order] for k in ("z", "fragment")}
-    rewritten(tmp_path / "turned.npz", **turned)
+    rewritten(reference, tmp_path / "turned.npz", **turned)
     for arguments, words in (
         ((MANIFEST, "turned.npz"), "atom 0 is C, in h2o_benzene it is O: the same atoms in another order"),
         ((MANIFEST, "nothing.npz"), "nothing.npz: no such data set"),
         ((MANIFEST, BINDING), "type is 'm' (a trained model)"),
-        ((MANIFEST, REFERENCE, "--against", REFERENCE), "reference.npz: type is None"),
-        ((MANIFEST, REFERENCE, "--against", FOLDER / "water.npz"), "has 15 atoms, water has 3"),
-        ((MANIFEST, REFERENCE, "--against", "full.yaml"), "full.yaml"),
-        ((MANIFEST, REFERENCE, "--plot", "errors.txt"), "errors.txt: expected a name that ends in .png"),
-        ((MANIFEST, REFERENCE, "--plot", "there/errors.png"), "no folder there"),
-        ((MANIFEST, REFERENCE, "-n", 0), "-n"),
+        ((MANIFEST, reference, "--against", reference), "reference.npz: type is None"),
+        ((MANIFEST, reference, "--against", FOLDER / "water.npz"), "has 15 atoms, water has 3"),
+        ((MANIFEST, reference, "--against", "full.yaml"), "full.yaml"),
+        ((MANIFEST, reference, "--plot", "errors.txt"), "errors.txt: expected a name that ends in .png"),
+        ((MANIFEST, reference, "--plot", "there/errors.png"), "no folder there"),
+        ((MANIFEST, reference, "-n", 0), "-n"),
     ):
         done = call(tmp_path, *arguments)
         assert done.returncode == 2, done.stderr

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from conftest import held_out as test_points
 from made import made_manifest, made_model
 
 from delta_server import Potential, load_potential
 from delta_server.errors import GeometryError, InputError, NonFiniteError
 from delta_server.gdml import load_model
-from delta_server.training.dataset import Dataset, fingerprint, load_dataset
+from delta_server.training.dataset import Dataset, fingerprint
 from delta_server.training.evaluate import Evaluation, evaluate, evaluate_model, improvements, same_theory
 from delta_server.training.heldout import HeldOut, Source, held_out
 from delta_server.units import KCAL_MOL
@@ -25,7 +26,7 @@ WATER = ROOT / "models/h2o_benzene"
 
 def shipped(system: str) -> tuple[Potential, Dataset]:
     folder = ROOT / "models" / system
-    return load_potential(folder / "manifest.yaml"), load_dataset(folder / "reference.npz")
+    return load_potential(folder / "manifest.yaml"), test_points(system)
 
 
 def errors(system: str) -> dict[str, tuple[float, float]]:

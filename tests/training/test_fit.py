@@ -103,7 +103,7 @@ def test_a_matrix_at_hand_serves_several_lambdas(system: Complex, labels: Labels
     permutations = system.products.permutations
     matrix = Kernel(labels.positions, permutations).matrix(8.0, True)
     hyper = Hyper(8.0, 1e-6, True)
-    reused = fit_matrix(labels, permutations, hyper, matrix.copy())
+    reused = fit_matrix(labels, permutations, hyper, matrix.copy)
     assert np.array_equal(reused.weights, fit(labels, permutations, hyper).weights)
 
 

@@ -1,0 +1,82 @@
+"""Learning curves: errors of a Δ-model against the number of its training points, with its own σ, λ and symmetry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .._types import IntArray
+from ..errors import InputError
+from ..gdml import Model, NumpyPredictor
+from ..manifest import load_manifest
+from ..potential import Potential, Term, load_potential, read_model
+from .databases import Complex, Kind
+from .dataset import Dataset, fingerprint
+from .evaluate import Evaluation, evaluate
+from .fit import Hyper, Labels, fit
+from .train import RECORD
+
+
+def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequence[int]) -> Iterator[Evaluation]:
+    """Errors on configurations `which` of models trained anew on the first of the recorded training points.
+
+    Each size counts the points of every model, those pulled apart in proportion among them, and can be as large as
+    the manifest's own. Raises InputError where the manifest has no record, or one of other data.
+    """
+    record = _record(manifest, data)
+    described = load_manifest(manifest)
+    potential = load_potential(described)
+    train = np.random.default_rng(record["recipe"]["seed"]).permutation(record["train"])
+    if max(sizes) > len(train) or min(sizes) < 2:
+        raise InputError(
+            f"sizes {list(sizes)}: expected 2 to {len(train)} points, as many as the models were trained on"
+        )
+    symmetry = record["recipe"]["symmetry"]
+    system = Complex.of(data, "none" if symmetry == "sgdml" else symmetry)
+    models = {name: read_model(described, entry) for name, entry in described.models().items()}
+    for size in sizes:
+        chosen = train[:size]
+
+        def refit(term: Term, chosen: IntArray = chosen) -> Term:
+            if isinstance(term.model, float):
+                return term
+            labels, entry = _labels(system, record, term.name, chosen)
+            hyper = Hyper(
+                entry["sigma"], entry["lambda"], entry["energies"], record["recipe"]["absolute"], entry["robust"]
+            )
+            model: Model = fit(labels, models[term.name].permutations, hyper)
+            return Term(term.name, term.atoms, NumpyPredictor(model))
+
+        fragments, bindings = ([refit(t) for t in terms] for terms in (potential.fragments, potential.bindings))
+        smaller = Potential(
+            potential.numbers, potential.reference, fragments, bindings, name=str(size), theory=potential.theory
+        )
+        yield evaluate(smaller, data, which)
+
+
+def _labels(system: Complex, record: dict, term: str, chosen: IntArray) -> tuple[Labels, dict]:  # type: ignore[type-arg]
+    """Training labels of one term of the manifest, and its entry in the record."""
+    if term == "binding":
+        entry = record["models"]["binding"]
+        n_far = round(len(chosen) * entry["n_far"] / entry["n_train"])
+        labels = system.binding_labels(chosen[n_far:])
+        if n_far:
+            labels = system.apart(chosen[:n_far], np.random.default_rng(record["recipe"]["seed"])) + labels
+        return labels, entry
+    kind: Kind = next(k for k in system.kinds if term in {system.names[i] for i, _ in k.members})
+    return system.fragment_labels(kind, chosen), record["models"][kind.name]
+
+
+def _record(manifest: Path, data: Dataset) -> dict:  # type: ignore[type-arg]
+    path = manifest.parent / RECORD
+    try:
+        record: dict = json.loads(path.read_text(encoding="utf-8"))  # type: ignore[type-arg]
+        same = record["dataset"]["fingerprint"] == fingerprint(data)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: no record of a training; a learning curve needs `delta-sgdml train`'s") from None
+    if not same:
+        raise InputError(f"{path}: the models were trained on another data set than {data.name}")
+    return record
