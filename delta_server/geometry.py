@@ -40,6 +40,14 @@ def read_structure(path: Path) -> Atoms:
     return atoms
 
 
+def write_structure(path: Path, atoms: Atoms) -> None:
+    """Elements and positions as xyz that i-PI starts from too: it wants a cell and units in the comment line."""
+    lines = [str(len(atoms)), "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"]
+    for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True):
+        lines.append(f"{symbol:2} {x:16.10f} {y:16.10f} {z:16.10f}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def _regular(path: Path, what: str) -> Path:
     """The path, if it is a file's: ase would wait for a pipe, or take ``-`` for the standard input."""
     if not path.is_file():

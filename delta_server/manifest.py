@@ -171,8 +171,8 @@ class FragmentEntry(_Strict):
             raise ValueError(f"fragment {self.name!r}: `units` and `sha256` go with a `model`")
         if self.model is not None and self.energy_unit is not None:
             raise ValueError(f"fragment {self.name!r}: `energy_unit` goes with `energy`; a model takes `units`")
-        if self.name == "binding" or self.name.startswith("binding_"):
-            raise ValueError(f"fragment {self.name!r}: names that start with 'binding' are taken")
+        if self.name in ("binding", "total") or self.name.startswith("binding_"):
+            raise ValueError(f"fragment {self.name!r}: 'total' and names that start with 'binding' are taken")
         return self
 
 

@@ -8,9 +8,9 @@ driver, i-PI plug-in, ASE calculator, command line — goes through `Potential.c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ._types import FloatArray, IntArray
-from .errors import GeometryError, InputError, ManifestError, NonFiniteError
+from .errors import GeometryError, InputError, ManifestError, ModelFileError, NonFiniteError
 from .gdml import Model, NumpyPredictor, Prediction, Predictor, load_model
+from .gdml.uncertainty import Uncertainty
 from .geometry import Likeness, read_structure, symbols
 from .manifest import FragmentEntry, Manifest, ModelEntry, format_atoms, load_manifest
 from .units import energy_in_ev
@@ -65,18 +66,35 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One model (or constant) of the sum, and the atoms that it sees, in its own order."""
+    """One model (or constant) of the sum, and the atoms that it sees, in its own order.
+
+    load: reads the model's file once more, for what a prediction does not need.
+    """
 
     name: str
     atoms: IntArray
     model: Predictor | float  # a constant energy in eV, for an ion
     path: Path | None = None
+    load: Callable[[], Model] | None = None
 
     @cached_property
     def where(self) -> IntArray | slice:
         """The atoms as a slice where they are contiguous: no copy."""
         first, n = int(self.atoms[0]), len(self.atoms)
         return slice(first, first + n) if (np.diff(self.atoms) == 1).all() else self.atoms
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty | None:
+        """Expected errors; None for a constant. Raises ModelFileError for a model without a calibration."""
+        if isinstance(self.model, float):
+            return None
+        model = self.load() if self.load else None
+        if model is None or model.calibration is None:
+            raise ModelFileError(
+                f"{self.path or self.name}: the model has no error calibration; "
+                "`delta-sgdml model calibrate MANIFEST DATASET` adds one"
+            )
+        return Uncertainty(model)
 
 
 class Potential:
@@ -111,6 +129,44 @@ class Potential:
         Raises GeometryError on a wrong shape or positions that are not finite, NonFiniteError (with the frame) where
         the models give no number, ManifestError where there is no binding to evaluate.
         """
+        x, frames = self._frames(positions, part)
+        with np.errstate(all="ignore"):  # what does not come out finite is told, once
+            result = self._sum(frames, part)
+        finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
+        if not finite.all():
+            raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
+        return result if x.ndim == 3 else result.frame(0)
+
+    def uncertainty(self, positions: npt.ArrayLike, part: Part = "all") -> dict[str, FloatArray]:
+        """Expected errors: RMSE of force components, eV/Å, by term as in `Parts`, and ``total``.
+
+        positions: (N, 3) or (F, N, 3), Å; values have the shape () or (F,). The squares of the terms add up, each
+        weighted by its share of the atoms, as if their errors had nothing to do with each other. An ion alone has 0.
+
+        Raises as `compute`, and ModelFileError where a model carries no calibration.
+        """
+        x, frames = self._frames(positions, part)
+        errors: dict[str, FloatArray] = {}
+        squares = np.zeros(len(frames))
+        with np.errstate(all="ignore"):  # atoms on top of each other: nothing like it was trained on
+            for term in self.fragments if part != "binding" else ():
+                errors[term.name] = self._error(term, frames)
+                squares += len(term.atoms) / self.n_atoms * errors[term.name] ** 2
+            if part != "fragments" and self.bindings:
+                parts = {term.name: self._error(term, frames) for term in self.bindings}
+                shares = [len(term.atoms) / self.n_atoms for term in self.bindings]
+                binding = np.sum([w * e**2 for w, e in zip(shares, parts.values(), strict=True)], axis=0)
+                squares += binding
+                errors |= {"binding": np.sqrt(binding)} | {k: e for k, e in parts.items() if k != "binding"}
+        errors["total"] = np.sqrt(squares)
+        return errors if x.ndim == 3 else {name: error[0] for name, error in errors.items()}
+
+    def _error(self, term: Term, frames: FloatArray) -> FloatArray:
+        uncertainty = term.uncertainty
+        return np.zeros(len(frames)) if uncertainty is None else uncertainty.expected_error(frames[:, term.where])
+
+    def _frames(self, positions: npt.ArrayLike, part: Part) -> tuple[FloatArray, FloatArray]:
+        """The positions as they came, and as (F, N, 3), once both they and `part` are found good."""
         if part not in get_args(Part):
             raise InputError(f"part is {part!r}, expected one of {', '.join(get_args(Part))}")
         if part == "binding" and not self.bindings:
@@ -124,12 +180,7 @@ class Potential:
         if not np.isfinite(frames).all():
             frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
             raise GeometryError(f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}")
-        with np.errstate(all="ignore"):  # what does not come out finite is told, once
-            result = self._sum(frames, part)
-        finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
-        if not finite.all():
-            raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
-        return result if x.ndim == 3 else result.frame(0)
+        return x, frames
 
     def _sum(self, frames: FloatArray, part: Part) -> Result:
         n = len(frames)
@@ -242,4 +293,5 @@ def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ..
             f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "
             f"{format_atoms(atoms)}: {where}"
         )
-    return Term(name, np.array(atoms, dtype=np.intp), NumpyPredictor(model), manifest.resolve(entry.model))
+    path, load = manifest.resolve(entry.model), partial(read_model, manifest, entry)
+    return Term(name, np.array(atoms, dtype=np.intp), NumpyPredictor(model), path, load)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from . import dataset_fragments, dataset_import, dataset_info, dataset_label, dataset_sample, dataset_split
+from . import (
+    dataset_fragments,
+    dataset_import,
+    dataset_info,
+    dataset_label,
+    dataset_sample,
+    dataset_select,
+    dataset_split,
+)
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Data sets: make, label, look at, check and divide them."
@@ -15,3 +23,4 @@ app.command()(dataset_label.label)
 app.command()(dataset_info.info)
 app.command()(dataset_fragments.fragments)
 app.command()(dataset_split.split)
+app.command()(dataset_select.select)

@@ -50,6 +50,14 @@ def driver(
     no_extras: Annotated[
         bool, typer.Option("--no-extras", help="Send no decomposition along with the forces.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Also send expected force errors as extras: error_FRAGMENT, error_binding and error_total (RMSE of "
+            "components, eV/Å). The models must be calibrated (delta-sgdml model calibrate).",
+        ),
+    ] = False,
     ready: Annotated[
         bool, typer.Option("--ready", help="Answer the first STATUS with READY (for pysisyphus).")
     ] = False,
@@ -81,6 +89,8 @@ def driver(
     from ..server.driver import Driver, Ending
     from ..server.wire import Interrupted
 
+    if uncertainty and no_extras:
+        raise InputError("--uncertainty goes with extras: leave out --no-extras")
     address = _address(socket, input, ffsocket, sockets_prefix)
     stop = Stop(second=lambda number: SystemExit(128 + number))
     began = time.perf_counter()
@@ -90,6 +100,7 @@ def driver(
         potential,
         part=part,
         extras=not no_extras,
+        uncertainty=uncertainty,
         ready=ready,
         check_geometry=not no_geometry_check,
         should_stop=stop,

@@ -7,20 +7,39 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import analyze, bench, check, common, dataset, evaluate, model, pes, predict, run, train
+from . import (
+    analyze,
+    bench,
+    bench_training,
+    check,
+    common,
+    dataset,
+    evaluate,
+    input,
+    model,
+    pes,
+    predict,
+    run,
+    train,
+)
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="Δ-sGDML models: check, predict, run."
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Δ-sGDML models of molecular complexes: label, train, evaluate, run.",
 )
+app.add_typer(dataset.app, name="dataset")
+app.command()(train.train)
+app.command()(evaluate.evaluate)
 app.command()(check.check)
 app.command()(predict.predict)
-app.command()(evaluate.evaluate)
+app.command("input")(input.write_input)
 app.command()(run.run)
-app.command()(bench.bench)
 app.add_typer(analyze.app, name="analyze")
-app.add_typer(dataset.app, name="dataset")
 app.add_typer(model.app, name="model")
-app.command()(train.train)
+app.command()(bench.bench)
+app.command("bench-training")(bench_training.bench_training)
 app.command()(pes.pes)
 
 

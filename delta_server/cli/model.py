@@ -1,4 +1,4 @@
-"""delta-sgdml model: what is in a model file, and another form of it."""
+"""delta-sgdml model: what is in a model file, another form of it, and how far it can be trusted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .common import JsonOption
+from .common import JsonOption, ManifestArg, set_threads
+from .dataset_common import DatasetArg
 
 if TYPE_CHECKING:
     from ..gdml import Model
@@ -44,13 +45,16 @@ class _Info:
     scale: float
     length_unit: str
     energy_unit: str
-    calibration: tuple[float, float] | None
+    calibration: tuple[float, float, float] | None
     bytes_on_disk: int
     bytes_in_memory: int
     sha256: str
 
     def lines(self) -> list[tuple[str, str]]:
-        ab = self.calibration
+        error = "not calibrated; `delta-sgdml model calibrate` does it"
+        if self.calibration is not None:
+            length, a, b = self.calibration
+            error = f"{a:.4g} s^{b:.4g} {self.energy_unit}/{self.length_unit}, s of length {length:g}"
         return [
             ("file", f"{self.file} ({self.form})"),
             ("name", self.name or "–"),
@@ -62,7 +66,7 @@ class _Info:
             ("λ", "unknown" if self.lam is None else f"{self.lam:.3g}"),
             ("c", f"{self.offset:.8g} {self.energy_unit}"),
             ("std of labels", f"{self.scale:.6g} ({self.energy_unit}, {self.energy_unit}/{self.length_unit})"),
-            ("error estimate", "not calibrated" if ab is None else f"{ab[0]:.4g} d^{ab[1]:.4g}, d a kernel distance"),
+            ("expected error", error),
             ("on disk", _size(self.bytes_on_disk)),
             ("in memory", f"{_size(self.bytes_in_memory)} (descriptors and weights)"),
             ("sha256", self.sha256),
@@ -168,6 +172,30 @@ def convert(
     )
     print(f"sha256: {digest}")
     print("a manifest that names this file by its sha256 wants the new one")
+
+
+@app.command()
+def calibrate(manifest: ManifestArg, dataset: DatasetArg, as_json: JsonOption = False) -> None:
+    """Add expected errors to the models of a manifest: how their force errors go with the distance to their training
+    points, on the configurations that validated them. `delta-sgdml train` does so by itself.
+
+    Example: delta-sgdml model calibrate demo/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz
+    """
+    set_threads(1)
+    from ..training.calibration import calibrate_files
+
+    found = calibrate_files(manifest, dataset)
+    if as_json:
+        rows = [asdict(each) | {"path": str(each.path), "calibration": list(each.calibration)} for each in found]
+        print(json.dumps({"force_rmse_unit": "kcal/mol/Ang", "models": rows}))
+        return
+    for each in found:
+        length, a, b = each.calibration
+        print(
+            f"{each.name:16}  {a:.4g} s^{b:.3g}, s of length {length:g}; on {each.n} configurations (force RMSE "
+            f"{each.force_rmse:.4f} kcal/mol/Å) its rank correlation with the errors is {each.rank_correlation:.2f}"
+        )
+    print(f"written into the models, {manifest} and its training.json")
 
 
 def _progress(done: float | None) -> None:

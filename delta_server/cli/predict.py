@@ -30,6 +30,10 @@ def predict(
         Path | None, typer.Option("-o", "--output", help="Write frames with energy, forces and parts (extxyz).")
     ] = None,
     part: Annotated[Literal["all", "fragments", "binding"], typer.Option(help="Terms to evaluate.")] = "all",
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", help="Also expected force errors, by term and in total (RMSE, eV/Å)."),
+    ] = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
 ) -> None:
@@ -53,12 +57,15 @@ def predict(
         from ase.io import write
 
         try:
-            result = potential.compute(np.stack([a.positions for a in frames]), part)
+            positions = np.stack([a.positions for a in frames])
+            result = potential.compute(positions, part)
+            errors = potential.uncertainty(positions, part) if uncertainty else {}
         except (GeometryError, NonFiniteError) as error:
             raise type(error)(f"{structures}, counting from frame {len(rows)}: {error}") from None
         for i, atoms in enumerate(frames):
             row = {"energy": float(result.energy[i])}
             row |= {f"energy_{name}": float(e[i]) for name, e in result.parts.energies.items()}
+            row |= {f"error_{name}": float(e[i]) for name, e in errors.items()}
             rows.append(row)
             if sink is not None:
                 atoms.calc = SinglePointCalculator(atoms, energy=row["energy"], forces=result.forces[i])
@@ -101,10 +108,12 @@ def predict(
         _progress(None)
 
     if as_json:
-        print(json.dumps({"name": potential.name, "unit": "eV", "frames": rows}))
+        said = {"name": potential.name, "unit": "eV", "frames": rows}
+        print(json.dumps(said | ({"error_unit": "eV/Ang"} if uncertainty else {})))
     elif output is None:
         names = list(rows[0])
-        print("frame  " + "  ".join(f"{name + ' (eV)':>22}" for name in names))
+        units = {name: "eV/Å" if name.startswith("error_") else "eV" for name in names}
+        print("frame  " + "  ".join(f"{f'{name} ({units[name]})':>22}" for name in names))
         for i, row in enumerate(rows):
             print(f"{i:5d}  " + "  ".join(f"{row[name]:22.8f}" for name in names))
     else:
@@ -123,7 +132,7 @@ def _beside(output: Path) -> Path:
 
 
 def _annotate(atoms: Atoms, row: dict[str, float], result: Result, i: int) -> None:
-    """Parts beside the total: energies (eV) in the comment line, binding forces (eV/Å) as a column."""
+    """Parts beside the total: energies (eV), errors (eV/Å) in the comment line; binding forces (eV/Å) as a column."""
     atoms.info |= {name: value for name, value in row.items() if name != "energy"}
     if result.parts.binding_forces is not None:
         atoms.arrays["binding_forces"] = result.parts.binding_forces[i]

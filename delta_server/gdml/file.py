@@ -225,11 +225,13 @@ def _read_native(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model
     return shape[0], partial(Model.from_coefficients, training_positions=positions, alphas=alphas)
 
 
-def _calibration(arrays: Arrays) -> tuple[float, float] | None:
+def _calibration(arrays: Arrays) -> tuple[float, float, float] | None:
     if "error_calibration" not in arrays:
         return None
-    a, b = arrays.floats("error_calibration", (2,))
-    return float(a), float(b)
+    length, a, b = arrays.floats("error_calibration", (3,)).tolist()
+    if not (1e-6 <= length <= 1e6 and a > 0 and 0 <= b <= 100):
+        raise arrays.fail("error_calibration", f"holds {length:g}, {a:g}, {b:g}, expected ℓ > 0, a > 0, b ≥ 0")
+    return length, a, b
 
 
 def _provenance(arrays: Arrays) -> dict[str, npt.NDArray[Any]]:

@@ -41,7 +41,7 @@ class Model:
     ``training_positions`` (M, N, 3) training geometries, length; with ``alphas`` or not at all
     ``alphas``             (M, N, 3) α_m, with J = ∂x/∂r (``alphas_F``)
     ``lam``                          what was added to the diagonal of the kernel matrix
-    ``calibration``        (a, b)    the expected error is a d^b, with d a kernel distance
+    ``calibration``        (ℓ, a, b) the expected force error is a s(ℓ)^b, see `Uncertainty`
     ``provenance``                   small arrays of the file that say where it is from
     ====================== ========= =======================================================
 
@@ -63,7 +63,7 @@ class Model:
     training_positions: FloatArray | None = None
     alphas: FloatArray | None = None
     lam: float | None = None
-    calibration: tuple[float, float] | None = None
+    calibration: tuple[float, float, float] | None = None
     provenance: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,7 +87,7 @@ class Model:
         name: str = "",
         theory: str = "",
         lam: float | None = None,
-        calibration: tuple[float, float] | None = None,
+        calibration: tuple[float, float, float] | None = None,
         provenance: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Model:
         """The model of training geometries and coefficients, both (M, N, 3), in the sign of sGDML's ``alphas_F``.

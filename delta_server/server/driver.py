@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,8 +69,9 @@ class Driver:
     """Serves a potential over connected sockets.
 
     part: which terms to serve (`Potential.terms`). extras: send the decomposition along as JSON with constant
-    keys. ready: say READY to the first STATUS instead of NEEDINIT (pysisyphus wants that). check_geometry:
-    refuse a first geometry that cannot be the manifest's molecule. dump: folder for a geometry whose forces are
+    keys; uncertainty: and in it the expected errors (`Potential.uncertainty`). ready: say READY to the first STATUS
+    instead of NEEDINIT (pysisyphus wants that). check_geometry: refuse a first geometry that cannot be the manifest's
+    molecule. dump: folder for a geometry whose forces are
     not finite. should_stop: asked while waiting; when true, the request at hand is answered and the connection
     left. on_request: called after every reply.
     """
@@ -81,13 +82,15 @@ class Driver:
         *,
         part: Part = "all",
         extras: bool = True,
+        uncertainty: bool = False,
         ready: bool = False,
         check_geometry: bool = True,
         dump: Path = Path(),
         should_stop: Callable[[], bool] = lambda: False,
         on_request: Callable[[Stats], None] = lambda stats: None,
     ) -> None:
-        self.potential, self.part, self.extras, self.ready = potential, part, extras, ready
+        self.potential, self.part, self.ready = potential, part, ready
+        self.extras, self.uncertainty = extras, uncertainty and extras
         self.check_geometry, self.dump = check_geometry, dump
         self.should_stop, self.on_request = should_stop, on_request
         self.stats = Stats()
@@ -95,6 +98,8 @@ class Driver:
     def warm_up(self) -> None:
         """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
         self.potential.compute(self.potential.reference, self.part)
+        if self.uncertainty:
+            self.potential.uncertainty(self.potential.reference, self.part)
 
     def serve(self, sock: socket.socket, mode: Mode = "unix") -> Ending:
         """Serve one connection until EXIT or a stop.
@@ -183,12 +188,13 @@ class _Connection:
         following = self.stream.header(wait=_DRAIN)
         drained, cpu = time.perf_counter(), time.process_time()
         result = self._compute(frames[:unique])
+        errors = self._errors(frames[:unique])
         computed = time.perf_counter()
         stats.cpu_kernel += time.process_time() - cpu
         stats.kernel += computed - drained
         stats.structures += unique
         stats.energies = result.parts.energies
-        self.reply = self._pack(result, len(frames))
+        self.reply = self._pack(result, errors, len(frames))
         stats.wire += read - began + time.perf_counter() - computed
         return following
 
@@ -240,6 +246,10 @@ class _Connection:
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}; {self._dump(frames)}") from None
 
+    def _errors(self, frames: FloatArray) -> dict[str, FloatArray]:
+        driver = self.driver
+        return driver.potential.uncertainty(frames, driver.part) if driver.uncertainty else {}
+
     def _dump(self, frames: FloatArray) -> str:
         from ase import Atoms
         from ase.io import write
@@ -252,9 +262,9 @@ class _Connection:
             return f"its geometry could not be written to {path}: {error.strerror}"
         return f"its geometry (Å) is in {path}"
 
-    def _pack(self, result: Result, batch: int) -> bytes:
+    def _pack(self, result: Result, errors: Mapping[str, FloatArray], batch: int) -> bytes:
         """The reply in atomic units; the last structure stands for its copies that pad the batch."""
-        extras = extras_json(result) if self.driver.extras else [b""] * len(result.energy)
+        extras = extras_json(result, errors) if self.driver.extras else [b""] * len(result.energy)
         if self.batch == 1 and self.segments is None:
             energy, forces, virial = float(result.energy[0]) / HARTREE, result.forces[0], result.virial[0]
             return wire.pack_single(energy, forces * (BOHR / HARTREE), virial / HARTREE, extras[0])
@@ -270,12 +280,12 @@ class _Connection:
         return b"".join((wire.FORCEREADY, *wire.pack_extras(extras)))
 
 
-def extras_json(result: Result) -> list[bytes]:
+def extras_json(result: Result, errors: Mapping[str, FloatArray]) -> list[bytes]:
     """What i-PI may record beside the forces of each frame: a JSON object, always with the same keys.
 
     ``energy_<term>`` in eV for each fragment and the binding, and ``binding_force_rms`` in eV/Å: the root mean
-    square over the 3N components of the binding force. Keys are names and values finite, so that formatting them is
-    enough; `json.dumps` would be a third of the driver's time a step.
+    square over the 3N components of the binding force; ``error_<term>`` in eV/Å for each of `errors`. Keys are names
+    and values finite, so that formatting them is enough; `json.dumps` would be a third of the driver's time a step.
     """
     energies, forces = result.parts
     keys = [f"energy_{name}" for name in energies]
@@ -283,5 +293,8 @@ def extras_json(result: Result) -> list[bytes]:
     if forces is not None:
         keys.append("binding_force_rms")
         columns.append([math.sqrt(np.vdot(f, f) / f.size) for f in forces])
+    for name, error in errors.items():
+        keys.append(f"error_{name}")
+        columns.append(error.tolist())
     template = "{" + ", ".join(f'"{key}": %r' for key in keys) + "}"
     return [(template % row).encode() for row in zip(*columns, strict=True)]

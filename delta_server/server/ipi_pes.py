@@ -5,9 +5,9 @@
 
     i-pi-driver-py -m custom -P …/ipi_pes.py -o manifest=models/h2o_benzene/manifest.yaml -u -a delta
 
-`part: fragments` or `part: binding` serves only that part. Set OMP_NUM_THREADS=1 for both: the matrices of one
-structure are too small to share. `delta-sgdml pes` prints this file's path. i-PI loads the file on its own, outside
-the package: imports are absolute.
+`part: fragments` or `part: binding` serves only that part; `uncertainty: True` adds expected errors to the extras.
+Set OMP_NUM_THREADS=1 for both: the matrices of one structure are too small to share. `delta-sgdml pes` prints this
+file's path. i-PI loads the file on its own, outside the package: imports are absolute.
 """
 
 from __future__ import annotations
@@ -31,17 +31,22 @@ Reply = tuple[float, FloatArray, FloatArray, str]
 class DeltaDriver(Dummy_driver):  # type: ignore[misc]
     """A Δ-model behind i-PI's PES interface; a batch of structures is one evaluation.
 
-    manifest: path of the manifest. part: ``all``, ``fragments`` or ``binding``. The first structure must look like
-    the manifest's (`Potential.check_geometry`).
+    manifest: path of the manifest. part: ``all``, ``fragments`` or ``binding``. uncertainty: extras ``error_<term>``
+    too. The first structure must look like the manifest's (`Potential.check_geometry`).
     """
 
-    def __init__(self, manifest: str = "", part: str = "all", *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, manifest: str = "", part: str = "all", uncertainty: bool | str = False, *args: Any, **kwargs: Any
+    ) -> None:
         if not manifest:
             raise ValueError("the plug-in needs a manifest: -o manifest=FILE, or <parameters> {manifest: FILE}")
         self._potential = load_potential(manifest)
         if part not in ("all", "fragments", "binding"):
             raise ValueError(f"part is {part!r}, expected all, fragments or binding")
+        if str(uncertainty).lower() not in ("true", "false"):
+            raise ValueError(f"uncertainty is {uncertainty!r}, expected True or False")
         self._part: Any = part
+        self._uncertainty = str(uncertainty).lower() == "true"  # `-o` gives text
         self._checked = False
         super().__init__(*args, **kwargs)
 
@@ -57,6 +62,7 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
             self._potential.check_geometry(frames[0], "first geometry from i-PI")
             self._checked = True
         result = self._potential.compute(frames, self._part)
+        errors = self._potential.uncertainty(frames, self._part) if self._uncertainty else {}
         return [
             (
                 float(result.energy[i]) / HARTREE,
@@ -64,5 +70,5 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
                 result.virial[i] / HARTREE,
                 extra.decode(),
             )
-            for i, extra in enumerate(extras_json(result))
+            for i, extra in enumerate(extras_json(result, errors))
         ]

@@ -91,7 +91,8 @@ def select(
     Raises InputError where no trial gives a model.
     """
     rng = np.random.default_rng(seed)
-    copies = validation.relabelled(max(groups.values(), key=len), rng)
+    largest = max(groups.values(), key=len)
+    copies = validation.relabelled(largest, rng)
     order = rng.permutation(len(train))
 
     def descend(names: Iterable[str], start: _Cell, stage: int, steps: _Steps) -> list[Trial]:
@@ -99,7 +100,8 @@ def select(
         part = train.take(np.sort(order[:size]))
         trials = []
         for name in names:
-            table = _Table(part, validation, copies, name, groups[name], search, log)
+            whole = len(groups[name]) == len(largest)  # then copies are the same to the model
+            table = _Table(part, validation, None if whole else copies, name, groups[name], search, log)
             table.descend(start, steps)
             trials += table.trials
         return trials
@@ -144,7 +146,7 @@ class _Table:
         self,
         train: Labels,
         validation: Labels,
-        copies: Labels,
+        copies: Labels | None,
         name: str,
         permutations: IntArray,
         search: Search,
@@ -195,7 +197,7 @@ class _Table:
         except InputError:  # not positive definite: too small a λ for this σ
             return np.inf
         plain = force_mae(model, self.validation)
-        relabelled = force_mae(model, self.copies) if len(self.copies) else plain
+        relabelled = plain if self.copies is None else force_mae(model, self.copies)
         trial = Trial(
             self.name, len(self.permutations), hyper.sigma, hyper.lam, len(self.train),
             plain, relabelled, robust, time.perf_counter() - start,

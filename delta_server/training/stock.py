@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,11 +30,18 @@ def find_permutations(positions: FloatArray, numbers: IntArray, processes: int =
 
 def train_stock(labels: Labels, permutations: IntArray, hyper: Hyper, processes: int = 2) -> Model:
     """`fit.fit` by sGDML's own trainer. hyper.lam must be absolute. Raises InputError where it fails."""
+    return train_stock_timed(labels, permutations, hyper, processes)[0]
+
+
+def train_stock_timed(
+    labels: Labels, permutations: IntArray, hyper: Hyper, processes: int = 2
+) -> tuple[Model, float]:
+    """`train_stock`, and the seconds that sGDML's trainer took, its imports not counted."""
     if not hyper.absolute:
-        raise InputError("sGDML's trainer knows absolute λ only: say --absolute-lambda")
-    alphas, energy_weights, scale, offset = _apart(_train, labels, permutations, hyper, processes)
+        raise InputError("sGDML's trainer knows absolute λ only")
+    alphas, energy_weights, scale, offset, seconds = _apart(_train, labels, permutations, hyper, processes)
     solution = -alphas if energy_weights is None else np.concatenate([energy_weights, -alphas])
-    return model_of(labels, permutations, hyper.sigma, hyper.lam, scale, solution, offset)
+    return model_of(labels, permutations, hyper.sigma, hyper.lam, scale, solution, offset), seconds
 
 
 def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -61,7 +69,7 @@ def _find(positions: FloatArray, numbers: IntArray, processes: int) -> IntArray:
 
 def _train(
     labels: Labels, permutations: IntArray, hyper: Hyper, processes: int
-) -> tuple[FloatArray, FloatArray | None, float, float]:
+) -> tuple[FloatArray, FloatArray | None, float, float, float]:
     _quiet()
     from sgdml.train import GDMLTrain
 
@@ -72,5 +80,7 @@ def _train(
         "sig": hyper.sigma, "lam": hyper.lam, "use_E": True, "use_E_cstr": hyper.energies,
         "use_sym": len(permutations) > 1, "perms": permutations,
     }  # fmt: skip
-    model = GDMLTrain(max_processes=max(2, processes)).train(task)
-    return np.ravel(model["alphas_F"]), model.get("alphas_E"), float(model["std"]), float(model["c"])
+    trainer, start = GDMLTrain(max_processes=max(2, processes)), time.perf_counter()
+    model = trainer.train(task)
+    seconds = time.perf_counter() - start
+    return np.ravel(model["alphas_F"]), model.get("alphas_E"), float(model["std"]), float(model["c"]), seconds

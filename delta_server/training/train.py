@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -19,14 +19,21 @@ from ..archive import sha256_of
 from ..errors import InputError
 from ..gdml import Model, save_model
 from ..gdml.symmetry import Group
+from ..gdml.uncertainty import calibrate
+from ..geometry import read_structure, write_structure
 from ..manifest import FORMAT, format_atoms
+from ..units import KCAL_MOL
+from .cholesky import NotPositiveDefiniteError
 from .databases import Complex, Kind
 from .dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
-from .fit import Labels, fit
+from .fit import Hyper, Labels, fit
 from .memory import Speed, available_memory, forecast
 from .select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
 from .split import split
 from .stock import find_permutations, train_stock
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 RECORD = "training.json"
 _MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
@@ -53,6 +60,7 @@ class Recipe:
     choose_group: bool = True  # of the binding: between none, its fragments' and all; otherwise all
     n_far: int = -1  # binding points pulled apart, among `n_train`; −1: a tenth, 20 at most
     energies: bool = True  # enter the fit of the binding
+    robust: bool = True  # try for the binding whether labels that stand out should count less
     full: bool = False  # also the single global model, by sGDML's defaults
     sigmas: tuple[float, ...] = SIGMAS
     lams: tuple[float, ...] = LAMBDAS
@@ -63,11 +71,12 @@ class Recipe:
     def of_the_paper(cls, n_train: int, **other: Any) -> Recipe:
         """arXiv 2511.01913, Sec. IV: sGDML's defaults for every database."""
         return cls(
-            n_train, symmetry="sgdml", choose_group=False, n_far=0, energies=False,
+            n_train, symmetry="sgdml", choose_group=False, n_far=0, energies=False, robust=False,
             sigmas=_STOCK_SIGMAS, lams=_STOCK_LAMBDAS, absolute=True, **other,
         )  # fmt: skip
 
 
+_RETRIES = 3
 _STOCK_SIGMAS = tuple(float(s) for s in range(10, 101, 10))
 _STOCK_LAMBDAS = (1e-10,)
 
@@ -203,6 +212,7 @@ class _Work:
         search = Search(
             recipe.sigmas, recipe.lams, energies=energies, absolute=recipe.absolute,
             relabel=recipe.symmetry != "sgdml", sigma_stride=1 if recipe.absolute else 2,
+            robust=recipe.robust and name == "binding",
         )  # fmt: skip
         group, hyper, trials = select(train, validation, groups, search, self.reporter.trial, recipe.seed)
         permutations = groups[group]
@@ -212,25 +222,42 @@ class _Work:
             f"{name}: {len(train)} points, {len(permutations)} permutations ({group}), σ {hyper.sigma:.3g}, "
             f"λ {hyper.lam:.2g}: {expected.rows} rows, {expected.memory / 1e9:.2f} GB, about {expected.seconds:.0f} s"
         )
-        if expected.memory > (free := available_memory()):
-            raise InputError(
-                f"{name}: {expected.rows} rows need {expected.memory / 1e9:.1f} GB, {free / 1e9:.1f} GB are free: "
-                "take fewer training points"
-            )
+        if recipe.trainer == "delta" and expected.memory > (free := available_memory()):
+            self.reporter.say(f"{name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")
+            hyper = replace(hyper, memory=int(0.8 * free))
         fitting = time.perf_counter()
         if recipe.trainer == "sgdml":
             model = train_stock(train, permutations, hyper)
         else:
-            model = fit(train, permutations, hyper, self.reporter.progress)
+            hyper, model = self._fit(train, permutations, hyper)
         seconds = time.perf_counter() - fitting
         facts = {
             "n_train": len(train), "n_far": n_far, "rows": expected.rows, "energies": energies,
-            "lambda": hyper.lam, "lambda_absolute": model.lam,
+            "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
             "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
             "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, validation),
         }  # fmt: skip
-        self._finish(name, file, model, group, trials, facts)
+        self._finish(name, file, self._calibrated(name, model, validation), group, trials, facts)
         return file
+
+    def _calibrated(self, name: str, model: Model, validation: Labels) -> Model:
+        """With expected errors, where there is enough to find them on."""
+        try:
+            found = calibrate(model, validation.positions, validation.forces * KCAL_MOL)
+        except InputError as error:
+            self.reporter.say(f"{name}: no expected errors: {error}")
+            return model
+        return replace(model, calibration=found)
+
+    def _fit(self, train: Labels, permutations: IntArray, hyper: Hyper) -> tuple[Hyper, Model]:
+        """`fit`, with ten times the λ where the whole training set needs more than the part that chose it."""
+        for _ in range(_RETRIES):
+            try:
+                return hyper, fit(train, permutations, hyper, self.reporter.progress)
+            except NotPositiveDefiniteError as error:
+                hyper = replace(hyper, lam=10 * hyper.lam)
+                self.reporter.say(f"{train.name}: {error}; trying λ {hyper.lam:.1e}")
+        return hyper, fit(train, permutations, hyper, self.reporter.progress)
 
     def _finish(
         self, name: str, file: str, model: Model, group: str, trials: list[Trial], facts: dict[str, Any]
@@ -238,7 +265,8 @@ class _Work:
         save_model(self.folder / file, replace(model, name=f"{self.data.name}_{name}"))
         self.record["models"][name] = {
             "file": file, "sha256": sha256_of(self.folder / file), "group": group, "sigma": model.sigma,
-            "permutations": len(model.permutations), **facts, "trials": [t.as_dict() for t in trials],
+            "permutations": len(model.permutations), "calibration": model.calibration, **facts,
+            "trials": [t.as_dict() for t in trials],
         }  # fmt: skip
         write_whole(self.folder / RECORD, json.dumps(self.record, indent=1) + "\n")
         self.reporter.say(
@@ -253,7 +281,7 @@ class _Work:
         import yaml
 
         data = self.data
-        _write_structure(self.folder / "geometry.xyz", data, structure)
+        write_structure(self.folder / "geometry.xyz", _structure(data, structure))
         entries: dict[int, dict[str, Any]] = {}
         for kind in system.kinds:
             for i, atoms in kind.members:
@@ -287,27 +315,16 @@ class _Work:
         return sha256
 
 
-def _write_structure(path: Path, data: Dataset, structure: Path | None) -> None:
-    """The start geometry, as i-PI reads it too: the given one, or the configuration of lowest energy."""
-    import io
-
-    import ase.io
+def _structure(data: Dataset, given: Path | None) -> Atoms:
+    """The start geometry: the given one, or the configuration of lowest energy."""
     from ase import Atoms
 
-    from ..geometry import read_structure
-
-    atoms = Atoms(data.numbers, data.positions[data.energies.argmin()])
-    if structure is not None:
-        given = read_structure(structure)
-        if not np.array_equal(given.numbers, data.numbers):
-            raise InputError(
-                f"{structure}: {given.get_chemical_formula('reduce')}, in another order than the data set"
-            )
-        atoms = Atoms(given.numbers, given.positions)
-    comment = "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"
-    text = io.StringIO()
-    ase.io.write(text, atoms, format="xyz", comment=comment)
-    write_whole(path, text.getvalue())
+    if given is None:
+        return Atoms(data.numbers, data.positions[data.energies.argmin()])
+    atoms = read_structure(given)
+    if not np.array_equal(atoms.numbers, data.numbers):
+        raise InputError(f"{given}: {atoms.get_chemical_formula('reduce')}, in another order than the data set")
+    return atoms
 
 
 def write_whole(path: Path, text: str) -> None:

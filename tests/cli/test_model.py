@@ -66,12 +66,12 @@ def test_what_is_in_a_file(tmp_path: Path) -> None:
 
 def test_a_calibration_is_shown_and_kept(tmp_path: Path) -> None:
     with np.load(BINDING) as data:
-        np.savez(tmp_path / "a.npz", error_calibration=[0.5, 1.25], **data)
-    assert "0.5 d^1.25" in answer(tmp_path, "info", "a.npz")
+        np.savez(tmp_path / "a.npz", error_calibration=[0.25, 0.5, 1.25], **data)
+    assert "0.5 s^1.25 kcal/mol/Ang, s of length 0.25" in answer(tmp_path, "info", "a.npz")
     answer(tmp_path, "convert", "a.npz", "-o", "b.npz")
     answer(tmp_path, "convert", "b.npz", "-o", "c.npz")
     for name in ("b.npz", "c.npz"):
-        assert json.loads(answer(tmp_path, "info", name, "--json"))["calibration"] == [0.5, 1.25]
+        assert json.loads(answer(tmp_path, "info", name, "--json"))["calibration"] == [0.25, 0.5, 1.25]
 
 
 def test_units_that_the_file_does_not_carry_are_written_into_the_next(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def random_weights(folder: Path) -> Path:
     [
         (Path, ["info", "model.npz"], ["model.npz", "no such model"]),
         (Path, ["convert", "model.npz", "-o", "out.npz"], ["model.npz", "no such model"]),
-        (Path, ["info", ROOT / "models/h2o_benzene/reference.npz"], ["reference.npz", "no sGDML file"]),
+        (Path, ["info", ROOT / "models/h2o_benzene/dataset.npz"], ["dataset.npz", "type is 'd'"]),
         (model, ["convert", "model.npz", "-o", "model.npz"], ["is the model itself"]),
         (model, ["convert", "model.npz", "-o", "."], ["no regular file"]),
         (model, ["convert", "model.npz", "-o", "nowhere/out.npz"], ["no such directory"]),

@@ -179,12 +179,20 @@ def test_more_points_than_there_are(tmp_path: Path) -> None:
         train(source, tmp_path / "out", Recipe(200), Listener())
 
 
-def test_memory_is_checked_before_anything_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_into_memory_is_solved_iteratively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from delta_server.training import train as module
 
-    monkeypatch.setattr(module, "available_memory", lambda: 10**6)
-    with pytest.raises(InputError, match=r"benzene: 864 rows need 0.0 GB.*take fewer"):
-        train(dataset_of("na_benzene", tmp_path), tmp_path / "out", QUICK, Listener())
+    source, listener = dataset_of("na_benzene", tmp_path), Listener()
+    recipe = replace(QUICK, choose_group=False, robust=False)
+    whole = load_potential(train(source, tmp_path / "whole", recipe, Listener()))
+    monkeypatch.setattr(module, "available_memory", lambda: 16_000_000)
+    parts = load_potential(train(source, tmp_path / "parts", recipe, listener))
+    assert [line for line in listener.lines if "GB are free: solved iteratively" in line]
+    x = load_dataset(source).positions[:5]
+    assert np.abs(whole.compute(x).forces - parts.compute(x).forces).max() < 1e-3
+    monkeypatch.setattr(module, "available_memory", lambda: 1000)
+    with pytest.raises(InputError, match="memory"):
+        train(source, tmp_path / "nothing", recipe, listener)
 
 
 def test_far_points_are_apart_and_have_no_binding() -> None:

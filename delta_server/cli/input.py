@@ -1,0 +1,46 @@
+"""delta-sgdml input: an i-PI input for a manifest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .common import ManifestArg
+
+
+def write_input(
+    manifest: ManifestArg,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Input to write (.xml).", show_default=False)],
+    temperature: Annotated[float, typer.Option(min=0.0, help="K; also of the first velocities.")] = 300.0,
+    time: Annotated[float, typer.Option(min=0.001, help="ps.")] = 20.0,
+    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="fs.")] = 0.5,
+    ensemble: Annotated[Literal["nvt", "nve"], typer.Option(help="With a Langevin thermostat, or without.")] = "nvt",
+    beads: Annotated[int, typer.Option(min=1, help="Beads of the ring polymers, evaluated in one batch.")] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an input that is there.")] = False,
+) -> None:
+    """An input that `delta-sgdml run` (or i-PI) starts from, with the manifest's structure as init.xyz beside it.
+
+    Example: delta-sgdml input models/h2o_benzene/manifest.yaml -o demo/nvt.xml --temperature 300
+    """
+    from ..errors import InputError
+    from ..geometry import read_structure, write_structure
+    from ..manifest import load_manifest
+    from ..sweep.inputs import Simulation
+
+    described = load_manifest(manifest)
+    start = output.with_name("init.xyz")
+    for path in (output, start):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: exists; give --overwrite, or another folder")
+    socket = re.sub(r"[^A-Za-z0-9_.-]+", "_", described.name)[:40]
+    simulation = Simulation(
+        socket, tuple(f.name for f in described.fragments),
+        temperature, time, timestep, ensemble, beads,
+    )  # fmt: skip
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_structure(start, read_structure(described.resolve(described.structure)))
+    output.write_text(simulation.xml(start.name, output.stem), encoding="utf-8")
+    print(f"{output}: {simulation.steps} steps; run it: delta-sgdml run {output} {manifest}")

@@ -1,0 +1,235 @@
+"""How far off a model's forces may be, from how far its training points are.
+
+Take the energy as a Gaussian process with the model's own kernel, k(x, y) = Σ_g m(|x − P_g y|) with
+m = (1 + n + n²/3) e^{−n}, n = √5 d / ℓ, observed at the M training points. What they leave of its variance at x,
+
+    s(x)² = 1 − k_xᵀ (K + ε)⁻¹ k_x / k(x, x)        (Rasmussen & Williams, 2006, Eq. 2.26),
+
+is nearly 0 at a training point and 1 where there is none near. The force error is of the order a s^b; ℓ, a and b are
+found on configurations that were not trained on. ℓ is not the model's σ: it only has to order the errors.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..errors import InputError, ModelFileError
+from .descriptor import Descriptor, pair_permutations, pairs_of
+from .model import Model
+from .predictor import NumpyPredictor
+
+MIN_CALIBRATION = 10
+"""Configurations that `calibrate` needs."""
+
+_POINTS = 300  # of training that are looked at: the cost is theirs squared
+_JITTER = 1e-10  # ε, of the mean of the diagonal; s is √ε at least
+_LENGTHS = (0.125, 0.25, 0.5, 1.0, 2.0)  # 1/Å; neighbours in a training set are 0.01 to 0.3 apart
+_ALIKE = 0.02  # correlations this near to the best are as good: with the longest ℓ of them, s is last to end at 1
+_STEPS = 50
+_CHUNK_BYTES = 64 * 2**20
+
+
+class Calibration(NamedTuple):
+    """RMSE of the force components ≈ a s^b, in the units of the model's file."""
+
+    length: float  # ℓ, 1/length
+    a: float  # energy/length
+    b: float
+
+
+class Kernel:
+    """k(x, y) for descriptors in 1/Å, with the permutations applied to the first, as in `Expansion`."""
+
+    def __init__(self, permutations: IntArray) -> None:
+        """permutations: (P, N) of the atoms."""
+        perms = pair_permutations(permutations)
+        self._n_perms, self._dim = perms.shape
+        self._inverse = np.argsort(perms, axis=1).reshape(-1)
+
+    def between(self, x: FloatArray, y: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
+        """(L, B, M) for x (B, D), y (M, D), and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
+        found = np.empty((len(lengths), len(x), len(y)))
+        norms = np.einsum("md,md->m", y, y)
+        step = max(1, _CHUNK_BYTES // (8 * self._n_perms * (self._dim + 5 * len(y))))
+        for start in range(0, len(x), step):
+            query = self._permuted(x[start : start + step])
+            squared = query @ y.T
+            squared *= -2.0
+            squared += norms
+            squared += np.einsum("bd,bd->b", query, query)[:, None]
+            part = self._sum(squared.reshape(-1, self._n_perms, len(y)), lengths)
+            found[:, start : start + step] = part
+        return found
+
+    def own(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
+        """k(x, x), (L, B): more than 1 for what is symmetric itself."""
+        found = np.empty((len(lengths), len(x)))
+        step = max(1, _CHUNK_BYTES // (24 * self._n_perms * self._dim))
+        for start in range(0, len(x), step):
+            part = x[start : start + step]
+            away = self._permuted(part).reshape(len(part), self._n_perms, self._dim) - part[:, None]
+            squared = np.einsum("bgd,bgd->bg", away, away)
+            found[:, start : start + step] = self._sum(squared[:, :, None], lengths)[:, :, 0]
+        return found
+
+    def _permuted(self, x: FloatArray) -> FloatArray:
+        if self._n_perms == 1:
+            return x
+        return x.take(self._inverse, axis=1).reshape(len(x) * self._n_perms, self._dim)
+
+    def _sum(self, squared: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
+        """Σ_g m over |x − P_g y|² (B, P, M), for each length. No weight cancels here: rounding below 0 is cut off."""
+        distance = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
+        distance *= np.sqrt(5.0)
+        found = np.empty((len(lengths), squared.shape[0], squared.shape[2]))
+        for i, length in enumerate(lengths):
+            n = distance / length
+            bell = np.exp(-n)
+            bell *= 1.0 + n + n * n / 3.0
+            bell.sum(1, out=found[i])
+        return found
+
+
+class Uncertainty:
+    """Expected force errors of one model."""
+
+    def __init__(self, model: Model, calibration: tuple[float, float, float] | None = None) -> None:
+        """calibration: in place of the model's own. At most 300 training points count, evenly spread.
+
+        Raises ModelFileError where there is none.
+        """
+        calibration = calibration or model.calibration
+        if calibration is None:
+            raise ModelFileError(
+                f"{model.name or 'model'}: has no error calibration; `delta-sgdml model calibrate MANIFEST DATASET` "
+                "adds one"
+            )
+        length, a, self.b = calibration
+        self.length = length / model.angstrom  # 1/Å
+        self.a = a * model.electronvolt / model.angstrom  # eV/Å
+        self.kernel = Kernel(model.permutations)
+        self._pairs = pairs_of(model.n_atoms)
+        self._x = _some(model)
+        self._inverse = _inverse_root(self.kernel.between(self._x, self._x, (self.length,))[0])
+
+    def describe(self, positions: FloatArray) -> FloatArray:
+        """Descriptors (B, D), 1/Å, of positions (B, N, 3), Å."""
+        return Descriptor.of(positions, self._pairs).x
+
+    def explained(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """k(x, x) (B,) and L⁻¹ k_x (B, M) at descriptors (B, D): the norm of the second is what is known of the
+        first."""
+        return self.kernel.own(x, (self.length,))[0], self._known(self.kernel.between(x, self._x, (self.length,))[0])
+
+    def _known(self, k: FloatArray) -> FloatArray:
+        return k @ self._inverse.T
+
+    def novelty(self, positions: FloatArray) -> FloatArray:
+        """s (B,), from 1e-5 (a training point) to 1 (nothing like it was trained on) of positions (B, N, 3), Å."""
+        own, known = self.explained(self.describe(positions))
+        return novelty(1.0 - np.einsum("bm,bm->b", known, known) / own)
+
+    def expected_error(self, positions: FloatArray) -> FloatArray:
+        """(B,) eV/Å: RMSE of the force components to be expected at positions (B, N, 3), Å.
+
+        a s^b ends at a: where s is 1 more is possible.
+        """
+        return self.error_of(self.novelty(positions))
+
+    def error_of(self, s: FloatArray) -> FloatArray:
+        """a s^b, eV/Å."""
+        expected: FloatArray = self.a * s**self.b
+        return expected
+
+
+def novelty(variance: FloatArray) -> FloatArray:
+    """s from s², within its bounds; 1 where atoms lie on top of each other and it is no number."""
+    return np.sqrt(np.clip(np.nan_to_num(variance, nan=1.0), _JITTER, 1.0))
+
+
+def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibration:
+    """ℓ, a and b from configurations that were not trained on, (n, N, 3) Å, and their forces, (n, N, 3) eV/Å.
+
+    ℓ: of a grid, the one with the best rank correlation of s and force RMSE e. b: by Poisson regression of e on log s
+    (McCullagh & Nelder, 1989), whose residuals e − a s^b have the mean 0 and do not go with log s; unlike a fit of
+    log e to log s it is not led by the smallest errors, unlike one of e² not by single outliers. a: such that the
+    root mean squares of predicted and true errors are the same. b is not negative.
+
+    Raises InputError for fewer than 10 configurations and for forces that the model has without any error.
+    """
+    if len(positions) < MIN_CALIBRATION:
+        raise InputError(
+            f"{model.name or 'model'}: {len(positions)} configurations, expected errors need {MIN_CALIBRATION} or "
+            "more to be calibrated on"
+        )
+    errors = force_rmse(model, positions, forces)
+    if not errors.max() > 0:
+        raise InputError(f"{model.name or 'model'}: the forces have no errors, nothing can be calibrated on them")
+    kernel, x = Kernel(model.permutations), _some(model)
+    query = Descriptor.of(positions, pairs_of(model.n_atoms)).x
+    own = kernel.own(query, _LENGTHS)
+    trained, asked = kernel.between(x, x, _LENGTHS), kernel.between(query, x, _LENGTHS)
+    tried = []
+    for i, length in enumerate(_LENGTHS):
+        s = novelty(1.0 - ((asked[i] @ _inverse_root(trained[i]).T) ** 2).sum(1) / own[i])
+        tried.append((rank_correlation(s, errors), length, s))
+    best = max(rho for rho, _, _ in tried)
+    _, length, s = max((t for t in tried if t[0] >= best - _ALIKE), key=lambda t: t[1])
+    a, b = _fit(s, errors)
+    unit = model.electronvolt / model.angstrom
+    return Calibration(length * model.angstrom, a / unit, b)
+
+
+def force_rmse(model: Model, positions: FloatArray, forces: FloatArray) -> FloatArray:
+    """(n,) eV/Å: RMSE over the components of each configuration's forces, (n, N, 3) Å and eV/Å."""
+    wrong = NumpyPredictor(model).predict(positions).forces - forces
+    rmse: FloatArray = np.sqrt((wrong**2).mean((1, 2)))
+    return rmse
+
+
+def rank_correlation(a: FloatArray, b: FloatArray) -> float:
+    """Spearman's ρ; 0 where one of them is constant."""
+    centred = [r - r.mean() for r in (_ranks(a), _ranks(b))]
+    norm = np.linalg.norm(centred[0]) * np.linalg.norm(centred[1])
+    return float(centred[0] @ centred[1] / norm) if norm else 0.0
+
+
+def _ranks(values: FloatArray) -> FloatArray:
+    """Mean rank of those that are equal."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: FloatArray = (np.cumsum(count) - (count - 1) / 2)[place]
+    return ranks
+
+
+def _fit(s: FloatArray, errors: FloatArray) -> tuple[float, float]:
+    """a and b: the minimum of Σ m − e log m, m = a s^b, which is convex in log a and b: Newton's steps find it."""
+    x = np.log(s) - np.log(s).mean()
+    design = np.stack([np.ones_like(x), x], axis=1)
+    theta = np.array([np.log(errors.mean()), 0.0])
+    for _ in range(_STEPS if np.ptp(x) > 1e-9 else 0):
+        mean = np.exp(design @ theta)
+        step = np.linalg.solve((design * mean[:, None]).T @ design, design.T @ (errors - mean))
+        theta += step / max(1.0, float(np.abs(design @ step).max()))  # no m by more than e at once
+        if np.abs(step).max() < 1e-10:
+            break
+    b = max(0.0, float(theta[1]))
+    return float(np.sqrt((errors**2).mean() / (s ** (2 * b)).mean())), b
+
+
+def _some(model: Model) -> FloatArray:
+    """Descriptors (M, D) of training points, evenly spread, 1/Å."""
+    m = model.n_train
+    which = np.linspace(0, m - 1, min(m, _POINTS)).round().astype(np.intp)
+    some: FloatArray = model.descriptors[which] / model.angstrom
+    return some
+
+
+def _inverse_root(k: FloatArray) -> FloatArray:
+    """L⁻¹ (M, M) of K + ε = L Lᵀ."""
+    m = len(k)
+    root = np.linalg.cholesky((k + k.T) / 2 + _JITTER * k.diagonal().mean() * np.eye(m))
+    inverse: FloatArray = np.linalg.inv(root)
+    return inverse

@@ -1,0 +1,120 @@
+"""Which configurations are worth labelling: of large expected errors, and unlike each other.
+
+Greedy: the next pick has the largest expected error a s^b, with s² conditional on the training points and on the
+picks before. What a new point does to a Gaussian process' variance needs no label, only its place: each pick is one
+step of a pivoted Cholesky factorisation of the candidates' covariance (Harbrecht, Peters & Schneider, 2012).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..errors import InputError
+from ..gdml.uncertainty import Uncertainty, novelty
+from ..potential import Potential, Term
+from ..units import KCAL_MOL
+
+_CHUNK = 2**22  # numbers of descriptors that are made at once
+_KNOWN = 1e-8  # of its variance; a candidate with less left is a copy of what is there
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A configuration to be labelled; expected RMSE of its force components, kcal/mol/Å."""
+
+    configuration: int
+    expected_error: float  # of the models as they are
+    left_error: float  # once the picks before it are trained on
+
+
+def pick(
+    potential: Potential,
+    positions: FloatArray,
+    count: int,
+    term: str = "all",
+    report: Callable[[int], object] | None = None,
+) -> list[Pick]:
+    """At most `count` of the configurations (n, N, 3), Å, the most wanted first.
+
+    Fewer where all others are copies. term: ``all``, ``binding`` or a fragment: whose errors count. report: called
+    with how many are picked. Memory: n × (training points, 300 at most, + count) numbers a term.
+
+    Raises InputError where there is no such term, or no configuration; ModelFileError without a calibration.
+    """
+    if not len(positions):
+        raise InputError(f"{potential.name}: no configurations to choose from")
+    terms = _terms(potential, term)
+    atoms = sum(weight for weight, _ in terms) if term not in ("all", "binding") else potential.n_atoms
+    candidates = [(weight / atoms, _Candidates(t, positions)) for weight, t in terms]
+
+    def errors() -> FloatArray:
+        squares: FloatArray = np.sum([weight * c.errors() ** 2 for weight, c in candidates], axis=0)
+        return np.asarray(np.sqrt(squares) / KCAL_MOL)
+
+    first = left = errors()
+    found: list[Pick] = []
+    free = np.ones(len(positions), dtype=bool)
+    while len(found) < count:
+        free &= np.any([c.residual > _KNOWN * c.own for _, c in candidates], axis=0)
+        if not free.any():
+            break
+        i = int(np.where(free, left, -1.0).argmax())
+        found.append(Pick(i, float(first[i]), float(left[i])))
+        free[i] = False
+        for _, c in candidates:
+            c.take(i)
+        left = errors()
+        if report is not None:
+            report(len(found))
+    return found
+
+
+def _terms(potential: Potential, name: str) -> list[tuple[int, Term]]:
+    """Terms that count, each with its number of atoms."""
+    groups = {"all": [*potential.fragments, *potential.bindings], "binding": list(potential.bindings)}
+    groups |= {t.name: [t] for t in (*potential.fragments, *potential.bindings)}
+    chosen = [t for t in groups.get(name, []) if not isinstance(t.model, float)]
+    if not chosen:
+        there = [n for n, g in groups.items() if any(not isinstance(t.model, float) for t in g)]
+        raise InputError(f"{potential.name}: no term {name!r} with a model; there are {', '.join(there)}")
+    return [(len(t.atoms), t) for t in chosen]
+
+
+class _Candidates:
+    """Variances of one term at all configurations, as points are added."""
+
+    def __init__(self, term: Term, positions: FloatArray) -> None:
+        assert term.uncertainty is not None  # no constant
+        self._uncertainty: Uncertainty = term.uncertainty
+        self._positions = positions[:, term.where]
+        n = self._positions.shape[1]
+        step = max(1, 2 * _CHUNK // n**2)
+        self._parts = [slice(i, i + step) for i in range(0, len(positions), step)]
+        explained = [self._uncertainty.explained(self._describe(part)) for part in self._parts]
+        self.own = np.concatenate([own for own, _ in explained])  # (n,)
+        self._known = [np.concatenate([known for _, known in explained])]  # (n, M), then (n, 1) for each point more
+        self.residual = self.own - np.einsum("nm,nm->n", self._known[0], self._known[0])
+
+    def _describe(self, part: slice | IntArray) -> FloatArray:
+        return self._uncertainty.describe(self._positions[part])
+
+    def errors(self) -> FloatArray:
+        """(n,) eV/Å."""
+        return self._uncertainty.error_of(novelty(self.residual / self.own))
+
+    def take(self, i: int) -> None:
+        """Configuration i is known from here on."""
+        u = self._uncertainty
+        if self.residual[i] <= _KNOWN * self.own[i]:
+            return
+        x = self._describe(slice(i, i + 1))
+        covariance = np.concatenate([u.kernel.between(self._describe(p), x, (u.length,))[0] for p in self._parts])
+        for known in self._known:
+            covariance -= known @ known[i : i + 1].T
+        covariance /= np.sqrt(self.residual[i])
+        self._known.append(covariance)
+        self.residual = self.residual - covariance[:, 0] ** 2
