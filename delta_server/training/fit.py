@@ -153,40 +153,55 @@ def fit_matrix(
     report: Report | None = None,
 ) -> Model:
     """`fit` with a kernel matrix from elsewhere; it is factorised in place, and so used up."""
-    y, mean, scale = targets(labels, hyper.energies)
     progress = (lambda done: report("factorisation", done)) if report else None
-    doubt = np.ones(len(y))
-    if hyper.energies and not hyper.absolute:
-        doubt[: len(labels)] = _ENERGY_LAMBDA
-    for last in (False, True) if hyper.robust else (True,):
+
+    def solve(y: FloatArray, doubt: FloatArray) -> tuple[float, FloatArray]:
         filled = matrix()
         lam = regularize(filled, hyper, doubt)
         filled.factor(progress)
-        solution = filled.solve(y)
-        del filled
-        if not last:  # what a fit leaves of a label is its coefficient times its λ
-            doubt[-labels.forces.size :] = _doubt((lam * doubt * solution)[-labels.forces.size :], labels.forces)
-    return model_of(labels, permutations, hyper.sigma, lam, scale, solution, mean if hyper.energies else None)
+        return lam, filled.solve(y)
+
+    return _fit(labels, permutations, hyper, solve)
 
 
 def _fit_iteratively(
     labels: Labels, permutations: IntArray, hyper: Hyper, kernel: Kernel, memory: int, report: Report | None
 ) -> Model:
-    """`fit` without the whole matrix; one pass, whether robust or not, and the same λ for energies and forces."""
+    """`fit` in less memory than the matrix takes."""
     from .iterative import solve
     from .nystrom import mean_variance
 
-    y, mean, scale = targets(labels, hyper.energies)
     lam = hyper.lam if hyper.absolute else hyper.lam * mean_variance(kernel, hyper.sigma)
-    found = solve(kernel, y, hyper.sigma, lam, hyper.energies, memory=memory, report=report)
-    if not found.converged:
-        raise InputError(
-            f"{labels.name}: the iterative solver stopped at a residual of {found.residual:.1e} after "
-            f"{found.iterations} iterations: take a larger --lambda, fewer points, or more memory"
-        )
-    return model_of(
-        labels, permutations, hyper.sigma, lam, scale, found.coefficients, mean if hyper.energies else None
-    )
+
+    def iterate(y: FloatArray, doubt: FloatArray) -> tuple[float, FloatArray]:
+        found = solve(kernel, y, hyper.sigma, lam, hyper.energies, memory=memory, report=report, doubt=doubt)
+        if not found.converged:
+            raise InputError(
+                f"{labels.name}: the iterative solver stopped at a residual of {found.residual:.1e} after "
+                f"{found.iterations} iterations: take a larger --lambda, fewer points, or more memory"
+            )
+        return lam, found.coefficients
+
+    return _fit(labels, permutations, hyper, iterate)
+
+
+def _fit(
+    labels: Labels,
+    permutations: IntArray,
+    hyper: Hyper,
+    solve: Callable[[FloatArray, FloatArray], tuple[float, FloatArray]],
+) -> Model:
+    """solve: from labels and the doubt in each to λ and coefficients."""
+    y, mean, scale = targets(labels, hyper.energies)
+    doubt = np.ones(len(y))
+    if hyper.energies and not hyper.absolute:
+        doubt[: len(labels)] = _ENERGY_LAMBDA
+    lam, solution = solve(y, doubt)
+    if hyper.robust:  # what a fit leaves of a label is its coefficient times its λ
+        forces = slice(len(y) - labels.forces.size, None)
+        doubt[forces] = _doubt((lam * doubt * solution)[forces], labels.forces)
+        lam, solution = solve(y, doubt)
+    return model_of(labels, permutations, hyper.sigma, lam, scale, solution, mean if hyper.energies else None)
 
 
 def _doubt(residual: FloatArray, forces: FloatArray) -> FloatArray:

@@ -89,6 +89,7 @@ def solve(
     start: FloatArray | None = None,
     checkpoint: Callable[[Solution], None] | None = None,
     seed: int = 0,
+    doubt: FloatArray | None = None,
 ) -> Solution:
     """The coefficients a with (K + λ) a = y, in the order and sign of `Panels.solve`.
 
@@ -97,7 +98,7 @@ def solve(
     given back with ``converged`` false. start: coefficients to go on from. checkpoint: called about once a minute
     with the best iterate, and where Ctrl-C ends the run; so what was computed is not lost.
 
-    Raises InputError where memory is too small.
+    doubt: (n,) factors of λ, label by label. Raises InputError where memory is too small.
     """
     m, n_atoms = kernel.positions.shape[:2]
     how = plan(m, n_atoms, len(kernel.permutations), energies, memory)
@@ -110,7 +111,7 @@ def solve(
     else:
         product = MatrixFree(kernel, sigma, energies)
     precondition = Nystrom(kernel, sigma, lam, energies, how.points, report, seed)
-    search = _Search(product, precondition, y, lam, start)
+    search = _Search(product, precondition, y, lam if doubt is None else lam * doubt, start)
     saved = time.monotonic()
 
     def solution() -> Solution:
@@ -141,7 +142,12 @@ class _Search:
     """Conjugate gradients, with the best iterate so far."""
 
     def __init__(
-        self, product: Product, precondition: Product, y: FloatArray, lam: float, start: FloatArray | None
+        self,
+        product: Product,
+        precondition: Product,
+        y: FloatArray,
+        lam: float | FloatArray,
+        start: FloatArray | None,
     ) -> None:
         self._product, self._precondition, self._y, self._lam = product, precondition, y, lam
         self._norm = float(np.linalg.norm(y)) or 1.0

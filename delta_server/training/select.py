@@ -22,6 +22,7 @@ LAMBDAS = tuple(float(10.0 ** (i / 2)) for i in range(-22, -6))
 """1e-11 to 3e-4: the search goes by hundreds, then by halves of a power of ten."""
 _ALIKE = 1.01  # errors this near to the best are as good: the largest λ of them gives the smallest coefficients
 _WORK = 1e9  # points² × permutations × atoms² of a kernel matrix that is tried on: some seconds
+_WORTH = 0.998  # an error must be smaller by so much for the search to go on
 _ENLARGE = 2.2  # points of the second stage, over those of the first: ten times the work
 _ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on fewer of their points
 
@@ -173,7 +174,7 @@ class _Table:
             moved = False
             while True:
                 there = (here[0] + sign * step[0], here[1] + sign * step[1], here[2])
-                if not self._score(there) < self._score(here):
+                if not self._score(there) < _WORTH * self._score(here):
                     break
                 here, moved = there, True
             if moved:
