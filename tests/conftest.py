@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delta_server.training.dataset import Dataset, load_dataset
+from delta_server.training.data.dataset import Dataset, load_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
@@ -53,7 +53,7 @@ class Silent:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on."""
-    from delta_server.training.dataset import load_dataset, save_dataset
+    from delta_server.training.data.dataset import load_dataset, save_dataset
     from delta_server.training.train import Recipe, train
 
     folder = tmp_path_factory.mktemp("trained")

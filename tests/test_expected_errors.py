@@ -17,7 +17,7 @@ from conftest import ROOT
 from delta_server import load_potential
 from delta_server.errors import GeometryError, ManifestError, ModelFileError
 from delta_server.gdml.uncertainty import rank_correlation
-from delta_server.training.dataset import load_dataset
+from delta_server.training.data.dataset import load_dataset
 from delta_server.units import KCAL_MOL
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..training.dataset import Dataset
-from ..training.inspect import Summary, lengths, names_of
+from ..training.data.dataset import Dataset
+from ..training.data.inspect import Summary, lengths, names_of
 from .canvas import new_figure, save
 from .plots import BLACK, BLUE, GREEN, GREY, ORANGE
 

@@ -38,8 +38,8 @@ def bench_training(
 
     from ..errors import InputError
     from ..training.bench import bench_training as bench
+    from ..training.data.dataset import load_dataset
     from ..training.databases import Complex
-    from ..training.dataset import load_dataset
     from ..training.fit import Hyper
 
     data = load_dataset(dataset)

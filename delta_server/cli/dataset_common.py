@@ -12,7 +12,7 @@ import typer
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    from ..training.dataset import Dataset
+    from ..training.data.dataset import Dataset
 
 DatasetArg = Annotated[
     Path,
@@ -63,7 +63,7 @@ def check_writable(path: Path) -> None:
 
 def save(path: Path, data: Dataset) -> None:
     """Raises InputError where it cannot be written."""
-    from ..training.dataset import save_dataset
+    from ..training.data.dataset import save_dataset
 
     try:
         save_dataset(path, data)

@@ -35,8 +35,8 @@ def fragments(
     Example: delta-sgdml dataset fragments complex.xyz -o ordered.xyz
     """
     from ..manifest import format_atoms
-    from ..training.fragments import find_fragments, formula, fragment_names, reorder
-    from ..training.structures import read_structures
+    from ..training.data.fragments import find_fragments, formula, fragment_names, reorder
+    from ..training.data.structures import read_structures
 
     if output is not None:
         shared.check_writable(output)
@@ -103,8 +103,8 @@ def _write(source: Path, output: Path, order: IntArray, molecules: list[IntArray
 
     from ..errors import InputError
     from ..geometry import iter_structures
-    from ..training.dataset import load_dataset
-    from ..training.fragments import fragment_of
+    from ..training.data.dataset import load_dataset
+    from ..training.data.fragments import fragment_of
 
     if (source.suffix == ".npz") != (output.suffix == ".npz"):
         raise InputError(f"{output}: a data set is written as .npz, structures in a format of ase's")
@@ -142,7 +142,7 @@ def _same_fragments(owner: IntArray, order: IntArray, molecules: list[IntArray])
     import numpy as np
 
     from ..errors import InputError
-    from ..training.fragments import fragment_of
+    from ..training.data.fragments import fragment_of
 
     if not np.array_equal(owner[order], fragment_of(molecules)):
         raise InputError("the file's labels are of other fragments than these; label it anew in the proposed order")

@@ -40,10 +40,17 @@ def import_(
     import numpy as np
 
     from ..errors import InputError
-    from ..training.calculators import parse_integers
-    from ..training.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
-    from ..training.imports import Units, import_files
-    from ..training.structures import say_reactions
+    from ..training.data.calculators import parse_integers
+    from ..training.data.fragments import (
+        find_fragments,
+        formula,
+        fragment_names,
+        fragment_of,
+        parse_fragments,
+        reactions,
+    )
+    from ..training.data.imports import Units, import_files
+    from ..training.data.structures import say_reactions
 
     shared.check_output(output)
     data = import_files(files, Units(energy_unit, length_unit))

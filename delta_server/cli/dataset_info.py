@@ -12,7 +12,7 @@ from . import dataset_common as shared
 from .common import JsonOption
 
 if TYPE_CHECKING:
-    from ..training.inspect import Spread, Summary
+    from ..training.data.inspect import Spread, Summary
 
 
 def info(
@@ -26,9 +26,9 @@ def info(
 
     Ends with 2 if a check fails. Example: delta-sgdml dataset info h2o_benzene.npz --plot h2o_benzene.png
     """
-    from ..training.consistency import check_dataset
-    from ..training.dataset import load_dataset
-    from ..training.inspect import summarize
+    from ..training.data.consistency import check_dataset
+    from ..training.data.dataset import load_dataset
+    from ..training.data.inspect import summarize
 
     data = load_dataset(dataset)
     summary = summarize(data)

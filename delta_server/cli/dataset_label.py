@@ -54,9 +54,9 @@ def label(
     import numpy as np
 
     from ..errors import InputError
-    from ..training import labels
-    from ..training.calculators import Method, parse_integers, parse_options
-    from ..training.structures import read_structures, say_reactions
+    from ..training.data import labels
+    from ..training.data.calculators import Method, parse_integers, parse_options
+    from ..training.data.structures import read_structures, say_reactions
 
     shared.check_output(output)
     working = labels.working_file(output)

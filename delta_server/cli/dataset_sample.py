@@ -48,11 +48,11 @@ def sample(
     from ase.io import write
 
     from ..errors import InputError
-    from ..training.calculators import Method, parse_integers, parse_options
-    from ..training.labels import Task
-    from ..training.sample import Plan
-    from ..training.sample import sample as run
-    from ..training.structures import read_structures
+    from ..training.data.calculators import Method, parse_integers, parse_options
+    from ..training.data.labels import Task
+    from ..training.data.sample import Plan
+    from ..training.data.sample import sample as run
+    from ..training.data.structures import read_structures
 
     shared.check_writable(output)
     if output.suffix not in (".extxyz", ".xyz"):

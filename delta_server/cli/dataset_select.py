@@ -17,7 +17,7 @@ from .common import JsonOption, ManifestArg, ThreadsOption, complain, set_thread
 if TYPE_CHECKING:
     from ..potential import Potential
     from ..training.acquisition import Pick
-    from ..training.structures import Structures
+    from ..training.data.structures import Structures
 
 
 def select(
@@ -45,7 +45,7 @@ def select(
 
     from ..potential import load_potential
     from ..training.acquisition import pick
-    from ..training.structures import read_structures, same_atoms
+    from ..training.data.structures import read_structures, same_atoms
 
     if output.suffix not in (".extxyz", ".xyz"):
         raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")

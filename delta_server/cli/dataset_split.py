@@ -35,9 +35,9 @@ def split(
 
     import numpy as np
 
-    from ..training.dataset import load_dataset
-    from ..training.split import UNUSED, distance_in_time
-    from ..training.split import split as choose
+    from ..training.data.dataset import load_dataset
+    from ..training.data.split import UNUSED, distance_in_time
+    from ..training.data.split import split as choose
 
     shared.check_output(output)
     data = load_dataset(dataset)

@@ -15,7 +15,7 @@ from .dataset_common import DatasetArg, Progress, check_writable
 
 if TYPE_CHECKING:
     from ..potential import Potential
-    from ..training.dataset import Dataset
+    from ..training.data.dataset import Dataset
     from ..training.evaluate import Evaluation, Improvement, Part
     from ..training.heldout import HeldOut, Source
 
@@ -53,7 +53,7 @@ def evaluate(
     """
     set_threads(threads)
     from ..potential import load_potential
-    from ..training.dataset import load_dataset
+    from ..training.data.dataset import load_dataset
     from ..training.evaluate import check_atoms, improvements
     from ..training.evaluate import evaluate as errors_of
     from ..training.heldout import Source

@@ -22,7 +22,7 @@ from ..gdml.uncertainty import Calibration, Uncertainty, calibrate, force_rmse, 
 from ..manifest import Manifest, ModelEntry, load_manifest
 from ..potential import load_potential, read_model
 from ..units import KCAL_MOL
-from .dataset import Dataset, fingerprint, load_dataset
+from .data.dataset import Dataset, fingerprint, load_dataset
 from .evaluate import check_atoms
 from .heldout import RECORD
 

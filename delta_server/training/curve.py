@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..gdml import Model, NumpyPredictor
 from ..manifest import load_manifest
 from ..potential import Potential, Term, load_potential, read_model
+from .data.dataset import Dataset, fingerprint
 from .databases import Complex, Kind
-from .dataset import Dataset, fingerprint
 from .evaluate import Evaluation, evaluate
 from .fit import Hyper, Labels, fit
 from .train import RECORD

@@ -9,9 +9,9 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..gdml.symmetry import Group, Symmetry, complex_group, equal_fragments, molecule_group
-from .dataset import Dataset
+from .data.dataset import Dataset
+from .data.fragments import fragment_names
 from .fit import Labels
-from .fragments import fragment_names
 
 _FAR = (30.0, 40.0, 60.0, 100.0)  # Å, where there is no binding, whatever the method
 

@@ -18,7 +18,7 @@ from ..geometry import symbols
 from ..manifest import format_atoms
 from ..potential import Potential, Result, Term
 from ..units import KCAL_MOL
-from .dataset import Dataset
+from .data.dataset import Dataset
 
 _CHUNK = 64  # configurations evaluated together
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .._types import IntArray
 from ..errors import InputError
-from .dataset import TEST, Dataset, fingerprint
+from .data.dataset import TEST, Dataset, fingerprint
 
 RECORD = "training.json"
 

@@ -24,12 +24,12 @@ from ..geometry import read_structure, write_structure
 from ..manifest import FORMAT, format_atoms
 from ..units import KCAL_MOL
 from .cholesky import NotPositiveDefiniteError
+from .data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
+from .data.split import split
 from .databases import Complex, Kind
-from .dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from .fit import Hyper, Labels, fit
 from .memory import Speed, available_memory, forecast
 from .select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
-from .split import split
 from .stock import find_permutations, train_stock
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from delta_server.errors import InputError, ModelFileError
 from delta_server.gdml import Model, NumpyPredictor, uncertainty
 from delta_server.gdml.descriptor import pair_permutations
 from delta_server.gdml.uncertainty import Uncertainty, calibrate, force_rmse, rank_correlation
+from delta_server.training.data.dataset import load_dataset
 from delta_server.training.databases import Complex
-from delta_server.training.dataset import load_dataset
 from delta_server.training.fit import Hyper, Labels, fit
 from delta_server.units import BOHR, HARTREE, KCAL_MOL
 

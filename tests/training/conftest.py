@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from delta_server.training.dataset import Dataset, load_dataset
+from delta_server.training.data.dataset import Dataset, load_dataset
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 

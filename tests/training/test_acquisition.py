@@ -15,8 +15,8 @@ from delta_server.gdml import Model, NumpyPredictor, save_model
 from delta_server.gdml.uncertainty import Uncertainty, calibrate, force_rmse
 from delta_server.potential import Potential, Term
 from delta_server.training.acquisition import pick
+from delta_server.training.data.dataset import load_dataset
 from delta_server.training.databases import Complex
-from delta_server.training.dataset import load_dataset
 from delta_server.training.fit import Hyper, Labels, fit
 from delta_server.units import KCAL_MOL
 

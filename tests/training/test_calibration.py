@@ -17,7 +17,7 @@ from delta_server.archive import sha256_of
 from delta_server.errors import DeltaError, InputError
 from delta_server.gdml import load_model, save_model
 from delta_server.training.calibration import calibrate_files, replace_together
-from delta_server.training.dataset import load_dataset, save_dataset
+from delta_server.training.data.dataset import load_dataset, save_dataset
 
 MODELS = ("water", "benzene", "binding")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from delta_server.checks import Check
-from delta_server.training.consistency import check_dataset
-from delta_server.training.dataset import Dataset
-from delta_server.training.inspect import summarize
+from delta_server.training.data.consistency import check_dataset
+from delta_server.training.data.dataset import Dataset
+from delta_server.training.data.inspect import summarize
 from delta_server.units import BOHR, HARTREE, KCAL_MOL
 
 

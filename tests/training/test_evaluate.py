@@ -16,7 +16,7 @@ from made import made_manifest, made_model
 from delta_server import Potential, load_potential
 from delta_server.errors import GeometryError, InputError, NonFiniteError
 from delta_server.gdml import load_model
-from delta_server.training.dataset import Dataset, fingerprint
+from delta_server.training.data.dataset import Dataset, fingerprint
 from delta_server.training.evaluate import Evaluation, evaluate, evaluate_model, improvements, same_theory
 from delta_server.training.heldout import HeldOut, Source, held_out
 from delta_server.units import KCAL_MOL

@@ -11,8 +11,8 @@ from conftest import ROOT
 from delta_server.gdml import NumpyPredictor
 from delta_server.gdml.native import compare
 from delta_server.training.cholesky import Panels
+from delta_server.training.data.dataset import load_dataset
 from delta_server.training.databases import Complex
-from delta_server.training.dataset import load_dataset
 from delta_server.training.fit import Hyper, Kernel, Labels, fit, fit_matrix, matrix_bytes
 from delta_server.training.stock import find_permutations, train_stock
 from delta_server.units import KCAL_MOL

@@ -9,7 +9,7 @@ from ase.build import molecule
 from ase.data.s22 import create_s22_system
 
 from delta_server.errors import InputError
-from delta_server.training.fragments import (
+from delta_server.training.data.fragments import (
     find_fragments,
     formula,
     fragment_names,

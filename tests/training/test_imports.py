@@ -14,8 +14,8 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from delta_server.errors import InputError
-from delta_server.training.dataset import Dataset, load_dataset, save_dataset
-from delta_server.training.imports import Units, import_files
+from delta_server.training.data.dataset import Dataset, load_dataset, save_dataset
+from delta_server.training.data.imports import Units, import_files
 from delta_server.units import BOHR, KCAL_MOL
 
 

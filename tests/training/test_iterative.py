@@ -12,7 +12,7 @@ from delta_server.gdml import NumpyPredictor
 from delta_server.gdml.symmetry import complex_group, molecule_group
 from delta_server.training import iterative
 from delta_server.training.cholesky import Panels
-from delta_server.training.dataset import Dataset
+from delta_server.training.data.dataset import Dataset
 from delta_server.training.fit import Kernel, Labels, model_of, targets
 from delta_server.training.iterative import MatrixFree, Solution, plan, solve, symmetric_product
 from delta_server.training.nystrom import Nystrom, mean_variance

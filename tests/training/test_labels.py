@@ -13,11 +13,11 @@ from ase import Atoms
 from ase.calculators.lj import LennardJones
 
 from delta_server.errors import InputError
-from delta_server.training.calculators import Method, parse_integers, parse_options
-from delta_server.training.dataset import Dataset
-from delta_server.training.labels import Labeller, Task, label, working_file
-from delta_server.training.structures import Structures
-from delta_server.training.workfile import open_workfile
+from delta_server.training.data.calculators import Method, parse_integers, parse_options
+from delta_server.training.data.dataset import Dataset
+from delta_server.training.data.labels import Labeller, Task, label, working_file
+from delta_server.training.data.structures import Structures
+from delta_server.training.data.workfile import open_workfile
 from delta_server.units import KCAL_MOL
 
 XTB = Method("gfn2-xtb")

@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT
 
 from delta_server.errors import InputError
+from delta_server.training.data.dataset import Dataset, load_dataset
 from delta_server.training.databases import Complex
-from delta_server.training.dataset import Dataset, load_dataset
 from delta_server.training.fit import Hyper, Labels, fit
 from delta_server.training.select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from delta_server.errors import InputError
-from delta_server.training.dataset import Dataset
-from delta_server.training.split import distance_in_time, split
+from delta_server.training.data.dataset import Dataset
+from delta_server.training.data.split import distance_in_time, split
 
 
 def walk(n: int, runs: int = 1, seed: int = 0) -> Dataset:

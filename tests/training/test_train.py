@@ -15,8 +15,8 @@ from delta_server import load_potential
 from delta_server.archive import sha256_of
 from delta_server.checks import check_manifest
 from delta_server.errors import InputError
+from delta_server.training.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.training.databases import Complex
-from delta_server.training.dataset import Dataset, load_dataset, save_dataset
 from delta_server.training.evaluate import evaluate
 from delta_server.training.select import Trial
 from delta_server.training.train import RECORD, Recipe, train

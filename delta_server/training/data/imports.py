@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..archive import open_arrays
-from ..errors import InputError
-from ..geometry import iter_structures
-from ..units import KCAL_MOL, energy_in_ev, length_in_angstrom
+from ..._types import FloatArray, IntArray
+from ...archive import open_arrays
+from ...errors import InputError
+from ...geometry import iter_structures
+from ...units import KCAL_MOL, energy_in_ev, length_in_angstrom
 from .dataset import Dataset, load_dataset
 from .fragments import formula
 from .structures import same_atoms

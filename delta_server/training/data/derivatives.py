@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..checks import Check
+from ..._types import FloatArray, IntArray
+from ...checks import Check
 from .dataset import Dataset
 
 _PAIRS = 20  # fewer say nothing

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
 from .dataset import Dataset
 
 UNUSED = -1

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
-from ..units import KCAL_MOL
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
+from ...units import KCAL_MOL
 from .labels import Task
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..archive import Arrays, open_arrays, save_arrays
-from ..errors import InputError
-from ..units import KCAL_MOL, energy_in_ev, length_in_angstrom
+from ..._types import FloatArray, IntArray
+from ...archive import Arrays, open_arrays, save_arrays
+from ...errors import InputError
+from ...units import KCAL_MOL, energy_in_ev, length_in_angstrom
 
 _KEYS = "type, z, R, E, F, name, theory, r_unit, e_unit and, for Δ-models, fragment, E_frag, F0, charges"
 _MAX_ATOMS = 5000

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
-from ..geometry import IONS, bonds, symbols
-from ..manifest import format_atoms, parse_atoms
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
+from ...geometry import IONS, bonds, symbols
+from ...manifest import format_atoms, parse_atoms
 
 if TYPE_CHECKING:
     from networkx import Graph

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._types import IntArray
-from ..errors import InputError
+from ..._types import IntArray
+from ...errors import InputError
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any
 
-from .._types import FloatArray
+from ..._types import FloatArray
 
 Result = FloatArray | str  # labels, or why there are none
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .._types import FloatArray
+from ..._types import FloatArray
 from .dataset import Dataset
 from .fragments import formula, fragment_names
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
-from ..geometry import iter_structures
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
+from ...geometry import iter_structures
 from .dataset import load_dataset
 from .fragments import Reaction, find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
 

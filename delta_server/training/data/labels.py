@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
-from ..units import KCAL_MOL
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
+from ...units import KCAL_MOL
 from .calculators import Method
 from .dataset import Dataset
 from .fragments import formula

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..checks import Check
+from ..._types import FloatArray, IntArray
+from ...checks import Check
 from .dataset import Dataset
 from .derivatives import centred, check_slope, neighbours
 from .fragments import reactions

@@ -1,0 +1,1 @@
+"""Data sets: made, labelled, imported, looked at, checked and divided."""
