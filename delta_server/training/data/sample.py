@@ -43,6 +43,11 @@ class Wall:
             forces[self.fragments[0]] += self.weights[0] * pull
             forces[self.fragments[k]] -= self.weights[k] * pull
 
+    def adjust_potential_energy(self, atoms: Atoms) -> float:
+        """eV. Without this method ase leaves the wall out of dynamics."""
+        distance = np.linalg.norm(self.apart(atoms.positions), axis=1)
+        return float(_STIFFNESS / 2 * (np.maximum(0.0, distance - self.distances) ** 2).sum())
+
     def adjust_positions(self, atoms: Atoms, new: FloatArray) -> None:
         """None of ase's business."""
 
@@ -116,7 +121,8 @@ def sample(task: Task, plan: Plan, stop: Callable[[], bool] = lambda: False) -> 
             if (np.linalg.norm(wall.apart(atoms.positions), axis=1) > wall.distances + 1.0).any():
                 continue
             frame = Atoms(atoms.numbers, atoms.positions - atoms.positions.mean(0))
-            energy, forces = atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+            energy = atoms.get_potential_energy(apply_constraint=False)
+            forces = atoms.get_forces(apply_constraint=False)
             if not (np.isfinite(energy) and np.isfinite(forces).all()):
                 raise InputError(f"frame {made}: energy or forces are not finite; a shorter --timestep")
             frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
