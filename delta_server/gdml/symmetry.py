@@ -85,7 +85,7 @@ def is_group(permutations: IntArray) -> bool:
     Each is told by one number, Σ_i r_i p_i with random 64-bit r (modulo 2⁶⁴); all products with q are then one matrix
     product, as Σ_i r_i p[q_i] = Σ_j p_j r[q⁻¹_j].
     """
-    r: IntArray = np.random.default_rng(0).integers(2**63, size=permutations.shape[1], dtype=np.int64)
+    r = np.asarray(np.random.default_rng(0).integers(2**63, size=permutations.shape[1], dtype=np.int64))
     elements = permutations.astype(np.int64)
     known = np.unique(elements @ r)
     inverse = np.argsort(permutations, axis=1)
