@@ -13,8 +13,8 @@ from delta_server.server.address import address_from_input
 
 
 def test_the_systems_are_those_of_the_folders() -> None:
-    for folder in ("models", "inputs"):
-        assert tuple(sorted(p.name for p in (ROOT / folder).iterdir() if p.is_dir())) == SYSTEMS
+    assert tuple(sorted(p.parent.name for p in (ROOT / "models").glob("*/manifest.yaml"))) == SYSTEMS
+    assert tuple(sorted(p.name for p in (ROOT / "inputs").iterdir() if p.is_dir())) == SYSTEMS
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
