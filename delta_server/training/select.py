@@ -17,8 +17,8 @@ from .cholesky import Panels
 from .fit import Hyper, Kernel, Labels, fit_matrix
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
-"""1 to 64: the search goes by whole powers of two, then by halves. Beyond, coefficients grow so large that energies are
-rounded to 1e-5 eV."""
+"""1 to 64: the search goes by whole powers of two, then by halves. Beyond, coefficients grow so large that energies
+are rounded to 1e-5 eV."""
 LAMBDAS = tuple(float(10.0 ** (i / 2)) for i in range(-22, -6))
 """1e-11 to 3e-4: the search goes by hundreds, then by halves of a power of ten."""
 _ALIKE = 1.01  # errors this near to the best are as good: the largest λ of them gives the smallest coefficients

@@ -35,38 +35,39 @@ def answer(folder: Path, *arguments: object) -> str:
 
 
 def test_a_model_is_converted_there_and_back(tmp_path: Path) -> None:
-    there = answer(tmp_path, "convert", BINDING, "-o", "native.npz")
-    assert "(sgdml, 331.8 kB) → native.npz (native, 14" in there
+    there = answer(tmp_path, "convert", BINDING, "-o", "there.npz")
+    assert "(native, " in there
+    assert "→ there.npz (sgdml, " in there
     assert "kcal/mol/Å" in there
-    digest = sha256((tmp_path / "native.npz").read_bytes()).hexdigest()
+    digest = sha256((tmp_path / "there.npz").read_bytes()).hexdigest()
     assert f"sha256: {digest}" in there
     assert "a manifest that names this file by its sha256" in there
-    back = json.loads(answer(tmp_path, "convert", "native.npz", "-o", "back.npz", "--json"))
-    assert (back["from"], back["form"]) == ("native", "sgdml")
+    back = json.loads(answer(tmp_path, "convert", "there.npz", "-o", "back.npz", "--json"))
+    assert (back["from"], back["form"]) == ("sgdml", "native")
     assert back["bytes"] == (tmp_path / "back.npz").stat().st_size
-    assert back["difference_kcal_mol_angstrom"]["energy"] == 0
+    assert 0 < back["difference_kcal_mol_angstrom"]["energy"] < 1e-5
     found = compare(load_model(BINDING), load_model(tmp_path / "back.npz"))
-    assert 0 < found.energy < 1e-6
-    assert 0 < found.forces < 1e-6
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["back.npz", "native.npz"]
+    assert 0 < found.energy < 1e-5
+    assert 0 < found.forces < 1e-5
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back.npz", "there.npz"]
 
 
 def test_what_is_in_a_file(tmp_path: Path) -> None:
     text = answer(tmp_path, "info", BINDING)
-    for words in ("C6H8O, 15 atoms", "200, energies in the fit", "GFN2-xTB", "1e-08", "-0.4644783 kcal/mol"):
+    for words in ("C6H8O, 15 atoms", "300, energies in the fit", "GFN2-xTB", "kcal/mol"):
         assert words in text
     found = json.loads(answer(tmp_path, "info", BINDING, "--json"))
-    assert found["form"] == "sgdml"
-    assert (found["atoms"], found["training_points"], found["permutations"]) == (15, 200, 24)
-    assert (found["sigma"], found["lam"], found["calibration"]) == (12.0, 1e-8, None)
+    assert found["form"] == "native"
+    assert (found["atoms"], found["training_points"], found["permutations"]) == (15, 300, 24)
+    model = load_model(BINDING)
+    assert (found["sigma"], found["lam"], tuple(found["calibration"])) == (model.sigma, model.lam, model.calibration)
     assert found["bytes_on_disk"] == BINDING.stat().st_size
-    assert found["bytes_in_memory"] == 2 * 8 * 200 * 105
     assert found["sha256"] == sha256(BINDING.read_bytes()).hexdigest()
 
 
 def test_a_calibration_is_shown_and_kept(tmp_path: Path) -> None:
     with np.load(BINDING) as data:
-        np.savez(tmp_path / "a.npz", error_calibration=[0.25, 0.5, 1.25], **data)
+        np.savez(tmp_path / "a.npz", **{**data, "error_calibration": [0.25, 0.5, 1.25]})
     assert "0.5 s^1.25 kcal/mol/Ang, s of length 0.25" in answer(tmp_path, "info", "a.npz")
     answer(tmp_path, "convert", "a.npz", "-o", "b.npz")
     answer(tmp_path, "convert", "b.npz", "-o", "c.npz")

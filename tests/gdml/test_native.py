@@ -271,11 +271,11 @@ def test_shipped_models_are_converted_and_predict_alike(path: Path, tmp_path: Pa
     assert model.alphas is None
     native = with_coefficients(model)
     assert np.abs(native.descriptors - model.descriptors).max() < 1e-14
-    assert np.abs(native.weights - model.weights).max() < 1e-6
+    assert np.abs(native.weights - model.weights).max() < 1e-10 * np.abs(model.weights).max()
     save_model(tmp_path / "native.npz", native)
     found = compare(model, load_model(tmp_path / "native.npz"))
-    assert 0 < found.energy < 1e-6
-    assert 0 < found.forces < 1e-6
+    assert 0 < found.energy < 3e-5
+    assert 0 < found.forces < 3e-6
     assert found.is_rounding
     assert with_coefficients(native) is native
 

@@ -39,7 +39,7 @@ def test_the_same_model_as_sgdml(system: Complex, labels: Labels, energies: bool
     assert np.abs(a.energy - b.energy).max() / KCAL_MOL < 1e-6
     assert np.abs(a.forces - b.forces).max() / KCAL_MOL < 1e-6
     assert np.ptp(a.energy) / KCAL_MOL > 1
-    assert compare(ours, stock).forces < 1e-6
+    assert compare(ours, stock).forces < 1e-5  # 0.05 Å off the training geometries
 
 
 def test_stock_permutations_are_among_the_bond_graphs(system: Complex) -> None:

@@ -222,6 +222,6 @@ def _fragment(arrays: Arrays, n_atoms: int) -> tuple[IntArray | None, int]:
 
 
 def _names(arrays: Arrays, k: int) -> tuple[str, ...]:
-    if "fragment_names" not in arrays:
+    if "fragment_names" not in arrays or not k:
         return ()
     return tuple(str(name) for name in arrays.get("fragment_names", (k,), "U"))
