@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Fragment models, binding model and manifest from one data set; a stopped training goes on where it was.
 
-    Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 -o demo/h2o_benzene
+    Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 -o demo/wet
     """
     import os
 
