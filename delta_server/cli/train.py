@@ -58,7 +58,8 @@ def train(
     os.environ["NUMBA_NUM_THREADS"] = str(cores)
     from dataclasses import replace
 
-    from ..training.train import RECORD, Recipe
+    from ..training.heldout import RECORD
+    from ..training.train import Recipe
     from ..training.train import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)

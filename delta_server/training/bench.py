@@ -6,7 +6,7 @@ import multiprocessing
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,9 +59,8 @@ def bench_training(
         return found
     stock, stock_seconds = train_stock_timed(labels, permutations, hyper, threads)
     mine, theirs = (NumpyPredictor(m).predict(test) for m in (model, stock))
-    return TrainingTime(
-        **{k: getattr(found, k) for k in ("points", "atoms", "permutations", "rows", "seconds", "forecast", "peak")},
-        matrix=found.matrix,
+    return replace(
+        found,
         sgdml_seconds=stock_seconds,
         energy_difference=float(np.abs(mine.energy - theirs.energy).max()) / KCAL_MOL,
         force_difference=float(np.abs(mine.forces - theirs.forces).max()) / KCAL_MOL,

@@ -17,7 +17,7 @@ from .data.dataset import Dataset, fingerprint
 from .databases import Complex, Kind
 from .evaluate import Evaluation, evaluate
 from .fit import Hyper, Labels, fit
-from .train import RECORD
+from .heldout import RECORD
 
 
 def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequence[int]) -> Iterator[Evaluation]:

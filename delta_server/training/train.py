@@ -28,6 +28,7 @@ from .data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from .data.split import split
 from .databases import Complex, Kind
 from .fit import Hyper, Labels, fit
+from .heldout import RECORD
 from .memory import Speed, available_memory, forecast
 from .select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
 from .stock import find_permutations, train_stock
@@ -35,7 +36,6 @@ from .stock import find_permutations, train_stock
 if TYPE_CHECKING:
     from ase import Atoms
 
-RECORD = "training.json"
 _MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
 
 

@@ -18,8 +18,9 @@ from delta_server.errors import InputError
 from delta_server.training.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.training.databases import Complex
 from delta_server.training.evaluate import evaluate
+from delta_server.training.heldout import RECORD
 from delta_server.training.select import Trial
-from delta_server.training.train import RECORD, Recipe, train
+from delta_server.training.train import Recipe, train
 
 
 class Listener:
