@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from .compiled import compiled_module
 
 
 def n_pairs(n_atoms: int) -> int:
@@ -58,8 +59,12 @@ class Descriptor(NamedTuple):
     @classmethod
     def of(cls, positions: FloatArray, pairs: IntArray) -> Descriptor:
         """positions: (B, N, 3) in Å."""
-        centred = positions - positions.mean(1, keepdims=True)
+        centred = np.subtract(positions, positions.mean(1, keepdims=True), order="C")
         n = positions.shape[1]
+        if compiled := compiled_module():
+            x = np.empty((len(centred), len(pairs)))
+            compiled.describe(centred, n, x)
+            return cls(x, centred, pairs)
         squared = np.zeros((len(centred), n, n))
         for axis in range(3):  # differences first: |a|² + |b|² − 2ab would lose the digits weights need
             q = centred[:, :, axis]
@@ -84,6 +89,10 @@ class Descriptor(NamedTuple):
     def forces(self, minus_gradient: FloatArray) -> FloatArray:
         """Forces (B, N, 3) from −∂E/∂x (B, D): every entry pulls its two atoms along their line."""
         batch, n = self.positions.shape[:2]
+        if compiled := compiled_module():
+            pulled = np.empty_like(self.positions)
+            compiled.forces(self.positions, n, self.x, np.ascontiguousarray(minus_gradient), pulled)
+            return pulled
         tension = np.zeros((batch, n * n))
         tension[:, self.pairs] = minus_gradient * self.x**3
         tension = tension.reshape(batch, n, n)

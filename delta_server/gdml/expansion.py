@@ -4,88 +4,104 @@ With x the query's descriptor, x_m and w_m a training point's descriptor and wei
 
     E = Σ_{m,g} 5/(3σ²) (1 + n) e^{−n} d·P_g w_m,        d = x − P_g x_m
 
-(Chmiela et al., Nat. Commun. 9, 3887 (2018), Matérn 5/2 kernel; the sign is that of sGDML's files.)
-⟨x, P_g y⟩ = ⟨P_g⁻¹ x, y⟩: the P permutations are applied to the query, so that a batch of B structures is
-two matrix products, (BP × D)(D × 2M) and (BP × 2M)(2M × D), in which each training row is read once.
-sGDML permutes the training set instead and streams P copies of it through memory.
+(Chmiela et al., Nat. Commun. 9, 3887 (2018), Matérn 5/2 kernel; the sign is that of sGDML's files.) sGDML permutes
+the training set and streams P copies of it through memory. Here each training row is read once, in one of two ways:
+
+- ``plain``: ⟨x, P_g y⟩ = ⟨P_g⁻¹ x, y⟩, so that P permuted queries take the place of the query;
+- ``fourier``: all P products at once, in a basis adapted to the group (`Basis`).
+
+Weights reach 1e8–1e11 and cancel, so nothing may be single precision, and |x − x_m|² is expanded only after both are
+centred on a mean that the permutations leave alone.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from .contraction import contraction
 from .descriptor import orbits, pair_permutations
+from .fourier import Basis, independent_factors
+
+Method = Literal["plain", "fourier"]
+
+_LARGEST = 1200  # order of a factor: its representations take seconds
 
 
 class Expansion:
-    """Plain matrix products in NumPy, float64 throughout.
+    """The sum for one set of training descriptors and, once `weigh` was called, their weights."""
 
-    Weights reach 1e8–1e11 and cancel, so nothing may be single precision, and |x − x_m|² is expanded
-    only after both are centred on a mean that the permutations leave alone.
-    """
+    def __init__(
+        self,
+        descriptors: FloatArray,
+        permutations: IntArray,
+        sigma: float,
+        *,
+        threads: int = 1,
+        method: Method | None = None,
+        backend: str = "auto",
+    ) -> None:
+        """descriptors: (M, D) 1/length; permutations: (P, N) of the atoms; sigma: 1/length. All weights are zero.
 
-    def __init__(self, descriptors: FloatArray, permutations: IntArray, sigma: float) -> None:
-        """descriptors: (M, D) 1/length; permutations: (P, N) of the atoms; sigma: 1/length. All weights are zero."""
+        method: None takes the one of fewer multiplications. backend: see `contraction`.
+        """
         perms = pair_permutations(permutations)
-        self._n_perms, dim = perms.shape
-        # P_g⁻¹ x, and where entry d of the result lies in the stacked, permuted force
-        self._inverse = np.argsort(perms, axis=1).reshape(-1)
-        self._back = (perms + dim * np.arange(self._n_perms)[:, None]).reshape(-1)
+        self._n_perms, self._dim = perms.shape
         label = orbits(perms)
-        size = np.bincount(label, minlength=dim)
-        total = np.bincount(label, weights=descriptors.mean(0), minlength=dim)
+        size = np.bincount(label, minlength=self._dim)
+        total = np.bincount(label, weights=descriptors.mean(0), minlength=self._dim)
         self._centre = (total / np.maximum(size, 1))[label]
-        self._sigma, self._n_train = sigma, len(descriptors)
-        self._rows = np.zeros((2 * self._n_train, dim))
-        np.subtract(descriptors, self._centre, out=self._rows[: self._n_train])
-        self._norms = np.einsum("md,md->m", self._rows[: self._n_train], self._rows[: self._n_train])
-        self._products = np.zeros(self._n_train)
-        self._energy_weights: FloatArray | None = None
+        self._points = descriptors - self._centre
+        self.method, self._basis = _basis(permutations, len(descriptors), method)
+        if self.method == "plain":
+            # P_g⁻¹ x, and where entry d of the result lies in the stacked, permuted force
+            self._inverse = np.argsort(perms, axis=1).reshape(-1)
+            self._back = (perms + self._dim * np.arange(self._n_perms)[:, None]).reshape(-1)
+        self._sum = contraction(self._basis, self._basis.forward(self._points), sigma, threads, backend)
 
     def weigh(self, weights: FloatArray, energy_weights: FloatArray | None = None) -> None:
         """Take these weights J_m α_m (M, D), and the coefficients of energy constraints (M,) if there are any."""
-        m = self._n_train
-        self._rows[m:] = weights
-        self._products = np.einsum("md,md->m", self._rows[:m], self._rows[m:])
-        self._energy_weights = None if energy_weights is None else energy_weights.astype(np.float64)
+        products = np.einsum("md,md->m", self._points, weights)
+        energies = None if energy_weights is None else np.ascontiguousarray(energy_weights, dtype=np.float64)
+        self._sum.weigh(self._basis.forward(weights), products, energies)
 
     @property
     def bytes_per_query(self) -> int:
         """Temporaries of a call, for one query."""
-        return int(8 * self._n_perms * (3 * self._rows.shape[1] + 6 * self._n_train))
+        copies = self._n_perms if self.method == "plain" else 1
+        return int(copies * (self._sum.bytes_per_query + 24 * self._dim))
 
     def __call__(self, descriptors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """E (B,) and −∂E/∂x (B, D) at the queries (B, D)."""
-        batch, m, p = len(descriptors), self._n_train, self._n_perms
         x = descriptors - self._centre
         norms = np.einsum("bd,bd->b", x, x)
-        query = x if p == 1 else x.take(self._inverse, axis=1).reshape(batch * p, x.shape[1])
-
-        products = (query @ self._rows.T).reshape(batch, p, 2 * m)  # the transpose is a view: BLAS transposes
-        squared = norms[:, None, None] + self._norms - 2.0 * products[:, :, :m]
-        n = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
-        n *= np.sqrt(5.0) / self._sigma
-        slope = products[:, :, m:] - self._products  # d·w
-        exponential = np.exp(-n)
-        decay = exponential * (5.0 / (3.0 * self._sigma**2))
-        bell = (1.0 + n) * decay
-        energy = np.einsum("bgm,bgm->b", slope, bell)
-        # −∂E/∂x = Σ (5/σ² decay d·w) d − bell w, with d = x − x_m
-        pull = slope * decay
-        pull *= 5.0 / self._sigma**2
-        if self._energy_weights is not None:
-            # energy constraints: k = (1 + n + n²/3) e^{−n}, and −∂k/∂x = bell d
-            k = (1.0 + n + n * n / 3.0) * exponential
-            energy += np.einsum("bgm,m->b", k, self._energy_weights)
-            pull += bell * self._energy_weights
-
-        coefficients = np.empty((batch, p, 2 * m))
-        np.negative(pull, out=coefficients[:, :, :m])
-        np.negative(bell, out=coefficients[:, :, m:])
-        gradient: FloatArray = coefficients.reshape(batch * p, 2 * m) @ self._rows
-        if p > 1:
-            stacked = gradient.reshape(batch, p * x.shape[1]).take(self._back, axis=1)
-            gradient = stacked.reshape(batch, p, x.shape[1]).sum(1)
-        gradient += pull.sum((1, 2))[:, None] * x
+        if self.method == "fourier" or self._n_perms == 1:
+            energy, pull, gradient = self._sum(self._basis.forward(x), norms)
+            gradient = self._basis.backward(gradient)
+        else:
+            batch, p = len(x), self._n_perms
+            query = x.take(self._inverse, axis=1).reshape(batch * p, self._dim)
+            energy, pull, stacked = self._sum(query, np.repeat(norms, p))
+            energy, pull = energy.reshape(batch, p).sum(1), pull.reshape(batch, p).sum(1)
+            gradient = stacked.reshape(batch, -1).take(self._back, axis=1).reshape(batch, p, -1).sum(1)
+        gradient += pull[:, None] * x
         return energy, gradient
+
+
+def _basis(permutations: IntArray, n_train: int, method: Method | None) -> tuple[Method, Basis]:
+    """The method and its basis; ``plain`` where the permutations are no group."""
+    p, n = permutations.shape
+    dim = n * (n - 1) // 2
+    if method is None:
+        orders = [len(f) for f in independent_factors(permutations)] if p > 1 else [1]
+        # multiplications for a training row: dimensions of representations go about as the cube root of the order
+        transformed = dim * p ** (1 / 3) + p * sum(orders)
+        method = "fourier" if p > 1 and max(orders) <= _LARGEST and transformed < dim * p else "plain"
+    if method == "fourier":
+        try:
+            return method, Basis.of(permutations)
+        except (ValueError, ArithmeticError):
+            pass
+    return "plain", Basis.plain(dim)

@@ -1,0 +1,220 @@
+/* The inner loops of a prediction: descriptor, sum over training points and permutations, forces.
+ *
+ * What contraction.py and descriptor.py do with NumPy, in one pass: a few training points at a time are read once,
+ * multiplied with the query, transformed to the group, put through the kernel function, transformed back and added to
+ * the gradient while they are in the cache. Everything is float64. Arrays are C-contiguous and their sizes are checked.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+#define MANY 8 /* structures at once, from which on they are transposed */
+
+typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t i4 __attribute__((vector_size(32)));
+
+typedef struct {
+    Py_ssize_t d, n, start, first; /* dimension, copies (padded), place in a row, place of its elements */
+} Irrep;
+
+typedef struct {
+    Py_ssize_t n_irreps, width; /* width of a row: Σ d n */
+    const Irrep *irreps;
+    const int64_t *place;    /* of element ij among the rows of the tables' product */
+    Py_ssize_t ra, a, rb, b; /* tables are (ra, a) and (rb, b) */
+    const double *ta, *tat, *tb, *tbt;
+    const double *rows;            /* (M, 2, width) */
+    const double *norms, *products, *energy_weights;
+    double sigma;
+} Terms;
+
+typedef struct {
+    Py_ssize_t points, pairs, lanes; /* of a block: training points, with structures, both kinds of rows */
+    double *x, *y;                   /* (ra, rb, lanes) and what comes of it */
+    double *factors;                 /* (structures × d, points × 2 × d) */
+    const double **in;
+    double **out;
+    Py_ssize_t *row;
+    double *base, *centre, *weight, *energy, *pull, *transposed;
+} Space;
+
+#define NAME(f) f##_plain
+#include "_loops.h"
+#undef NAME
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define TWICE
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define NAME(f) f##_avx2
+#include "_loops.h"
+#undef NAME
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+#ifdef TWICE
+#define BEST(f) (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? f##_avx2 : f##_plain)
+#else
+#define BEST(f) f##_plain
+#endif
+
+/* ---- the module ---- */
+
+static Py_ssize_t doubles(const Py_buffer *b) { return b->len / (Py_ssize_t)sizeof(double); }
+
+static void *aligned(Py_ssize_t n)
+{
+    void *p = NULL;
+    return posix_memalign(&p, 64, sizeof(double) * (n > 0 ? n : 1)) ? NULL : p;
+}
+
+static PyObject *py_contract(PyObject *self, PyObject *args)
+{
+    Py_buffer shapes, place, ta, tat, tb, tbt, rows, norms, products, weights, query, query_norms, energy, pull, gradient;
+    Py_ssize_t ra, a, rb, b, start, stop, points;
+    double sigma;
+    if (!PyArg_ParseTuple(args, "y*y*(nnnn)y*y*y*y*y*y*y*y*dy*y*nnnw*w*w*", &shapes, &place, &ra, &a, &rb, &b, &ta, &tat,
+                          &tb, &tbt, &rows, &norms, &products, &weights, &sigma, &query, &query_norms, &start, &stop,
+                          &points, &energy, &pull, &gradient))
+        return NULL;
+    const int64_t *shape = shapes.buf, *places = place.buf;
+    Py_ssize_t n_irreps = shapes.len / 16, n_train = doubles(&norms), batch = doubles(&query_norms);
+    Py_ssize_t width = 0, first = 0, widest = 1, most = 1;
+    Irrep *irreps = malloc(sizeof(Irrep) * (n_irreps + 1));
+    int good = irreps && ra > 0 && a > 0 && rb > 0 && b > 0 && points > 0;
+    for (Py_ssize_t r = 0; good && r < n_irreps; r++) {
+        irreps[r] = (Irrep){shape[2 * r], shape[2 * r + 1], width, first};
+        good = irreps[r].d > 0 && irreps[r].d < 65536 && irreps[r].n > 0 && irreps[r].n % 4 == 0;
+        width += irreps[r].d * irreps[r].n;
+        first += irreps[r].d * irreps[r].d;
+        widest = irreps[r].d > widest ? irreps[r].d : widest;
+        most = irreps[r].n > most ? irreps[r].n : most;
+    }
+    good = good && place.len == 8 * first && doubles(&ta) == ra * a && doubles(&tat) == ra * a &&
+           doubles(&tb) == rb * b && doubles(&tbt) == rb * b && doubles(&rows) == 2 * n_train * width &&
+           doubles(&products) == n_train && (weights.len == 0 || doubles(&weights) == n_train) &&
+           doubles(&query) == batch * width && doubles(&energy) == batch && doubles(&pull) == batch &&
+           doubles(&gradient) == batch * width && 0 <= start && start <= stop && stop <= n_train;
+    for (Py_ssize_t k = 0; good && k < first; k++)
+        good = 0 <= places[k] && places[k] < ra * rb;
+    int failed = 0;
+    if (good && batch) {
+        Terms t = {n_irreps, width, irreps, places, ra, a, rb, b, ta.buf, tat.buf, tb.buf, tbt.buf, rows.buf,
+                   norms.buf, products.buf, weights.len ? weights.buf : NULL, sigma};
+        Space s = {0};
+        s.points = points < stop - start ? points : stop - start;
+        s.points = s.points > 0 ? s.points : 1;
+        s.pairs = (s.points * batch + 3) / 4 * 4;
+        s.lanes = 2 * s.pairs;
+        Py_ssize_t ma = ra > a ? ra : a, mb = rb > b ? rb : b;
+        Py_ssize_t k = 2 * s.points * widest, longest = ma > mb ? ma : mb;
+        longest = longest > k ? longest : k;
+        longest = longest > batch * widest ? longest : batch * widest;
+        longest = longest > most ? longest : most;
+        Py_ssize_t room = ma * mb * s.lanes;
+        double *space = aligned(2 * room + batch * (widest * k + width) + 5 * s.pairs);
+        s.in = malloc(sizeof(double *) * longest);
+        s.out = malloc(sizeof(double *) * longest);
+        s.row = malloc(sizeof(Py_ssize_t) * longest);
+        if (space && s.in && s.out && s.row) {
+            s.x = space;
+            s.y = s.x + room;
+            s.base = s.y + room;
+            s.centre = s.base + s.pairs;
+            s.weight = s.centre + s.pairs;
+            s.energy = s.weight + s.pairs;
+            s.pull = s.energy + s.pairs;
+            s.transposed = s.pull + s.pairs;
+            s.factors = s.transposed + batch * width;
+            Py_BEGIN_ALLOW_THREADS
+            BEST(contract)(&t, &s, start, stop, query.buf, query_norms.buf, batch, energy.buf, pull.buf, gradient.buf);
+            Py_END_ALLOW_THREADS
+        } else
+            failed = 1;
+        free(space);
+        free(s.in);
+        free(s.out);
+        free(s.row);
+    }
+    free(irreps);
+    Py_buffer *all[] = {&shapes, &place, &ta, &tat, &tb, &tbt, &rows, &norms, &products, &weights, &query, &query_norms,
+                        &energy, &pull, &gradient};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        PyBuffer_Release(all[i]);
+    if (failed)
+        return PyErr_NoMemory();
+    if (!good) {
+        PyErr_SetString(PyExc_ValueError, "contract: sizes of the arrays do not agree");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_describe(PyObject *self, PyObject *args)
+{
+    Py_buffer r, x;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "y*nw*", &r, &n, &x))
+        return NULL;
+    int good = n > 0 && doubles(&r) % (3 * n) == 0 && doubles(&x) == doubles(&r) / (3 * n) * (n * (n - 1) / 2);
+    if (good) {
+        Py_BEGIN_ALLOW_THREADS
+        BEST(describe)(r.buf, doubles(&r) / (3 * n), n, x.buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&r);
+    PyBuffer_Release(&x);
+    if (!good) {
+        PyErr_SetString(PyExc_ValueError, "describe: sizes of the arrays do not agree");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_forces(PyObject *self, PyObject *args)
+{
+    Py_buffer r, x, slope, f;
+    Py_ssize_t n;
+    if (!PyArg_ParseTuple(args, "y*ny*y*w*", &r, &n, &x, &slope, &f))
+        return NULL;
+    int good = n > 0 && doubles(&r) % (3 * n) == 0 && doubles(&x) == doubles(&r) / (3 * n) * (n * (n - 1) / 2) &&
+               slope.len == x.len && f.len == r.len;
+    if (good) {
+        Py_BEGIN_ALLOW_THREADS
+        memset(f.buf, 0, f.len);
+        BEST(pull_together)(r.buf, x.buf, slope.buf, doubles(&r) / (3 * n), n, f.buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&r);
+    PyBuffer_Release(&x);
+    PyBuffer_Release(&slope);
+    PyBuffer_Release(&f);
+    if (!good) {
+        PyErr_SetString(PyExc_ValueError, "forces: sizes of the arrays do not agree");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"contract", py_contract, METH_VARARGS, "Add the sum over some training points; see contraction.py."},
+    {"describe", py_describe, METH_VARARGS, "describe(r, n, x): inverse distances of (B, n, 3) positions."},
+    {"forces", py_forces, METH_VARARGS, "forces(r, n, x, slope, f): from the gradient of the descriptor."},
+    {NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__compiled(void) { return PyModule_Create(&module); }

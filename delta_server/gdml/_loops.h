@@ -1,0 +1,311 @@
+/* The loops of _compiled.c, included once for each instruction set, with NAME(f) the name of f in it. */
+
+/* e^−n for four 0 ≤ n ≤ 700, to the last digit or two: −n = k ln 2 + r, a polynomial in r, k into the exponent. */
+INLINE v4 NAME(decay_of)(v4 n)
+{
+    const double magic = 6755399441055744.0; /* 1.5 × 2^52: the nearest integer lands in the low bits */
+    v4 shifted = magic - n * 1.4426950408889634;
+    v4 k = shifted - magic;
+    v4 r = -n - k * 6.93147180369123816490e-01 - k * 1.90821492927058770002e-10;
+    v4 r2 = r * r, r4 = r2 * r2;
+    v4 low = (1.0 + r) + r2 * (0.5 + r * (1.0 / 6.0));
+    v4 middle = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0));
+    v4 high = (1.0 / 40320.0 + r * (1.0 / 362880.0)) + r2 * (1.0 / 3628800.0 + r * (1.0 / 39916800.0));
+    v4 top = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0);
+    v4 p = low + r4 * (middle + r4 * (high + r4 * top));
+    i4 bits = ((i4)shifted + 1023) << 52;
+    return p * (v4)bits;
+}
+
+/* out[row[i] + column[j]] = Σ_c y_i[c] x_j[c] for I rows of y and J of x, of n (a multiple of 4) entries. */
+INLINE void NAME(dots)(const int I, const int J, const double *const *y, const double *const *x, Py_ssize_t n,
+                       double *out, const Py_ssize_t *row, const Py_ssize_t *column)
+{
+    v4 sum[6][4];
+    for (int i = 0; i < I; i++)
+        for (int j = 0; j < J; j++)
+            sum[i][j] = (v4){0.0};
+    for (Py_ssize_t c = 0; c < n; c += 4)
+        for (int i = 0; i < I; i++) {
+            v4 a = *(const v4 *)(y[i] + c);
+            for (int j = 0; j < J; j++)
+                sum[i][j] += a * *(const v4 *)(x[j] + c);
+        }
+    for (int i = 0; i < I; i++)
+        for (int j = 0; j < J; j++)
+            out[row[i] + column[j]] = (sum[i][j][0] + sum[i][j][1]) + (sum[i][j][2] + sum[i][j][3]);
+}
+
+/* The same for any number of rows of both: I at a time, with as many of x as the registers hold. */
+INLINE void NAME(all_dots)(const int J, Py_ssize_t rows, const double *const *y, const double *const *x, Py_ssize_t n,
+                           double *out, const Py_ssize_t *row, const Py_ssize_t *column)
+{
+    const int I = J == 1 ? 6 : J == 2 ? 4 : 3;
+    Py_ssize_t i = 0;
+    for (; i + I <= rows; i += I)
+        NAME(dots)(I, J, y + i, x, n, out, row + i, column);
+    for (; i + 2 <= rows; i += 2)
+        NAME(dots)(2, J, y + i, x, n, out, row + i, column);
+    if (i < rows)
+        NAME(dots)(1, J, y + i, x, n, out, row + i, column);
+}
+
+/* C[i, :] (+)= Σ_k A[i, k] B_k for I rows, in 4 W columns. */
+INLINE void NAME(tile)(const int I, const int W, const int add, Py_ssize_t K, const double *A, Py_ssize_t lda,
+                       const double *const *B, Py_ssize_t column, double *const *C)
+{
+    v4 sum[6][8];
+    for (int i = 0; i < I; i++)
+        for (int w = 0; w < W; w++)
+            sum[i][w] = add ? *(v4 *)(C[i] + column + 4 * w) : (v4){0.0};
+    for (Py_ssize_t k = 0; k < K; k++) {
+        v4 b[8];
+        for (int w = 0; w < W; w++)
+            b[w] = *(const v4 *)(B[k] + column + 4 * w);
+        for (int i = 0; i < I; i++) {
+            double a = A[i * lda + k];
+            for (int w = 0; w < W; w++)
+                sum[i][w] += a * b[w];
+        }
+    }
+    for (int i = 0; i < I; i++)
+        for (int w = 0; w < W; w++)
+            *(v4 *)(C[i] + column + 4 * w) = sum[i][w];
+}
+
+/* The same for all of n (a multiple of 4) columns, as wide as the registers allow. */
+INLINE void NAME(strip)(const int I, const int add, Py_ssize_t K, const double *A, Py_ssize_t lda,
+                        const double *const *B, Py_ssize_t n, double *const *C)
+{
+    const int W = I == 1 ? 8 : I == 2 ? 4 : I == 3 ? 3 : 2;
+    Py_ssize_t column = 0;
+    for (; column + 4 * W <= n; column += 4 * W)
+        NAME(tile)(I, W, add, K, A, lda, B, column, C);
+    for (; column + 8 <= n; column += 8)
+        NAME(tile)(I, 2, add, K, A, lda, B, column, C);
+    if (column < n)
+        NAME(tile)(I, 1, add, K, A, lda, B, column, C);
+}
+
+INLINE void NAME(multiply)(const int add, Py_ssize_t rows, Py_ssize_t K, const double *A, Py_ssize_t lda,
+                           const double *const *B, Py_ssize_t n, double *const *C)
+{
+    Py_ssize_t i = 0;
+    for (; i + 6 <= rows; i += 6)
+        NAME(strip)(6, add, K, A + i * lda, lda, B, n, C + i);
+    switch (rows - i) {
+    case 5: NAME(strip)(5, add, K, A + i * lda, lda, B, n, C + i); break;
+    case 4: NAME(strip)(4, add, K, A + i * lda, lda, B, n, C + i); break;
+    case 3: NAME(strip)(3, add, K, A + i * lda, lda, B, n, C + i); break;
+    case 2: NAME(strip)(2, add, K, A + i * lda, lda, B, n, C + i); break;
+    case 1: NAME(strip)(1, add, K, A + i * lda, lda, B, n, C + i); break;
+    default: break;
+    }
+}
+
+/* Rows of the block that belong to a representation, (points, 2, d) pointers. */
+INLINE void NAME(rows_of)(const Terms *t, const Irrep *irrep, Py_ssize_t m0, Py_ssize_t points, const double **rows)
+{
+    for (Py_ssize_t m = 0; m < 2 * points; m++)
+        for (Py_ssize_t i = 0; i < irrep->d; i++)
+            *rows++ = t->rows + (m0 * 2 + m) * t->width + irrep->start + i * irrep->n;
+}
+
+/* x̂·ŷ of the block, to the places of the tables' rows: few structures by dot products, row by row, ... */
+INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points, const double *query,
+                          Py_ssize_t batch)
+{
+    for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
+        const Irrep *irrep = t->irreps + r;
+        Py_ssize_t d = irrep->d, n = irrep->n, rows = points * 2 * d;
+        const int64_t *place = t->place + irrep->first; /* of ij: that of i0 and that of 0j, less that of 00 */
+        NAME(rows_of)(t, irrep, m0, points, s->in);
+        for (Py_ssize_t m = 0, k = 0; m < points; m++)
+            for (Py_ssize_t kind = 0; kind < 2; kind++)
+                for (Py_ssize_t i = 0; i < d; i++)
+                    s->row[k++] = place[i * d] * s->lanes + kind * s->pairs + m * batch;
+        const double *x[4];
+        Py_ssize_t column[4];
+        int J = 0;
+        for (Py_ssize_t q = 0; q < batch * d; q++) {
+            Py_ssize_t structure = q / d, j = q % d;
+            x[J] = query + structure * t->width + irrep->start + j * n;
+            column[J++] = (place[j] - place[0]) * s->lanes + structure;
+            if (J < 4 && q + 1 < batch * d)
+                continue;
+            switch (J) {
+            case 4: NAME(all_dots)(4, rows, s->in, x, n, s->x, s->row, column); break;
+            case 3: NAME(all_dots)(3, rows, s->in, x, n, s->x, s->row, column); break;
+            case 2: NAME(all_dots)(2, rows, s->in, x, n, s->x, s->row, column); break;
+            default: NAME(all_dots)(1, rows, s->in, x, n, s->x, s->row, column); break;
+            }
+            J = 0;
+        }
+    }
+}
+
+/* ... many (a multiple of 4) as a matrix product with the transposed queries (width, batch). */
+INLINE void NAME(forward_many)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points,
+                               const double *transposed, Py_ssize_t batch)
+{
+    for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
+        const Irrep *irrep = t->irreps + r;
+        Py_ssize_t d = irrep->d, n = irrep->n;
+        for (Py_ssize_t i = 0; i < d; i++)
+            for (Py_ssize_t j = 0; j < d; j++) {
+                double *to = s->x + t->place[irrep->first + i * d + j] * s->lanes;
+                for (Py_ssize_t m = 0; m < 2 * points; m++)
+                    s->out[m] = to + (m % 2) * s->pairs + m / 2 * batch;
+                for (Py_ssize_t c = 0; c < n; c++)
+                    s->in[c] = transposed + (irrep->start + j * n + c) * batch;
+                NAME(multiply)(0, 2 * points, n, t->rows + m0 * 2 * t->width + irrep->start + i * n, t->width, s->in,
+                               batch, s->out);
+            }
+    }
+}
+
+/* From representations to group elements (tables transposed) or back: x → x, through y. */
+INLINE void NAME(transform)(const Space *s, Py_ssize_t na, Py_ssize_t ka, const double *A, Py_ssize_t nb, Py_ssize_t kb,
+                      const double *B)
+{
+    Py_ssize_t lanes = s->lanes;
+    if (kb == 1 && nb == 1) /* one factor only: its table is 1 */
+        memcpy(s->y, s->x, sizeof(double) * ka * lanes);
+    else
+        for (Py_ssize_t a = 0; a < ka; a++) {
+            for (Py_ssize_t k = 0; k < kb; k++)
+                s->in[k] = s->x + (a * kb + k) * lanes;
+            for (Py_ssize_t g = 0; g < nb; g++)
+                s->out[g] = s->y + (a * nb + g) * lanes;
+            NAME(multiply)(0, nb, kb, B, kb, s->in, lanes, s->out);
+        }
+    for (Py_ssize_t k = 0; k < ka; k++)
+        s->in[k] = s->y + k * nb * lanes;
+    for (Py_ssize_t g = 0; g < na; g++)
+        s->out[g] = s->x + g * nb * lanes;
+    NAME(multiply)(0, na, ka, A, ka, s->in, nb * lanes, s->out);
+}
+
+/* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient add up. */
+INLINE void NAME(kernel)(const Terms *t, const Space *s)
+{
+    Py_ssize_t pairs = s->pairs, elements = t->a * t->b;
+    double root = sqrt(5.0) / t->sigma, front = 5.0 / (3.0 * t->sigma * t->sigma), square = 5.0 / (t->sigma * t->sigma);
+    int constrained = t->energy_weights != NULL;
+    for (Py_ssize_t q = 0; q < pairs; q += 4) {
+        v4 base = *(v4 *)(s->base + q), centre = *(v4 *)(s->centre + q), weight = *(v4 *)(s->weight + q);
+        v4 energy = {0.0}, pull = {0.0};
+        for (Py_ssize_t g = 0; g < elements; g++) {
+            v4 *x = (v4 *)(s->x + g * s->lanes + q), *w = (v4 *)(s->x + g * s->lanes + pairs + q);
+            v4 n = base - 2.0 * *x;
+            for (int l = 0; l < 4; l++)
+                n[l] = sqrt(n[l] > 0.0 ? n[l] : 0.0) * root;
+            for (int l = 0; l < 4; l++)
+                n[l] = n[l] < 700.0 ? n[l] : 700.0;
+            v4 slope = *w - centre, fall = NAME(decay_of)(n), decay = fall * front;
+            v4 bell = (1.0 + n) * decay, force = slope * decay * square;
+            energy += slope * bell;
+            if (constrained) {
+                force += bell * weight;
+                energy += (1.0 + n + n * n * (1.0 / 3.0)) * fall * weight;
+            }
+            pull += force;
+            *x = -force;
+            *w = -bell;
+        }
+        *(v4 *)(s->energy + q) = energy;
+        *(v4 *)(s->pull + q) = pull;
+    }
+}
+
+/* The block's part of the gradient's coefficients. */
+INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points, double *gradient,
+                     Py_ssize_t batch)
+{
+    for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
+        const Irrep *irrep = t->irreps + r;
+        Py_ssize_t d = irrep->d, n = irrep->n, K = points * 2 * d;
+        const int64_t *place = t->place + irrep->first;
+        NAME(rows_of)(t, irrep, m0, points, s->in);
+        for (Py_ssize_t m = 0; m < points; m++)
+            for (Py_ssize_t kind = 0; kind < 2; kind++)
+                for (Py_ssize_t i = 0; i < d; i++) {
+                    Py_ssize_t k = (m * 2 + kind) * d + i;
+                    for (Py_ssize_t j = 0; j < d; j++) {
+                        const double *from = s->x + place[i * d + j] * s->lanes + kind * s->pairs + m * batch;
+                        for (Py_ssize_t structure = 0; structure < batch; structure++)
+                            s->factors[(structure * d + j) * K + k] = from[structure];
+                    }
+                }
+        for (Py_ssize_t structure = 0; structure < batch; structure++)
+            for (Py_ssize_t j = 0; j < d; j++)
+                s->out[structure * d + j] = gradient + structure * t->width + irrep->start + j * n;
+        NAME(multiply)(1, batch * d, K, s->factors, K, s->in, n, s->out);
+    }
+}
+
+static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_t stop, const double *query,
+                           const double *norms, Py_ssize_t batch, double *energy, double *pull, double *gradient)
+{
+    int many = batch >= MANY && batch % 4 == 0;
+    for (Py_ssize_t c = 0; many && c < t->width; c++)
+        for (Py_ssize_t structure = 0; structure < batch; structure++)
+            s->transposed[c * batch + structure] = query[structure * t->width + c];
+    for (Py_ssize_t m0 = start; m0 < stop; m0 += s->points) {
+        Py_ssize_t points = stop - m0 < s->points ? stop - m0 : s->points;
+        for (Py_ssize_t q = 0; q < s->pairs; q++) { /* lanes that pad the block repeat its last pair, unused */
+            Py_ssize_t m = q / batch < points ? q / batch : points - 1;
+            s->base[q] = norms[q % batch] + t->norms[m0 + m];
+            s->centre[q] = t->products[m0 + m];
+            s->weight[q] = t->energy_weights ? t->energy_weights[m0 + m] : 0.0;
+            s->energy[q] = s->pull[q] = 0.0;
+        }
+        memset(s->x, 0, sizeof(double) * t->ra * t->rb * s->lanes); /* some representations may not occur */
+        if (many)
+            NAME(forward_many)(t, s, m0, points, s->transposed, batch);
+        else
+            NAME(forward)(t, s, m0, points, query, batch);
+        NAME(transform)(s, t->a, t->ra, t->tat, t->b, t->rb, t->tbt);
+        NAME(kernel)(t, s);
+        for (Py_ssize_t q = 0; q < points * batch; q++) {
+            energy[q % batch] += s->energy[q];
+            pull[q % batch] += s->pull[q];
+        }
+        NAME(transform)(s, t->ra, t->a, t->ta, t->rb, t->b, t->tb);
+        NAME(backward)(t, s, m0, points, gradient, batch);
+    }
+}
+
+static void NAME(describe)(const double *r, Py_ssize_t batch, Py_ssize_t n, double *x)
+{
+    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * n)
+        for (Py_ssize_t i = 1; i < n; i++) {
+            double a = r[3 * i], b = r[3 * i + 1], c = r[3 * i + 2];
+            for (Py_ssize_t j = 0; j < i; j++) {
+                double u = a - r[3 * j], v = b - r[3 * j + 1], w = c - r[3 * j + 2];
+                *x++ = 1.0 / sqrt(u * u + v * v + w * w);
+            }
+        }
+}
+
+static void NAME(pull_together)(const double *r, const double *x, const double *slope, Py_ssize_t batch, Py_ssize_t n,
+                               double *f)
+{
+    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * n, f += 3 * n)
+        for (Py_ssize_t i = 1; i < n; i++) {
+            double a = r[3 * i], b = r[3 * i + 1], c = r[3 * i + 2], fa = 0.0, fb = 0.0, fc = 0.0;
+            for (Py_ssize_t j = 0; j < i; j++, x++, slope++) {
+                double t = *slope * *x * *x * *x;
+                double u = t * (r[3 * j] - a), v = t * (r[3 * j + 1] - b), w = t * (r[3 * j + 2] - c);
+                fa += u;
+                fb += v;
+                fc += w;
+                f[3 * j] -= u;
+                f[3 * j + 1] -= v;
+                f[3 * j + 2] -= w;
+            }
+            f[3 * i] += fa;
+            f[3 * i + 1] += fb;
+            f[3 * i + 2] += fc;
+        }
+}

@@ -1,0 +1,232 @@
+"""The sum over training points, given in a symmetry-adapted basis, by NumPy or in compiled code.
+
+Both add up, for queries x and training points x_m with weights w_m (`Expansion` has the formula), over all g of the
+group; `Basis` says what the coefficients are and how ⟨x, P_g y⟩ comes of them.
+
+Which is used was decided by measuring. NumPy's matrix products go through the training points twice and through
+their own results a dozen times; at one structure the limit is then memory. The compiled form (`_compiled.c`) does all
+that a few training points have to give while they and their results are in the cache: on C60@buckycatcher's binding
+model, a structure in 2.6 ms in place of 5.1. It is built where there is a C compiler when the package is installed.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .._types import FloatArray
+from .compiled import compiled_module
+from .fourier import Basis
+
+_CACHE = 2**18  # bytes of a core's cache that a block of training points may take, and its results again
+_LANES = 32  # structures × points of a block, at most
+_SHARE = 2e6  # multiplications that are worth a thread of their own
+
+
+class Sums(NamedTuple):
+    """Of B queries."""
+
+    energy: FloatArray  # (B,)
+    pull: FloatArray  # (B,) coefficient of the query itself in −∂E/∂x
+    gradient: FloatArray  # (B, D) the rest of it, in the basis
+
+
+class Contraction(Protocol):
+    """Training points, and the sum over them."""
+
+    @property
+    def bytes_per_query(self) -> int:
+        """Temporaries of a call, for one query."""
+        ...
+
+    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+        """Take weights (M, D), in the basis, x_m·w_m (M,), and the coefficients of energy constraints (M,)."""
+        ...
+
+    def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
+        """query: (B, D), in the basis; norms: (B,) their squares."""
+        ...
+
+
+class NumpyContraction:
+    """By matrix products, representation by representation."""
+
+    def __init__(self, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
+        """points: (M, D), in the basis. Threads are BLAS's own."""
+        self._basis, self._sigma, self._n_train = basis, sigma, len(points)
+        self._norms = np.einsum("md,md->m", points, points)
+        self._products = np.zeros(len(points))
+        self._energy_weights: FloatArray | None = None
+        self._elements = int(np.prod([t.shape[1] for t in basis.tables]))
+        self._rows: list[FloatArray] = []
+        for part, (d, n) in self._parts(points):
+            rows = np.zeros((2, *part.shape))
+            rows[0] = part
+            self._rows.append(rows.reshape(-1, d, n))
+
+    @property
+    def bytes_per_query(self) -> int:
+        return int(8 * (8 * self._elements * self._n_train + 4 * self._basis.order.size))
+
+    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+        for rows, (part, _) in zip(self._rows, self._parts(weights), strict=True):
+            rows[self._n_train :] = part
+        self._products, self._energy_weights = products, energy_weights
+
+    def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
+        batch, m = len(query), self._n_train
+        first, second = self._basis.tables
+        products = np.zeros((2 * m, batch, len(first) * len(second)))
+        at = 0
+        for rows, (part, (d, n)) in zip(self._rows, self._parts(query), strict=True):
+            found = (rows.reshape(-1, n) @ part.reshape(-1, n).T).reshape(2 * m, d, batch, d)
+            where = self._basis.place[at : at + d * d]
+            products[:, :, where] = found.transpose(0, 2, 1, 3).reshape(2 * m, batch, d * d)
+            at += d * d
+        products = _transform(products, first.T, second.T)
+
+        squared, slope = products[:m], products[m:]
+        squared *= -2.0
+        squared += norms[:, None] + self._norms[:, None, None]
+        slope -= self._products[:, None, None]
+        n_ = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
+        n_ *= np.sqrt(5.0) / self._sigma
+        exponential = np.exp(-n_)
+        decay = exponential * (5.0 / (3.0 * self._sigma**2))
+        bell = (1.0 + n_) * decay
+        energy = np.einsum("mbg,mbg->b", slope, bell)
+        # −∂E/∂x = Σ (5/σ² decay d·w) d − bell w, with d = x − x_m
+        pull = slope * decay
+        pull *= 5.0 / self._sigma**2
+        if self._energy_weights is not None:
+            # energy constraints: k = (1 + n + n²/3) e^{−n}, and −∂k/∂x = bell d
+            weight = self._energy_weights
+            energy += np.einsum("mbg,m->b", (1.0 + n_ + n_ * n_ / 3.0) * exponential, weight)
+            pull += bell * weight[:, None, None]
+        np.negative(pull, out=products[:m])
+        np.negative(bell, out=products[m:])
+
+        coefficients = _transform(products, first, second)
+        gradient, at, start = np.empty_like(query), 0, 0
+        for rows, (d, n) in zip(self._rows, self._basis.shapes, strict=True):
+            part = coefficients[:, :, self._basis.place[at : at + d * d]].reshape(2 * m, batch, d, d)
+            part = part.transpose(1, 3, 0, 2).reshape(batch * d, -1) @ rows.reshape(-1, n)
+            gradient[:, start : start + d * n] = part.reshape(batch, d * n)
+            at, start = at + d * d, start + d * n
+        return Sums(energy, pull.sum((0, 2)), gradient)
+
+    def _parts(self, coefficients: FloatArray) -> list[tuple[FloatArray, tuple[int, int]]]:
+        """Coefficients (B, D) representation by representation, each (B, d, n)."""
+        parts, start = [], 0
+        for d, n in self._basis.shapes:
+            parts.append((coefficients[:, start : start + d * n].reshape(-1, d, n), (d, n)))
+            start += d * n
+        return parts
+
+
+def _transform(values: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
+    """(…, a b) → (…, a' b') by first (a', a) and second (b', b)."""
+    if first.size == second.size == 1:
+        return values
+    lead, (a, b) = values.shape[:-1], (first.shape[1], second.shape[1])
+    values = values.reshape(-1, a, b)
+    if second.size > 1:
+        values = values @ second.T
+    elif a > 1:  # one large product in place of many small ones
+        return (values[..., 0] @ first.T).reshape(*lead, -1)
+    transformed: FloatArray = (first @ values).reshape(*lead, -1)
+    return transformed
+
+
+class CompiledContraction:
+    """In compiled code; points may be shared among threads."""
+
+    def __init__(self, compiled: Any, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
+        """points: (M, D), in the basis."""
+        self._contract, self._sigma = compiled.contract, float(sigma)
+        # copies are padded to whole vectors of 4
+        shapes = np.array([(d, -(-n // 4) * 4) for d, n in basis.shapes], dtype=np.int64)
+        place, start = [], 0
+        for (d, n), (_, padded) in zip(basis.shapes, shapes, strict=True):
+            place.append((start + np.arange(d)[:, None] * padded + np.arange(n)).reshape(-1))
+            start += d * padded
+        self._place, self._width = np.concatenate(place), int(start)
+        self._padded = start != len(self._place)
+        (ra, a), (rb, b) = (t.shape for t in basis.tables)
+        tables = [np.ascontiguousarray(t) for table in basis.tables for t in (table, table.T)]
+        self._layout = (shapes, basis.place.astype(np.int64), (ra, a, rb, b), *tables)
+        self._n_train, self._elements = len(points), max(ra, a) * max(rb, b)
+        self._rows = np.zeros((len(points), 2, self._width))
+        self._rows[:, 0, self._place] = points
+        self._norms = np.einsum("md,md->m", points, points)
+        self._products, self._energy_weights = np.zeros(len(points)), np.zeros(0)
+        dimension = sum(d * d * n for d, n in basis.shapes)
+        self._work = 4 * len(points) * (dimension + self._elements * (max(ra, a) + max(rb, b)))
+        self._threads = threads
+
+    @property
+    def bytes_per_query(self) -> int:
+        return 8 * 4 * self._width
+
+    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+        self._rows[:, 1, self._place] = weights
+        self._products = products
+        self._energy_weights = np.zeros(0) if energy_weights is None else energy_weights
+
+    def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
+        query = np.ascontiguousarray(query)
+        if self._padded:
+            padded = np.zeros((len(query), self._width))
+            padded[:, self._place] = query
+            query = padded
+        # few enough structures at once for them to stay in the cache, and for their results with a point's
+        together = min(_LANES, max(4, _CACHE // (8 * self._width)), max(1, _CACHE // (32 * self._elements)))
+        calls = [slice(i, i + together) for i in range(0, len(query), together)]
+        sums = Sums(np.zeros(len(query)), np.zeros(len(query)), np.zeros_like(query))
+        threads = min(self._threads, int(self._work * len(query) / _SHARE) or 1)
+        if threads > 1:
+            self._shared(query, norms, sums, calls, threads)
+        else:
+            for part in calls:
+                self._add(query[part], norms[part], Sums(*(s[part] for s in sums)), 0, self._n_train)
+        return sums._replace(gradient=sums.gradient[:, self._place]) if self._padded else sums
+
+    def _add(self, query: FloatArray, norms: FloatArray, sums: Sums, start: int, stop: int) -> None:
+        points = min(_LANES // len(query), _CACHE // (32 * self._elements * len(query)), _CACHE // (16 * self._width))
+        self._contract(
+            *self._layout, self._rows, self._norms, self._products, self._energy_weights, self._sigma,
+            query, norms, start, stop, max(1, points), *sums,
+        )  # fmt: skip
+
+    def _shared(self, query: FloatArray, norms: FloatArray, sums: Sums, calls: list[slice], threads: int) -> None:
+        """Training points shared among threads, each with sums of its own."""
+        edges = np.linspace(0, self._n_train, threads + 1).astype(int)
+        own = [Sums(*(np.zeros_like(s) for s in sums)) for _ in range(threads)]
+
+        def work(i: int) -> None:
+            for part in calls:
+                parts = Sums(*(s[part] for s in own[i]))
+                self._add(query[part], norms[part], parts, int(edges[i]), int(edges[i + 1]))
+
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(threads)))
+        for mine in own:
+            for total, part in zip(sums, mine, strict=True):
+                total += part
+
+
+def contraction(
+    basis: Basis, points: FloatArray, sigma: float, threads: int = 1, backend: str = "auto"
+) -> Contraction:
+    """What this installation has; backend: ``compiled`` or ``numpy`` where one of them is wanted.
+
+    Raises ImportError where the compiled module is wanted and absent.
+    """
+    compiled = None if backend == "numpy" else compiled_module()
+    if compiled is not None:
+        return CompiledContraction(compiled, basis, points, sigma, threads)
+    if backend == "compiled":
+        raise ImportError("delta_server.gdml._compiled was not built: install the package again with a C compiler")
+    return NumpyContraction(basis, points, sigma, threads)
