@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ._types import FloatArray, IntArray
 from .errors import GeometryError, InputError, ManifestError, ModelFileError, NonFiniteError
-from .gdml import Model, NumpyPredictor, Prediction, Predictor, load_model
+from .gdml import Model, Prediction, Predictor, load_model, make_predictor
 from .gdml.uncertainty import Uncertainty
 from .geometry import Likeness, read_structure, symbols
 from .manifest import FragmentEntry, Manifest, ModelEntry, format_atoms, load_manifest
@@ -229,8 +229,10 @@ class Potential:
         return f"{self.name}: {self.n_atoms} atoms, {terms}"
 
 
-def load_potential(path: str | Path | Manifest) -> Potential:
+def load_potential(path: str | Path | Manifest, *, threads: int = 1, device: str = "cpu") -> Potential:
     """The potential that a manifest describes, every model loaded and checked.
+
+    threads: of each prediction, where they pay; device: see `make_predictor`.
 
     Raises ManifestError, ModelFileError or InputError: one line each.
     """
@@ -243,15 +245,22 @@ def load_potential(path: str | Path | Manifest) -> Potential:
             "each atom must be in exactly one fragment"
         )
     models = manifest.models()
+
+    def term(name: str, entry: ModelEntry, atoms: tuple[int, ...]) -> Term:
+        model = _model(manifest, name, entry, atoms, numbers)
+        predictor = make_predictor(model, threads, device)
+        load = partial(read_model, manifest, entry)
+        return Term(name, np.array(atoms, dtype=np.intp), predictor, manifest.resolve(entry.model), load)
+
     fragments = [
-        _ion(entry) if entry.model is None else _term(manifest, entry.name, models[entry.name], entry.atoms, numbers)
+        _ion(entry) if entry.model is None else term(entry.name, models[entry.name], entry.atoms)
         for entry in manifest.fragments
     ]
     atoms = {f.name: f.atoms for f in manifest.fragments}
     bindings = []
     for entry in manifest.binding:
         seen = sum((atoms[f] for f in entry.between), ()) if entry.between else tuple(range(len(numbers)))
-        bindings.append(_term(manifest, entry.name, entry, seen, numbers))
+        bindings.append(term(entry.name, entry, seen))
     potential = Potential(
         numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory
     )
@@ -278,7 +287,8 @@ def _ion(entry: FragmentEntry) -> Term:
     return Term(entry.name, np.array(entry.atoms), float(entry.energy * energy_in_ev(entry.energy_unit)))
 
 
-def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
+def _model(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray) -> Model:
+    """The model of an entry. Raises ManifestError where it is not one of these atoms."""
     model = read_model(manifest, entry)
     expected = numbers[list(atoms)]
     if not np.array_equal(model.numbers, expected):
@@ -293,5 +303,4 @@ def _term(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ..
             f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "
             f"{format_atoms(atoms)}: {where}"
         )
-    path, load = manifest.resolve(entry.model), partial(read_model, manifest, entry)
-    return Term(name, np.array(atoms, dtype=np.intp), NumpyPredictor(model), path, load)
+    return model

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .common import JsonOption, ManifestArg, ThreadsOption, set_threads
+from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, set_threads
 
 if TYPE_CHECKING:
-    from ..gdml.bench import Timing
+    from ..gdml.bench import Machine, Timing
+    from ..gdml.growth import Growth
+    from ..manifest import Manifest
+    from ..potential import Potential
+    from ..server.bench import StepCost
 
 
 def bench(
@@ -21,10 +26,19 @@ def bench(
     ] = None,
     batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
     seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=0, help="Also run so many steps of i-PI: what a step takes.")] = 0,
+    growth: Annotated[
+        Path | None,
+        typer.Option(help="Picture of how the last model's time grows with points, permutations, structures, atoms."),
+    ] = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Milliseconds a structure for each model and the sum, on displaced copies of the manifest's structure.
+
+    roofline: the least that this machine could take, by what a matrix product and reading memory reach in the same
+    run, of what was taken.
 
     Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
     """
@@ -32,7 +46,8 @@ def bench(
     import numpy as np
 
     from ..errors import InputError
-    from ..gdml.bench import Timing, alternate, bench_term, sgdml_predictor
+    from ..gdml.bench import Machine, Timing, alternate, bench_term, sgdml_predictor
+    from ..gdml.growth import growth as measure_growth
     from ..manifest import load_manifest
     from ..potential import load_potential, read_model
 
@@ -40,7 +55,7 @@ def bench(
         raise InputError(f"--batch {batches!r}: expected sizes like 1,8,32")
     sizes = [int(b) for b in batches.split(",")]
     described = load_manifest(manifest)
-    potential = load_potential(described)
+    potential = load_potential(described, threads=threads, device=device)
     models = described.models()
     rng = np.random.default_rng(0)
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
@@ -50,15 +65,21 @@ def bench(
         for term in (*potential.fragments, *potential.bindings)
         if not isinstance(term.model, float) and term.path is not None
     ]
+    machine = Machine.measure()
     rows: list[Timing] = []
     if not as_json:
-        print(f"{'term':16} {'batch':>5} {'ms':>9} {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force")
+        print(_machine(machine))
+        print(
+            f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':18}"
+            + (f" {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force" if against else "")
+        )
     for term, predictor, rival in terms:
         model = read_model(described, models[term.name])
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, term.atoms])
+            units = model.angstrom, model.electronvolt
             rows.append(
-                bench_term(term.name, predictor, positions, seconds, rival, model.angstrom, model.electronvolt)
+                bench_term(term.name, predictor, positions, seconds, rival, *units, machine.at(model.n_bytes))
             )
             if not as_json:
                 print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
@@ -68,12 +89,63 @@ def bench(
         rows.append(Timing("sum", size, 1e3 * float(np.median(times)) / size))
         if not as_json:
             print(_row(rows[-1], ""), flush=True)
+    cost = _steps(described, potential, steps) if steps else None
+    if cost and not as_json:
+        print(
+            f"{cost.steps} steps of i-PI: {cost.total:.3f} ms a step, of it {cost.models:.3f} in the models, "
+            f"{cost.wire:.3f} in the wire, {cost.ipi:.3f} in i-PI"
+        )
+    curves: list[Growth] = []
+    if growth:
+        term = terms[-1][0]
+        for curve in measure_growth(read_model(described, models[term.name]), x[:, term.atoms], threads=threads):
+            curves.append(curve)
+            if not as_json:
+                print(_growth(term.name, curve), flush=True)
+        from ..analysis.growth_plots import plot_growth
+
+        plot_growth(curves, f"{potential.name}, {term.name}", growth)
+        if not as_json:
+            print(f"picture: {growth}")
     if as_json:
-        print(json.dumps({"name": potential.name, "threads": threads, "rows": [asdict(r) for r in rows]}))
+        found: dict[str, Any] = {
+            "name": potential.name, "threads": threads, "device": device, "machine": machine._asdict(),
+            "model_bytes": {n: read_model(described, e).n_bytes for n, e in models.items()},
+            "rows": [asdict(r) for r in rows],
+        }  # fmt: skip
+        found |= {"step": cost._asdict()} if cost else {}
+        found |= {"growth": [asdict(c) | {"exponent": c.exponent} for c in curves]} if curves else {}
+        print(json.dumps(found))
+
+
+def _steps(described: Manifest, potential: Potential, steps: int) -> StepCost:
+    from ..geometry import read_structure, write_structure
+    from ..server.bench import time_dynamics
+    from ..sweep.inputs import Simulation
+
+    names = tuple(f.name for f in described.fragments)
+    simulation = Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=bool(described.binding))
+
+    def write(folder: Path) -> Path:
+        write_structure(folder / "init.xyz", read_structure(described.resolve(described.structure)))
+        (folder / "input.xml").write_text(simulation.xml("init.xyz", "bench"), encoding="utf-8")
+        return folder / "input.xml"
+
+    return time_dynamics(potential, write, simulation.name)
+
+
+def _machine(machine: Machine) -> str:
+    return f"this machine: {machine.flops / 1e9:.1f} GFLOPS (dgemm), {machine.bandwidth / 1e9:.1f} GB/s (read)"
 
 
 def _row(t: Timing, units: str) -> str:
-    line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f}"
+    roofline = "" if t.roofline is None else f"{t.roofline:.2f}"
+    line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:18}"
     if t.sgdml_ms is None or t.ratio is None:
-        return line
+        return line.rstrip()
     return f"{line} {t.sgdml_ms:9.3f} {t.ratio:7.1f}   {t.energy_difference:.1e}, {t.force_difference:.1e} ({units})"
+
+
+def _growth(name: str, curve: Growth) -> str:
+    pairs = "  ".join(f"{n}: {ms:.3g}" for n, ms in zip(curve.sizes, curve.ms, strict=True))
+    return f"{name}, ms a structure by {curve.axis}: {pairs}  (exponent {curve.exponent:.2f} at the end)"

@@ -50,7 +50,7 @@ def select(
     if output.suffix not in (".extxyz", ".xyz"):
         raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
     shared.check_writable(output)
-    potential = load_potential(manifest)
+    potential = load_potential(manifest, threads=threads)
     structures = read_structures(trajectory)
     same_atoms(trajectory, 0, potential.numbers, structures.numbers)
     frames = np.arange(0, len(structures), every)

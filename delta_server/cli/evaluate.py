@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .common import JsonOption, ManifestArg, ThreadsOption, complain, set_threads
+from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, complain, set_threads
 from .dataset_common import DatasetArg, Progress, check_writable
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
+    device: DeviceOption = "cpu",
 ) -> None:
     """MAE and RMSE of energy and forces (kcal/mol, Å) on configurations that were not trained or validated on: of the
     sum, of each fragment and of the binding.
@@ -63,7 +64,7 @@ def evaluate(
             raise InputError(f"{plot}: expected a name that ends in {', '.join(_PICTURES)}")
         check_writable(plot)
     data = load_dataset(dataset)
-    potential = load_potential(manifest)
+    potential = load_potential(manifest, threads=threads, device=device)
     check_atoms(potential.numbers, data, potential.name)
     loaded = [(potential, Source(potential.name, manifest))]
     for path in against:

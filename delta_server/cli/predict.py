@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .common import JsonOption, ManifestArg, ThreadsOption, set_threads
+from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, set_threads
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,6 +36,7 @@ def predict(
     ] = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Energy (eV), forces (eV/Å) and their parts for every structure of a file.
 
@@ -48,7 +49,7 @@ def predict(
     from ..geometry import iter_structures, symbols
     from ..potential import load_potential
 
-    potential = load_potential(manifest)
+    potential = load_potential(manifest, threads=threads, device=device)
     partial = _beside(output) if output else None
     rows: list[dict[str, float]] = []
 

@@ -3,7 +3,7 @@
 from .file import Form, form_of, load_model, save_model
 from .model import Model
 from .native import Difference, compare, with_coefficients
-from .predictor import NumpyPredictor, Prediction, Predictor
+from .predictor import NumpyPredictor, Prediction, Predictor, make_predictor
 
 __all__ = [
     "Difference",
@@ -15,6 +15,7 @@ __all__ = [
     "compare",
     "form_of",
     "load_model",
+    "make_predictor",
     "save_model",
     "with_coefficients",
 ]

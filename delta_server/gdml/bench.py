@@ -5,31 +5,61 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._types import FloatArray
 from ..errors import InputError
+from .contraction import Work
 from .file import arrays_of, form_of, load_model
-from .predictor import Predictor
+from .predictor import NumpyPredictor, Predictor
 
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
+
+
+class Machine(NamedTuple):
+    """What one core, or as many as BLAS is given, does at this moment."""
+
+    flops: float  # of a matrix product, 1/s
+    bandwidth: float  # of reading memory, bytes/s
+
+    @classmethod
+    def measure(cls, seconds: float = 0.3) -> Machine:
+        """A matrix product of 768 rows, and the square of a vector of 256 MB; the best of some."""
+        a = np.ones((768, 768))
+        (product,) = alternate([lambda: a @ a], seconds)
+        return cls(2 * 768.0**3 / min(product), 0.0).at(2**28, seconds)
+
+    def at(self, size: int, seconds: float = 0.1) -> Machine:
+        """With the bandwidth at which `size` bytes are read again and again: those of a cache where they fit."""
+        line = np.ones(size // 8)
+        (read,) = alternate([lambda: line @ line], seconds)
+        return self._replace(bandwidth=line.nbytes / min(read))
+
+    def least(self, work: Work, batch: int) -> float:
+        """Seconds for a structure, were arithmetic or memory the only limit; training points are read once."""
+        return max(work.flops / self.flops, work.bytes / batch / self.bandwidth)
 
 
 @dataclass(frozen=True)
 class Timing:
     """One term at one batch size; milliseconds are medians a structure, the ratio is sgdml's time over ours.
 
-    Differences are the largest over the batch, in the units of the model's file.
+    roofline: the least that this machine could take, of what was taken. Differences are the largest over the batch,
+    in the units of the model's file.
     """
 
     term: str
     batch: int
     ms: float
+    method: str = ""
+    flops: float | None = None
+    bytes: float | None = None
+    roofline: float | None = None
     sgdml_ms: float | None = None
     ratio: float | None = None
     energy_difference: float | None = None
@@ -96,25 +126,33 @@ def bench_term(
     rival: Callable[[FloatArray], tuple[FloatArray, FloatArray]] | None = None,
     angstrom: float = 1.0,
     electronvolt: float = 1.0,
+    machine: Machine | None = None,
 ) -> Timing:
     """Time one model on positions (B, N, 3) in Å, beside sgdml where a rival is given.
 
-    angstrom, electronvolt: size of the rival's units.
+    angstrom, electronvolt: size of the rival's units. machine: for the roofline.
     """
     batch = len(positions)
+
+    def timing(seconds: Sequence[float]) -> Timing:
+        ms = 1e3 * median(seconds) / batch
+        if not isinstance(predictor, NumpyPredictor):
+            return Timing(name, batch, ms)
+        work = predictor.work
+        share = 1e3 * machine.least(work, batch) / ms if machine else None
+        return Timing(name, batch, ms, predictor.method, work.flops, work.bytes, share)
+
     calls: list[Callable[[], object]] = [lambda: predictor.predict(positions)]
     if rival is None:
         (ours,) = alternate(calls, seconds)
-        return Timing(name, batch, 1e3 * median(ours) / batch)
+        return timing(ours)
     theirs_positions = positions / angstrom
     ours, theirs = alternate([*calls, lambda: rival(theirs_positions)], seconds)
     prediction, (energy, forces) = predictor.predict(positions), rival(theirs_positions)
-    return Timing(
-        name,
-        batch,
-        1e3 * median(ours) / batch,
-        1e3 * median(theirs) / batch,
-        median(b / a for a, b in zip(ours, theirs, strict=True)),
-        float(np.abs(prediction.energy / electronvolt - energy).max()),
-        float(np.abs(prediction.forces * angstrom / electronvolt - forces).max()),
+    return replace(
+        timing(ours),
+        sgdml_ms=1e3 * median(theirs) / batch,
+        ratio=median(b / a for a, b in zip(ours, theirs, strict=True)),
+        energy_difference=float(np.abs(prediction.energy / electronvolt - energy).max()),
+        force_difference=float(np.abs(prediction.forces * angstrom / electronvolt - forces).max()),
     )

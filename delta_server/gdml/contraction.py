@@ -11,6 +11,7 @@ model, a structure in 2.6 ms in place of 5.1. It is built where there is a C com
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
@@ -22,7 +23,8 @@ from .fourier import Basis
 
 _CACHE = 2**18  # bytes of a core's cache that a block of training points may take, and its results again
 _LANES = 32  # structures × points of a block, at most
-_SHARE = 2e6  # multiplications that are worth a thread of their own
+_SHARE = 4e6  # flops that are worth a thread of their own
+_KERNEL = 50  # flops for a training point and permutation: root, exponential, polynomials
 
 
 class Sums(NamedTuple):
@@ -33,8 +35,20 @@ class Sums(NamedTuple):
     gradient: FloatArray  # (B, D) the rest of it, in the basis
 
 
+class Work(NamedTuple):
+    """What one query takes at least, its arithmetic and what is read of the training points."""
+
+    flops: float
+    bytes: float
+
+
 class Contraction(Protocol):
     """Training points, and the sum over them."""
+
+    backend: str
+
+    @property
+    def work(self) -> Work: ...
 
     @property
     def bytes_per_query(self) -> int:
@@ -53,6 +67,8 @@ class Contraction(Protocol):
 class NumpyContraction:
     """By matrix products, representation by representation."""
 
+    backend = "numpy"
+
     def __init__(self, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
         """points: (M, D), in the basis. Threads are BLAS's own."""
         self._basis, self._sigma, self._n_train = basis, sigma, len(points)
@@ -61,31 +77,27 @@ class NumpyContraction:
         self._energy_weights: FloatArray | None = None
         self._elements = int(np.prod([t.shape[1] for t in basis.tables]))
         self._rows: list[FloatArray] = []
-        for part, (d, n) in self._parts(points):
-            rows = np.zeros((2, *part.shape))
-            rows[0] = part
-            self._rows.append(rows.reshape(-1, d, n))
+        for part in basis.parts(points):
+            rows = np.zeros((2 * len(part), *part.shape[1:]))
+            rows[: len(part)] = part
+            self._rows.append(rows)
+
+    @property
+    def work(self) -> Work:
+        return work_of(self._basis, self._n_train)
 
     @property
     def bytes_per_query(self) -> int:
         return int(8 * (8 * self._elements * self._n_train + 4 * self._basis.order.size))
 
     def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
-        for rows, (part, _) in zip(self._rows, self._parts(weights), strict=True):
+        for rows, part in zip(self._rows, self._basis.parts(weights), strict=True):
             rows[self._n_train :] = part
         self._products, self._energy_weights = products, energy_weights
 
     def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
         batch, m = len(query), self._n_train
-        first, second = self._basis.tables
-        products = np.zeros((2 * m, batch, len(first) * len(second)))
-        at = 0
-        for rows, (part, (d, n)) in zip(self._rows, self._parts(query), strict=True):
-            found = (rows.reshape(-1, n) @ part.reshape(-1, n).T).reshape(2 * m, d, batch, d)
-            where = self._basis.place[at : at + d * d]
-            products[:, :, where] = found.transpose(0, 2, 1, 3).reshape(2 * m, batch, d * d)
-            at += d * d
-        products = _transform(products, first.T, second.T)
+        products = correlations(self._basis, self._rows, query)
 
         squared, slope = products[:m], products[m:]
         squared *= -2.0
@@ -108,7 +120,7 @@ class NumpyContraction:
         np.negative(pull, out=products[:m])
         np.negative(bell, out=products[m:])
 
-        coefficients = _transform(products, first, second)
+        coefficients = _transform(products, *self._basis.tables)
         gradient, at, start = np.empty_like(query), 0, 0
         for rows, (d, n) in zip(self._rows, self._basis.shapes, strict=True):
             part = coefficients[:, :, self._basis.place[at : at + d * d]].reshape(2 * m, batch, d, d)
@@ -117,13 +129,32 @@ class NumpyContraction:
             at, start = at + d * d, start + d * n
         return Sums(energy, pull.sum((0, 2)), gradient)
 
-    def _parts(self, coefficients: FloatArray) -> list[tuple[FloatArray, tuple[int, int]]]:
-        """Coefficients (B, D) representation by representation, each (B, d, n)."""
-        parts, start = [], 0
-        for d, n in self._basis.shapes:
-            parts.append((coefficients[:, start : start + d * n].reshape(-1, d, n), (d, n)))
-            start += d * n
-        return parts
+
+def correlations(basis: Basis, rows: Sequence[FloatArray], query: FloatArray) -> FloatArray:
+    """⟨x, P_g y⟩ (M, B, P) of queries x, (B, D) in the basis, with y given as `Basis.parts`, (M, d, n) each."""
+    m, batch = len(rows[0]), len(query)
+    found = [
+        (y.reshape(m * d, n) @ x.reshape(batch * d, n).T).reshape(m, d, batch, d).transpose(0, 2, 1, 3)
+        for y, x, (d, n) in zip(rows, basis.parts(query), basis.shapes, strict=True)
+    ]
+    return synthesis(basis, found, (m, batch))
+
+
+def synthesis(basis: Basis, products: Sequence[FloatArray], shape: tuple[int, ...]) -> FloatArray:
+    """(*shape, P) on the group, of A_ρ (*shape, d, d) representation by representation."""
+    first, second = basis.tables
+    values = np.zeros((*shape, len(first) * len(second)))
+    values[..., basis.place] = np.concatenate([a.reshape(*shape, -1) for a in products], axis=-1)
+    return _transform(values, first.T, second.T)
+
+
+def work_of(basis: Basis, n_train: int) -> Work:
+    """Products with descriptors and weights, transforms on the group, the kernel function; forward and back."""
+    (ra, a), (rb, b) = (t.shape for t in basis.tables)
+    products = sum(d * d * n for d, n in basis.shapes)
+    transforms = 0 if a * b == 1 else rb * b * ra + ra * a * b
+    flops = 2 * 2 * 2 * n_train * (products + transforms) + _KERNEL * n_train * a * b
+    return Work(float(flops), float(2 * 8 * n_train * basis.order.size))
 
 
 def _transform(values: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
@@ -142,6 +173,8 @@ def _transform(values: FloatArray, first: FloatArray, second: FloatArray) -> Flo
 
 class CompiledContraction:
     """In compiled code; points may be shared among threads."""
+
+    backend = "compiled"
 
     def __init__(self, compiled: Any, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
         """points: (M, D), in the basis."""
@@ -162,8 +195,7 @@ class CompiledContraction:
         self._rows[:, 0, self._place] = points
         self._norms = np.einsum("md,md->m", points, points)
         self._products, self._energy_weights = np.zeros(len(points)), np.zeros(0)
-        dimension = sum(d * d * n for d, n in basis.shapes)
-        self._work = 4 * len(points) * (dimension + self._elements * (max(ra, a) + max(rb, b)))
+        self.work = work_of(basis, len(points))
         self._threads = threads
 
     @property
@@ -185,7 +217,7 @@ class CompiledContraction:
         together = min(_LANES, max(4, _CACHE // (8 * self._width)), max(1, _CACHE // (32 * self._elements)))
         calls = [slice(i, i + together) for i in range(0, len(query), together)]
         sums = Sums(np.zeros(len(query)), np.zeros(len(query)), np.zeros_like(query))
-        threads = min(self._threads, int(self._work * len(query) / _SHARE) or 1)
+        threads = min(self._threads, int(self.work.flops * len(query) / _SHARE) or 1)
         if threads > 1:
             self._shared(query, norms, sums, calls, threads)
         else:

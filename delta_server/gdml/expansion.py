@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from .contraction import contraction
+from .contraction import Work, contraction
 from .descriptor import orbits, pair_permutations
 from .fourier import Basis, independent_factors
 
@@ -49,12 +49,9 @@ class Expansion:
         """
         perms = pair_permutations(permutations)
         self._n_perms, self._dim = perms.shape
-        label = orbits(perms)
-        size = np.bincount(label, minlength=self._dim)
-        total = np.bincount(label, weights=descriptors.mean(0), minlength=self._dim)
-        self._centre = (total / np.maximum(size, 1))[label]
+        self._centre = invariant_mean(descriptors, perms)
         self._points = descriptors - self._centre
-        self.method, self._basis = _basis(permutations, len(descriptors), method)
+        self.method, self._basis = choose_basis(permutations, method)
         if self.method == "plain":
             # P_g⁻¹ x, and where entry d of the result lies in the stacked, permuted force
             self._inverse = np.argsort(perms, axis=1).reshape(-1)
@@ -66,6 +63,17 @@ class Expansion:
         products = np.einsum("md,md->m", self._points, weights)
         energies = None if energy_weights is None else np.ascontiguousarray(energy_weights, dtype=np.float64)
         self._sum.weigh(self._basis.forward(weights), products, energies)
+
+    @property
+    def backend(self) -> str:
+        """``compiled`` or ``numpy``."""
+        return self._sum.backend
+
+    @property
+    def work(self) -> Work:
+        """What one query takes at least."""
+        copies = self._n_perms if self.method == "plain" else 1
+        return self._sum.work._replace(flops=copies * self._sum.work.flops)
 
     @property
     def bytes_per_query(self) -> int:
@@ -90,8 +98,9 @@ class Expansion:
         return energy, gradient
 
 
-def _basis(permutations: IntArray, n_train: int, method: Method | None) -> tuple[Method, Basis]:
-    """The method and its basis; ``plain`` where the permutations are no group."""
+def choose_basis(permutations: IntArray, method: Method | None = None) -> tuple[Method, Basis]:
+    """The method, the one of fewer multiplications or the given one, and its basis; ``plain`` where the permutations
+    are no group."""
     p, n = permutations.shape
     dim = n * (n - 1) // 2
     if method is None:

@@ -74,6 +74,14 @@ class Basis:
         parts = [(x[:, entries] @ vectors).reshape(len(x), -1) for entries, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
+    def parts(self, coefficients: FloatArray) -> list[FloatArray]:
+        """Coefficients (B, D) representation by representation, (B, d, n) each."""
+        edges = np.cumsum([0, *(d * n for d, n in self.shapes)])
+        return [
+            coefficients[:, a:b].reshape(-1, d, n)
+            for a, b, (d, n) in zip(edges, edges[1:], self.shapes, strict=False)
+        ]
+
     def backward(self, coefficients: FloatArray) -> FloatArray:
         """Descriptors (B, D) of coefficients (B, D)."""
         if self.is_plain:

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from .contraction import Work
 from .descriptor import Descriptor, pairs_of, virial
 from .expansion import Expansion
 from .model import Model
@@ -34,17 +35,28 @@ class Predictor(Protocol):
 
 
 class NumpyPredictor:
-    """E = c + s (what the `Expansion` says), by matrix products in NumPy."""
+    """E = c + s (what the `Expansion` says), on the CPU."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, threads: int = 1) -> None:
         self.numbers = model.numbers
         self._pairs = pairs_of(model.n_atoms)
         # From here on Å and eV: x → x/L, σ → σ/L, w → w/L leaves n and the energy as they are.
         length = model.angstrom
         self._scale, self._offset = model.scale * model.electronvolt, model.offset * model.electronvolt
-        self._expansion = Expansion(model.descriptors / length, model.permutations, model.sigma / length)
+        points, sigma = model.descriptors / length, model.sigma / length
+        self._expansion = Expansion(points, model.permutations, sigma, threads=threads)
         self._expansion.weigh(model.weights / length, model.energy_weights)
         self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
+
+    @property
+    def work(self) -> Work:
+        """What a structure takes at least."""
+        return self._expansion.work
+
+    @property
+    def method(self) -> str:
+        """How permutations are summed over, and by what."""
+        return f"{self._expansion.method}, {self._expansion.backend}"
 
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay below about 128 MB."""
@@ -60,3 +72,16 @@ class NumpyPredictor:
         gradient *= self._scale
         forces = descriptor.forces(gradient)
         return Prediction(self._offset + self._scale * energy, forces, virial(descriptor.positions, forces))
+
+
+def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> Predictor:
+    """The predictor for a device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` (a GPU where there is one).
+
+    Raises InputError where the device, or torch for it, is not there.
+    """
+    if device == "cpu":
+        return NumpyPredictor(model, threads)
+    from .torch_predictor import TorchPredictor, find_device
+
+    found = find_device(device)
+    return NumpyPredictor(model, threads) if found is None else TorchPredictor(model, found)

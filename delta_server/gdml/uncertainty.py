@@ -17,7 +17,9 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError, ModelFileError
+from .contraction import correlations, synthesis
 from .descriptor import Descriptor, pair_permutations, pairs_of
+from .expansion import choose_basis
 from .model import Model
 from .predictor import NumpyPredictor
 
@@ -40,56 +42,75 @@ class Calibration(NamedTuple):
     b: float
 
 
+class Points(NamedTuple):
+    """Some descriptors, and what a `Kernel` has made of them."""
+
+    x: FloatArray  # (M, D)
+    rows: list[FloatArray]  # in the basis, representation by representation
+    norms: FloatArray  # (M,)
+
+
 class Kernel:
-    """k(x, y) for descriptors in 1/Å, with the permutations applied to the first, as in `Expansion`."""
+    """k(x, y) for descriptors in 1/Å, with the permutations summed over as in `Expansion`."""
 
     def __init__(self, permutations: IntArray) -> None:
         """permutations: (P, N) of the atoms."""
         perms = pair_permutations(permutations)
         self._n_perms, self._dim = perms.shape
-        self._inverse = np.argsort(perms, axis=1).reshape(-1)
+        method, self._basis = choose_basis(permutations)
+        # where there is no better way, P_g⁻¹ x in the place of x
+        self._permuted = np.argsort(perms, axis=1).reshape(-1) if method == "plain" and len(perms) > 1 else None
+        self._copied = 0 if self._permuted is None else self._dim
 
-    def between(self, x: FloatArray, y: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
-        """(L, B, M) for x (B, D), y (M, D), and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
+    def points(self, y: FloatArray) -> Points:
+        """Descriptors (M, D) made ready for `between`."""
+        return Points(y, self._basis.parts(self._basis.forward(y)), np.einsum("md,md->m", y, y))
+
+    def between(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
+        """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
+        y, rows, norms = points
         found = np.empty((len(lengths), len(x), len(y)))
-        norms = np.einsum("md,md->m", y, y)
-        step = max(1, _CHUNK_BYTES // (8 * self._n_perms * (self._dim + 5 * len(y))))
+        step = max(1, _CHUNK_BYTES // (8 * self._n_perms * (self._copied + 5 * len(y))))
         for start in range(0, len(x), step):
-            query = self._permuted(x[start : start + step])
-            squared = query @ y.T
-            squared *= -2.0
-            squared += norms
-            squared += np.einsum("bd,bd->b", query, query)[:, None]
-            part = self._sum(squared.reshape(-1, self._n_perms, len(y)), lengths)
-            found[:, start : start + step] = part
+            query = x[start : start + step]
+            if self._permuted is None:
+                products = correlations(self._basis, rows, self._basis.forward(query))  # (M, B, P)
+            else:
+                stacked = query.take(self._permuted, axis=1).reshape(-1, self._dim)
+                products = (y @ stacked.T).reshape(len(y), len(query), self._n_perms)
+            products *= -2.0
+            products += norms[:, None, None] + np.einsum("bd,bd->b", query, query)[:, None]
+            found[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
         return found
 
     def own(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
         """k(x, x), (L, B): more than 1 for what is symmetric itself."""
         found = np.empty((len(lengths), len(x)))
-        step = max(1, _CHUNK_BYTES // (24 * self._n_perms * self._dim))
+        step = max(
+            1, _CHUNK_BYTES // (8 * self._n_perms * (5 + (3 * self._dim if self._permuted is not None else 0)))
+        )
         for start in range(0, len(x), step):
             part = x[start : start + step]
-            away = self._permuted(part).reshape(len(part), self._n_perms, self._dim) - part[:, None]
-            squared = np.einsum("bgd,bgd->bg", away, away)
-            found[:, start : start + step] = self._sum(squared[:, :, None], lengths)[:, :, 0]
+            if self._permuted is None:
+                parts = self._basis.parts(self._basis.forward(part))
+                products = synthesis(self._basis, [p @ p.transpose(0, 2, 1) for p in parts], (len(part),))
+            else:
+                stacked = part.take(self._permuted, axis=1).reshape(len(part), self._n_perms, self._dim)
+                products = (stacked @ part[:, :, None])[:, :, 0]
+            squared = 2.0 * (np.einsum("bd,bd->b", part, part)[:, None] - products)
+            found[:, start : start + step] = self._sum(squared, lengths)
         return found
 
-    def _permuted(self, x: FloatArray) -> FloatArray:
-        if self._n_perms == 1:
-            return x
-        return x.take(self._inverse, axis=1).reshape(len(x) * self._n_perms, self._dim)
-
     def _sum(self, squared: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
-        """Σ_g m over |x − P_g y|² (B, P, M), for each length. No weight cancels here: rounding below 0 is cut off."""
+        """Σ_g m over |x − P_g y|² (…, P), for each length. No weight cancels here: rounding below 0 is cut off."""
         distance = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
         distance *= np.sqrt(5.0)
-        found = np.empty((len(lengths), squared.shape[0], squared.shape[2]))
+        found = np.empty((len(lengths), *squared.shape[:-1]))
         for i, length in enumerate(lengths):
             n = distance / length
             bell = np.exp(-n)
             bell *= 1.0 + n + n * n / 3.0
-            bell.sum(1, out=found[i])
+            bell.sum(-1, out=found[i])
         return found
 
 
@@ -112,8 +133,8 @@ class Uncertainty:
         self.a = a * model.electronvolt / model.angstrom  # eV/Å
         self.kernel = Kernel(model.permutations)
         self._pairs = pairs_of(model.n_atoms)
-        self._x = _some(model)
-        self._inverse = _inverse_root(self.kernel.between(self._x, self._x, (self.length,))[0])
+        self._points = self.kernel.points(_some(model))
+        self._inverse = _inverse_root(self.kernel.between(self._points.x, self._points, (self.length,))[0])
 
     def describe(self, positions: FloatArray) -> FloatArray:
         """Descriptors (B, D), 1/Å, of positions (B, N, 3), Å."""
@@ -122,7 +143,9 @@ class Uncertainty:
     def explained(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """k(x, x) (B,) and L⁻¹ k_x (B, M) at descriptors (B, D): the norm of the second is what is known of the
         first."""
-        return self.kernel.own(x, (self.length,))[0], self._known(self.kernel.between(x, self._x, (self.length,))[0])
+        return self.kernel.own(x, (self.length,))[0], self._known(
+            self.kernel.between(x, self._points, (self.length,))[0]
+        )
 
     def _known(self, k: FloatArray) -> FloatArray:
         return k @ self._inverse.T
@@ -168,10 +191,11 @@ def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibr
     errors = force_rmse(model, positions, forces)
     if not errors.max() > 0:
         raise InputError(f"{model.name or 'model'}: the forces have no errors, nothing can be calibrated on them")
-    kernel, x = Kernel(model.permutations), _some(model)
+    kernel = Kernel(model.permutations)
+    points = kernel.points(_some(model))
     query = Descriptor.of(positions, pairs_of(model.n_atoms)).x
     own = kernel.own(query, _LENGTHS)
-    trained, asked = kernel.between(x, x, _LENGTHS), kernel.between(query, x, _LENGTHS)
+    trained, asked = (kernel.between(x, points, _LENGTHS) for x in (points.x, query))
     tried = []
     for i, length in enumerate(_LENGTHS):
         s = novelty(1.0 - ((asked[i] @ _inverse_root(trained[i]).T) ** 2).sum(1) / own[i])

@@ -166,10 +166,11 @@ class _Work:
         """W(b) → file name."""
         recipe = self.recipe
         n_far = min(20, recipe.n_train // 10) if recipe.n_far < 0 else recipe.n_far
-        near = self.train[: len(self.train) - n_far]
-        train, validation = system.binding_labels(near), system.binding_labels(self.validation)
+        far = np.linspace(0, len(self.train) - 1, n_far).astype(int)  # even in time, as the near ones stay
+        train = system.binding_labels(np.delete(self.train, far))
+        validation = system.binding_labels(self.validation)
         if n_far:
-            train = system.apart(self.train[-n_far:], np.random.default_rng(recipe.seed)) + train
+            train = system.apart(self.train[far], np.random.default_rng(recipe.seed)) + train
         groups = {"none": Group(self.data.n_atoms), "fragments": system.products, "full": system.full}
         if not recipe.choose_group:
             groups = {"full": system.full}
