@@ -61,7 +61,7 @@ def bench(
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
     terms = [
-        (term, term.model, sgdml_predictor(term.path) if against else None)
+        (term, term.model, sgdml_predictor(term.path, device not in ("cpu", "torch-cpu")) if against else None)
         for term in (*potential.fragments, *potential.bindings)
         if not isinstance(term.model, float) and term.path is not None
     ]

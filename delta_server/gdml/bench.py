@@ -16,7 +16,7 @@ from .._types import FloatArray
 from ..errors import InputError
 from .contraction import Work
 from .file import arrays_of, form_of, load_model
-from .predictor import NumpyPredictor, Predictor
+from .predictor import Predictor
 
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
 
@@ -66,8 +66,11 @@ class Timing:
     force_difference: float | None = None
 
 
-def sgdml_predictor(path: Path) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
-    """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError."""
+def sgdml_predictor(path: Path, use_torch: bool = False) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+    """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError.
+
+    use_torch: on the GPU; there it makes single-precision numbers of positions, and a whole one of σ.
+    """
     logging.disable(logging.INFO)  # torch and sgdml are talkative when they are imported
     try:
         from sgdml.predict import GDMLPredict
@@ -82,7 +85,7 @@ def sgdml_predictor(path: Path) -> Callable[[FloatArray], tuple[FloatArray, Floa
     else:
         with np.load(path, allow_pickle=False) as archive:
             model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
-    predictor = GDMLPredict(model, max_processes=1)
+    predictor = GDMLPredict(model, max_processes=1, use_torch=use_torch)
 
     def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         energy, forces = predictor.predict(positions.reshape(len(positions), -1))
@@ -101,12 +104,13 @@ def _keep_freed_memory() -> None:
 
 
 def alternate(calls: Sequence[Callable[[], object]], seconds: float, least: int = 5) -> list[list[float]]:
-    """Times (s) of calls made in turn, each once more until `seconds` have passed; the first round is not counted.
+    """Times (s) of calls made in turn, each once more until `seconds` have passed; two rounds before are not counted
+    (in the second, a GPU records what it repeats from then on).
 
     Freed memory is kept, which is worth a factor of up to three to sgdml: both sides get their best.
     """
     _keep_freed_memory()
-    for call in calls:
+    for call in (*calls, *calls):
         call()
     times: list[list[float]] = [[] for _ in calls]
     deadline = time.perf_counter() + seconds
@@ -136,8 +140,6 @@ def bench_term(
 
     def timing(seconds: Sequence[float]) -> Timing:
         ms = 1e3 * median(seconds) / batch
-        if not isinstance(predictor, NumpyPredictor):
-            return Timing(name, batch, ms)
         work = predictor.work
         share = 1e3 * machine.least(work, batch) / ms if machine else None
         return Timing(name, batch, ms, predictor.method, work.flops, work.bytes, share)

@@ -98,6 +98,16 @@ class Expansion:
         return energy, gradient
 
 
+def invariant_mean(descriptors: FloatArray, pair_perms: IntArray) -> FloatArray:
+    """(D,) mean of descriptors (M, D) over points and over what the permutations (P, D) make of each entry."""
+    dim = descriptors.shape[1]
+    label = orbits(pair_perms)
+    size = np.bincount(label, minlength=dim)
+    total = np.bincount(label, weights=descriptors.mean(0), minlength=dim)
+    mean: FloatArray = (total / np.maximum(size, 1))[label]
+    return mean
+
+
 def choose_basis(permutations: IntArray, method: Method | None = None) -> tuple[Method, Basis]:
     """The method, the one of fewer multiplications or the given one, and its basis; ``plain`` where the permutations
     are no group."""

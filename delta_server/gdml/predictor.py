@@ -29,6 +29,16 @@ class Predictor(Protocol):
     @property
     def numbers(self) -> IntArray: ...
 
+    @property
+    def work(self) -> Work:
+        """What a structure takes at least."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """How permutations are summed over, and by what."""
+        ...
+
     def predict(self, positions: FloatArray) -> Prediction:
         """positions: (B, N, 3) float64 in Å, in the model's order of atoms."""
         ...
@@ -50,12 +60,10 @@ class NumpyPredictor:
 
     @property
     def work(self) -> Work:
-        """What a structure takes at least."""
         return self._expansion.work
 
     @property
     def method(self) -> str:
-        """How permutations are summed over, and by what."""
         return f"{self._expansion.method}, {self._expansion.backend}"
 
     def predict(self, positions: FloatArray) -> Prediction:

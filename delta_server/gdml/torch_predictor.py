@@ -1,0 +1,237 @@
+"""Energy, forces and virial from one sGDML model by PyTorch, meant for a GPU.
+
+All in float64, with the model's parameters resident: positions go to the device, one array of results comes back.
+A CUDA graph launches what a batch size takes in one go once that size was seen twice.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._types import FloatArray
+from ..errors import InputError
+from .contraction import Work
+from .expansion import Method
+from .model import Model
+from .predictor import Prediction
+from .torch_sum import TorchSum, index_on, numbers_on
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+_CPU_BYTES = 128 * 2**20  # of temporaries; on a GPU no more than an eighth of what is free and
+_GPU_BYTES = 2 * 2**30
+_GRAPH_BYTES = 256 * 2**20  # temporaries of a batch above which kernels take longer than their launches
+_GRAPHS = 8  # batch sizes that are kept as CUDA graphs
+
+
+def find_device(device: str) -> torch.device | None:
+    """What a device's name stands for.
+
+    ``auto``: the first CUDA GPU, or None where there is none, or no torch: the CPU has a predictor of its own.
+    ``cuda``, ``cuda:N``: that GPU. ``torch-cpu``: this module's arithmetic on the CPU, slower than `NumpyPredictor`
+    and there to test it.
+
+    Raises InputError where the name is another, torch does not load, or there is no such GPU.
+    """
+    if not re.fullmatch(r"auto|torch-cpu|cuda(:\d{1,4})?", device):
+        raise InputError(f"device {device!r}: expected cpu, cuda, cuda:N (N from 0) or auto")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own
+            import torch
+    except (ImportError, OSError) as error:  # OSError: a CUDA library that it was built for is missing
+        if device == "auto":
+            return None
+        raise InputError(
+            f"device {device!r} needs PyTorch, which does not load here ({error}): pip install torch, or --device cpu"
+        ) from None
+    if device == "torch-cpu":
+        return torch.device("cpu")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return torch.device("cuda", 0) if count else None
+    if not count:
+        built = torch.version.cuda or torch.version.hip
+        reason = str(said[0].message) if said else "no driver or no GPU" if built else "a build without CUDA"
+        raise InputError(
+            f"device {device!r}: PyTorch {torch.__version__} finds no CUDA GPU here ({reason}); take --device cpu"
+        )
+    number = int(device.partition(":")[2] or 0)
+    if number >= count:
+        there = "only cuda:0 is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
+        raise InputError(f"device {device!r}: {there} there")
+    return torch.device("cuda", number)
+
+
+class TorchPredictor:
+    """What `NumpyPredictor` gives, from a torch device."""
+
+    def __init__(self, model: Model, device: torch.device, method: Method | None = None) -> None:
+        """method: as in `Expansion`."""
+        self.numbers = model.numbers
+        self._device = device
+        self._offset = model.offset * model.electronvolt
+        self._scale = model.scale * model.electronvolt
+        self._pairs = _Pairs(model.n_atoms, device)
+        self._sum = TorchSum(model, device, method)
+        self._bytes = self._sum.bytes_per_query + 8 * 6 * model.n_atoms**2
+        budget, self._graphs = _CPU_BYTES, None
+        if device.type == "cuda":
+            import torch
+
+            budget = min(_GPU_BYTES, torch.cuda.mem_get_info(device)[0] // 8)
+            self._graphs = _Graphs(self._evaluate, device, _GRAPH_BYTES // self._bytes)
+        self._chunk = max(1, budget // self._bytes)
+
+    @property
+    def work(self) -> Work:
+        """What a structure takes at least."""
+        return self._sum.work
+
+    @property
+    def method(self) -> str:
+        """How permutations are summed over, and by what."""
+        return self._sum.method
+
+    def predict(self, positions: FloatArray) -> Prediction:
+        """See `Predictor`. Large batches are cut so that temporaries stay within what the device has to spare."""
+        import torch
+
+        batch, n = positions.shape[:2]
+        if not batch:
+            return Prediction(np.zeros(0), np.zeros((0, n, 3)), np.zeros((0, 3, 3)))
+        given = torch.from_numpy(np.require(positions, np.float64, ["C", "W"]))
+        found = np.concatenate(
+            [self._results(given[start : start + self._chunk]) for start in range(0, batch, self._chunk)],
+            axis=1,
+        )
+        return Prediction(
+            found[0].copy(),
+            np.ascontiguousarray(found[1 : 1 + 3 * n].T).reshape(batch, n, 3),
+            np.ascontiguousarray(found[1 + 3 * n :].T).reshape(batch, 3, 3),
+        )
+
+    def _results(self, positions: Tensor) -> FloatArray:
+        """(1 + 3N + 9, B) of positions (B, N, 3) on the host."""
+        if self._graphs is not None:
+            return self._graphs(positions)
+        results: FloatArray = self._evaluate(positions).numpy()
+        return results
+
+    def _evaluate(self, positions: Tensor) -> Tensor:
+        """Energy, forces and virial of a structure in each column, of positions (B, N, 3) on the device."""
+        import torch
+
+        placed = (positions - positions.mean(1, keepdim=True)).permute(1, 2, 0).contiguous()
+        x, apart = self._pairs.describe(placed)
+        energy, gradient = self._sum(x)
+        forces = self._pairs.forces(gradient.mul_(self._scale), x, apart)
+        product = (placed[:, :, None] * forces[:, None]).sum(0)
+        virial = (product + product.transpose(0, 1)).mul_(0.5)
+        energy = energy.mul_(self._scale).add_(self._offset)
+        return torch.cat([energy[None], forces.flatten(0, 1), virial.flatten(0, 1)])
+
+
+class _Pairs:
+    """Inverse distances of all pairs of N atoms, as `Descriptor`, and forces from what pulls along each."""
+
+    def __init__(self, n_atoms: int, device: torch.device) -> None:
+        row, col = np.tril_indices(n_atoms, -1)
+        pair = np.zeros((n_atoms, n_atoms), dtype=np.intp)
+        pair[row, col] = pair[col, row] = np.arange(len(row))
+        others = ~np.eye(n_atoms, dtype=bool)
+        # of each atom, its pairs with the others, and which end of them it is
+        sign = np.sign(np.subtract.outer(np.arange(n_atoms), np.arange(n_atoms)))[others]
+        self._shape = (n_atoms, n_atoms - 1)
+        self._row, self._col = index_on(row, device), index_on(col, device)
+        self._pair = index_on(pair[others], device)
+        self._sign = numbers_on(sign.reshape(*self._shape, 1, 1), device)
+
+    def describe(self, placed: Tensor) -> tuple[Tensor, Tensor]:
+        """x (D, B) in 1/Å and the differences r_i − r_j (D, 3, B), of centred positions (N, 3, B) in Å."""
+        apart = placed.index_select(0, self._row) - placed.index_select(0, self._col)
+        return apart.square().sum(1).rsqrt_(), apart
+
+    def forces(self, minus_gradient: Tensor, x: Tensor, apart: Tensor) -> Tensor:
+        """(N, 3, B) from −∂E/∂x (D, B): a pair whose energy falls as 1/r grows is pulled together."""
+        pulls = apart.mul_((minus_gradient * x.pow(3))[:, None])
+        each = pulls.index_select(0, self._pair).view(*self._shape, *pulls.shape[1:])
+        return each.mul_(self._sign).sum(1).neg_()
+
+
+class _Graphs:
+    """Launches of a batch size seen before, all at once as a CUDA graph; one by one where that is not possible.
+
+    Sizes beyond `largest` or after the first few are launched one by one, as is everything once a capture has failed
+    (which is warned of). Threads take turns.
+    """
+
+    def __init__(self, evaluate: Callable[[Tensor], Tensor], device: torch.device, largest: int) -> None:
+        """evaluate: a function of positions (B, N, 3) on the device that never waits for it."""
+        import torch
+
+        self._evaluate, self._device, self._largest = evaluate, device, largest
+        self._seen: set[int] = set()
+        self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._possible, self._lock = True, Lock()  # a graph's input and output are there once
+        with torch.cuda.device(device):
+            self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+
+    def __call__(self, positions: Tensor) -> FloatArray:
+        """What `evaluate` gives for positions on the host, there as well."""
+        import torch
+
+        with self._lock, torch.cuda.device(self._device):
+            if graph := self._graph(positions):
+                replayed, given, results = graph
+                given.copy_(positions)
+                replayed.replay()
+            else:
+                results = self._evaluate(positions.to(self._device))
+            found: FloatArray = results.cpu().numpy()
+            return found
+
+    def _graph(self, positions: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor] | None:
+        size = len(positions)
+        if size in self._graphs:
+            return self._graphs[size]
+        if not self._possible or size > self._largest or len(self._graphs) == _GRAPHS:
+            return None
+        if size not in self._seen:
+            self._seen.add(size)
+            return None
+        try:
+            self._graphs[size] = self._captured(positions.to(self._device))
+        except RuntimeError as error:  # what torch raises for everything that CUDA refuses
+            self._possible = False
+            reason = str(error).partition("\n")[0]
+            warnings.warn(f"{self._device}: no CUDA graphs, kernels are launched one by one: {reason}", stacklevel=2)
+            return None
+        return self._graphs[size]
+
+    def _captured(self, given: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+        """As in PyTorch's notes on CUDA semantics: warmed up beside the default stream, then captured.
+
+        Graphs share memory: none needs what it left there, but for its results, which are copied out before the next.
+        """
+        import torch
+
+        graph, ours = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        self._stream.wait_stream(ours)
+        with torch.cuda.stream(self._stream):
+            for _ in range(3):
+                self._evaluate(given)
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+                results = self._evaluate(given)
+        ours.wait_stream(self._stream)
+        return graph, given, results
