@@ -6,21 +6,19 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .._types import FloatArray
 from ..errors import InputError
 from ..units import KCAL_MOL
-from .outputs import RunOutputs, find_outputs
-from .statistics import Mean, correlated_mean, slope
+from .outputs import find_outputs
+from .statistics import Mean, correlated_mean, equilibration, slope
 
 
 @dataclass(frozen=True)
 class EnergyReport:
-    """Series over time (ps): energies in eV, temperature in K, binding in kcal/mol.
+    """Series over time (ps): energies in eV, temperature in K, binding and fragments in kcal/mol.
 
-    Means leave out the first fifth of the run. ``drift``: slope of the conserved energy
-    (per bead, as i-PI gives it), meV/ps.
+    Means leave out what comes before ``equilibrated`` (ps), which pymbar finds in the potential energy. ``drift``:
+    slope of the conserved energy (per bead, as i-PI gives it), meV/ps.
     """
 
     title: str
@@ -29,8 +27,12 @@ class EnergyReport:
     conserved: FloatArray | None
     temperature: FloatArray | None
     binding: tuple[FloatArray, FloatArray] | None
+    fragments: dict[str, tuple[FloatArray, FloatArray]]
+    equilibrated: float
+    mean_potential: Mean
     mean_temperature: Mean | None
     mean_binding: Mean | None
+    mean_fragments: dict[str, Mean]
     drift: float | None
 
     def line(self) -> str:
@@ -40,12 +42,11 @@ class EnergyReport:
             means.append(f"temperature {mean.value:.0f} ± {_one_digit(mean.error)} K")
         if self.binding is not None and (mean := self.mean_binding) is not None:
             low, high = self.binding[1].min(), self.binding[1].max()
-            means.append(
-                f"binding {mean.value:.2f} ± {_one_digit(mean.error)} kcal/mol ({low:.2f} to {high:.2f} over all)"
-            )
+            means.append(f"binding {mean.value:.2f} ± {_one_digit(mean.error)} kcal/mol ({low:.2f} to {high:.2f})")
         pieces = [f"{self.title}: {self.time[-1]:.2f} ps"]
         if means:
-            pieces.append(f"means without the first fifth: {', '.join(means)}")
+            after = f"from {self.equilibrated:.3g} ps on" if self.equilibrated > self.time[0] else "over all"
+            pieces.append(f"means {after}: {', '.join(means)}")
         if self.drift is not None:
             pieces.append(f"drift of the conserved energy {round(self.drift, 2) + 0.0:.2f} meV/ps")
         return "; ".join(pieces)
@@ -62,8 +63,11 @@ class EnergyReport:
         return {
             "title": self.title,
             "time_ps": plain(float(self.time[-1])),
+            "equilibrated_ps": plain(self.equilibrated),
+            "potential_eV": mean(self.mean_potential),
             "temperature_K": mean(self.mean_temperature),
             "binding_kcal_per_mol": mean(self.mean_binding),
+            "fragments_kcal_per_mol": {name: mean(value) for name, value in self.mean_fragments.items()},
             "drift_meV_per_ps": plain(self.drift),
         }
 
@@ -86,28 +90,34 @@ def report_energies(directory: Path, prefix: str | None = None) -> EnergyReport:
         if table.units.get(name, unit) != unit:
             found = table.units[name] or "atomic units"
             raise InputError(f"{table.path}: {name} is in {found}; ask the input for {name}{{{unit}}}")
-    time = table["time"]
-    late = slice(len(time) // 5, None)
+    time, potential = table["time"], table["potential"]
+    start = equilibration(potential)
     conserved = table.get("conserved")
     temperature = table.get("temperature")
-    binding = _binding(outputs)
+
+    def along(key: str) -> tuple[FloatArray, FloatArray] | None:
+        there = outputs.along(key)
+        return None if there is None else (there[0], there[1] / KCAL_MOL)
+
+    def late(series: tuple[FloatArray, FloatArray]) -> Mean:
+        after = series[0] >= time[start]
+        return correlated_mean(series[1][after] if after.any() else series[1])
+
+    binding = along("energy_binding")
+    names = [key for key in outputs.extras if key.startswith("energy_") and not key.startswith("energy_binding")]
+    fragments = {key.removeprefix("energy_"): series for key in names if (series := along(key)) is not None}
     return EnergyReport(
         title=outputs.prefix,
         time=time,
-        potential=table["potential"],
+        potential=potential,
         conserved=conserved,
         temperature=temperature,
         binding=binding,
-        mean_temperature=None if temperature is None else correlated_mean(temperature[late]),
-        mean_binding=None if binding is None else correlated_mean(binding[1][len(binding[1]) // 5 :]),
+        fragments=fragments,
+        equilibrated=float(time[start]),
+        mean_potential=correlated_mean(potential[start:]),
+        mean_temperature=None if temperature is None else correlated_mean(temperature[start:]),
+        mean_binding=None if binding is None else late(binding),
+        mean_fragments={name: late(series) for name, series in fragments.items()},
         drift=None if conserved is None or len(time) < 3 else 1e3 * slope(time, conserved),
     )
-
-
-def _binding(outputs: RunOutputs) -> tuple[FloatArray, FloatArray] | None:
-    if "energy_binding" not in outputs.extras:
-        return None
-    steps, values = outputs.extras["energy_binding"]
-    table = outputs.properties
-    per_step = slope(table["step"], table["time"]) if len(table["step"]) > 1 else np.nan
-    return steps * per_step, values / KCAL_MOL

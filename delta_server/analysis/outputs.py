@@ -6,7 +6,10 @@ installed; both formats are a few lines to read.
 
 from __future__ import annotations
 
+import glob
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +23,11 @@ _COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-\d+)?\s*-->\s*([^\s{]+)(
 _EXTRAS = re.compile(r"#EXTRAS\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
 
 
-EXTRAS = ("energy_binding",)
-"""Extras that the analysis asks for; a run may record others, numbers or not."""
+_NUMBERS = re.compile(
+    r"#EXTRAS\((energy|error)_\w[\w\-]*\)#"
+)  # extras that the analysis asks for; others need be no numbers
+_BEAD = re.compile(r"_0+$")  # the first of any number of beads
+_FRAMES = ("xc.xyz", "x_centroid.xyz", "pos_0.xyz", "pos_00.xyz", "pos_000.xyz", "xyz")
 
 
 @dataclass(frozen=True)
@@ -112,24 +118,76 @@ class RunOutputs:
     properties: Table
     extras: dict[str, tuple[FloatArray, FloatArray]]
 
+    @property
+    def time_per_step(self) -> float:
+        """ps; NaN where the run has a single row."""
+        step, time = self.properties["step"], self.properties["time"]
+        return float((time[-1] - time[0]) / (step[-1] - step[0])) if len(step) > 1 else math.nan
+
+    def along(self, key: str) -> tuple[FloatArray, FloatArray] | None:
+        """An extra against time: (ps, values), or None where it was not recorded."""
+        if key not in self.extras:
+            return None
+        steps, values = self.extras[key]
+        step, time = self.properties["step"], self.properties["time"]
+        return time[0] + (steps - step[0]) * self.time_per_step, values
+
+
+def systems(directory: Path) -> dict[str, Path]:
+    """The property outputs ``PREFIX.out`` of a run's folder by prefix, which for each of several systems in one i-PI
+    process begins with the system's. Raises InputError if there is none."""
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder")
+    found = {path.stem: path for path in directory.glob("*.out") if path.is_file() and _begins_with(path, _COLUMN)}
+    if not found:
+        raise InputError(f"{directory}: no *.out; expected the property output of an i-PI run")
+    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Names in the order of the numbers in them: 10, 50, 100."""
+    return [(int(piece), "") if piece.isdigit() else (0, piece) for piece in re.split(r"(\d+)", name)]
+
+
+def _property_file(directory: Path, prefix: str | None) -> tuple[str, Path]:
+    found = systems(directory)
+    if prefix is None and len(found) > 1:
+        raise InputError(f"{directory}: several runs, {', '.join(found)}; choose one with --prefix")
+    if prefix is not None and prefix not in found:
+        raise InputError(f"{directory}: no {prefix}.out; there is {', '.join(found)}")
+    name = prefix or next(iter(found))
+    return name, found[name]
+
+
+def _beside(properties: Path) -> Iterator[tuple[str, Path]]:
+    """The other outputs of the same system: what follows the prefix in their names, and their paths."""
+    start = properties.name.removesuffix("out")
+    for path in sorted(properties.parent.glob(f"{glob.escape(start)}*")):
+        yield path.name.removeprefix(start), path
+
 
 def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
-    """The property output ``PREFIX.out`` of a run's folder and the extras beside it, of the first bead.
+    """The property output of a run's folder (see `systems`) and the extras ``energy_…`` and ``error_…`` beside it, of
+    the first bead.
 
     Raises InputError if there is none, or several and no prefix.
     """
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such folder")
-    found = sorted(p for p in directory.glob("*.out") if prefix in (None, p.stem) and _begins_with(p, _COLUMN))
-    if not found:
-        raise InputError(f"{directory}: no {prefix or '*'}.out; expected the property output of an i-PI run")
-    if len(found) > 1:
-        raise InputError(f"{directory}: several runs, {', '.join(p.stem for p in found)}; choose one with --prefix")
-    stem = found[0].stem
+    name, properties = _property_file(directory, prefix)
     extras = {}
-    for name in EXTRAS:
-        for path in directory.glob(f"{stem}.*_0"):
-            if _begins_with(path, re.compile(rf"#EXTRAS\({name}\)#")):
-                key, steps, values = read_extras(path)
-                extras[key] = (steps, values)
-    return RunOutputs(stem, read_properties(found[0]), extras)
+    for rest, path in _beside(properties):
+        if _BEAD.search(rest) and _begins_with(path, _NUMBERS):
+            key, steps, values = read_extras(path)
+            extras[key] = (steps, values)
+    return RunOutputs(name, read_properties(properties), extras)
+
+
+def find_frames(directory: Path, prefix: str | None = None) -> Path:
+    """The positions that a run of i-PI wrote: of the centroids, or of the first bead. Raises InputError."""
+    name, properties = _property_file(directory, prefix)
+    there = dict(_beside(properties))
+    for ending in _FRAMES:
+        if ending in there:
+            return there[ending]
+    raise InputError(
+        f"{directory}: {name} has no trajectory; expected {properties.name.removesuffix('out')}pos_0.xyz"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from .energies import EnergyReport
 
 BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#999999", "#000000"
+FRAGMENT_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#0072B2", "#D55E00", "#009E73")
 
 
 def plot_energies(report: EnergyReport, path: Path) -> None:
@@ -22,6 +24,7 @@ def plot_energies(report: EnergyReport, path: Path) -> None:
         ("energy", True),
         ("temperature", report.temperature is not None),
         ("binding", report.binding is not None),
+        ("fragments", bool(report.fragments)),
     ]
     shown = [name for name, there in panels if there]
     figure = new_figure(8, 2.3 * len(shown) + 0.5)
@@ -38,9 +41,7 @@ def plot_energies(report: EnergyReport, path: Path) -> None:
         axis, mean = axes["temperature"], report.mean_temperature
         axis.plot(report.time, report.temperature, color=ORANGE, lw=1)
         label = f"mean {mean.value:.0f} ± {mean.error:.0f} K"
-        axis.plot(
-            report.time[len(report.time) // 5 :][[0, -1]], [mean.value] * 2, color=GREY, lw=1, ls="--", label=label
-        )
+        axis.plot([report.equilibrated, report.time[-1]], [mean.value] * 2, color=GREY, lw=1, ls="--", label=label)
         axis.set_ylabel("T (K)")
         axis.legend(loc="lower right", fontsize="small", frameon=False)
     if report.binding is not None:
@@ -48,5 +49,11 @@ def plot_energies(report: EnergyReport, path: Path) -> None:
         axis.plot(*report.binding, color=GREEN, lw=1)
         axis.axhline(0.0, color=GREY, lw=1, ls=":")
         axis.set_ylabel("binding (kcal/mol)")
+    if report.fragments:
+        axis = axes["fragments"]
+        for (name, (time, energy)), colour in zip(report.fragments.items(), cycle(FRAGMENT_COLOURS), strict=False):
+            axis.plot(time, energy - report.mean_fragments[name].value, color=colour, lw=1, label=name)
+        axis.set_ylabel("E − mean (kcal/mol)")
+        axis.legend(loc="best", fontsize="small", ncols=3, frameon=False)
     axis.set_xlabel("time (ps)")
     save(figure, path)

@@ -1,44 +1,13 @@
-"""delta-sgdml analyze: what a run did."""
+"""delta-sgdml analyze: registers its commands, one file each."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from .common import JsonOption
+from . import analyze_energies, analyze_free_energy, analyze_rotation, analyze_stability
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a run did.")
-
-
-@app.callback()
-def root() -> None:
-    """Keeps `energies` a command of its own while it is the only one."""
-
-
-@app.command()
-def energies(
-    directory: Annotated[Path, typer.Argument(help="Folder of an i-PI run.", show_default=False)],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Picture (default: PREFIX.png in the run's folder).")
-    ] = None,
-    prefix: Annotated[str | None, typer.Option(help="Output prefix, where the folder has several runs.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Energies, temperature and binding energy against time: a picture and a line.
-
-    Example: delta-sgdml analyze energies demo/h2o_benzene
-    """
-    from ..analysis.energies import report_energies
-    from ..analysis.plots import plot_energies
-
-    report = report_energies(directory, prefix)
-    path = output or directory / f"{report.title}.png"
-    plot_energies(report, path)
-    if as_json:
-        print(json.dumps(report.as_dict() | {"picture": str(path)}, allow_nan=False))
-    else:
-        print(report.line())
-        print(f"picture: {path}")
+app.command()(analyze_energies.energies)
+app.command("free-energy")(analyze_free_energy.free_energy)
+app.command()(analyze_rotation.rotation)
+app.command()(analyze_stability.stability)

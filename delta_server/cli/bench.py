@@ -75,12 +75,11 @@ def bench(
         )
     for term, predictor, rival in terms:
         model = read_model(described, models[term.name])
+        limits = machine.at(model.n_bytes) if device == "cpu" else None
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, term.atoms])
             units = model.angstrom, model.electronvolt
-            rows.append(
-                bench_term(term.name, predictor, positions, seconds, rival, *units, machine.at(model.n_bytes))
-            )
+            rows.append(bench_term(term.name, predictor, positions, seconds, rival, *units, limits))
             if not as_json:
                 print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
     for size in sizes:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from delta_server.analysis.energies import report_energies
-from delta_server.analysis.outputs import find_outputs, read_extras, read_properties
+from delta_server.analysis.outputs import find_frames, find_outputs, read_extras, read_properties, systems
 from delta_server.analysis.plots import plot_energies
 from delta_server.analysis.statistics import correlated_mean, slope
 from delta_server.errors import InputError
@@ -132,6 +132,43 @@ def test_the_picture_is_written(tmp_path: Path, ending: str) -> None:
     assert path.stat().st_size > 5000
     with pytest.raises(InputError, match="cannot be written"):
         plot_energies(report_energies(tmp_path), tmp_path / "missing" / "x.png")
+
+
+def test_the_start_of_a_run_is_left_out_and_its_fragments_are_told(tmp_path: Path) -> None:
+    """A potential that decays into equilibrium over 1 ps, and fragments' energies from the extras."""
+    rng, n = np.random.default_rng(3), 1000
+    time = 0.01 * np.arange(n)
+    potential = -6 + 5 * np.exp(-time / 0.3) + 0.02 * rng.standard_normal(n)
+    rows = [
+        f"{20 * i} {t:.4f} -5 {300 + rng.normal():.6f} {e:.8f}"
+        for i, (t, e) in enumerate(zip(time, potential, strict=True))
+    ]
+    (tmp_path / "nvt.out").write_text(HEADER + "\n".join(rows) + "\n")
+    extras = "".join(f" #EXTRAS(energy_wet)# Step: {20 * i} \n {-3.0 + 0.1 * (t < 1)} \n" for i, t in enumerate(time))
+    (tmp_path / "nvt.energy_wet_0").write_text(extras)
+    report = report_energies(tmp_path)
+    assert 1.0 < report.equilibrated < 3.0
+    assert abs(report.mean_potential.value + 6) < 4 * report.mean_potential.error < 0.02
+    assert report.mean_fragments["wet"].value * 0.0433641039 == pytest.approx(-3.0)
+    said = json.loads(json.dumps(report.as_dict()))["fragments_kcal_per_mol"]["wet"]
+    assert said["error"] == pytest.approx(0, abs=1e-9)
+    plot_energies(report, tmp_path / "run.svg")
+    assert "wet" in (tmp_path / "run.svg").read_text()
+
+
+def test_several_systems_in_one_folder(tmp_path: Path) -> None:
+    """i-PI puts the prefix of the system in front: SYSTEM_PREFIX.out, SYSTEM_PREFIX.pos_0.xyz."""
+    (tmp_path / "one").mkdir()
+    write_run(tmp_path / "one")
+    for kelvin in (100, 50, 10):
+        for name in ("out", "energy_binding_0", "pos_0.xyz"):
+            source = tmp_path / "one" / f"nvt.{name}"
+            (tmp_path / f"{kelvin}_sw.{name}").write_text(source.read_text())
+    assert list(systems(tmp_path)) == ["10_sw", "50_sw", "100_sw"]
+    assert list(find_outputs(tmp_path, "50_sw").extras) == ["energy_binding"]
+    assert find_frames(tmp_path, "10_sw").name == "10_sw.pos_0.xyz"
+    with pytest.raises(InputError, match="10_sw, 50_sw, 100_sw; choose one"):
+        find_frames(tmp_path)
 
 
 def test_the_error_of_a_correlated_mean_is_right() -> None:

@@ -1,0 +1,67 @@
+"""Pictures of free energies: maps side by side, or curves with their errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .canvas import new_figure, save
+from .free_energy import Surface
+from .plots import BLUE, FRAGMENT_COLOURS, GREY, ORANGE
+
+_WIDE = 4  # maps in a row
+
+
+def plot_surfaces(
+    surfaces: Sequence[Surface], units: Sequence[str], path: Path, highest: float | None = None
+) -> None:
+    """All surfaces over their common grid, on one colour scale from 0 to `highest` kcal/mol; of a single variable,
+    all curves in one panel with bands of one standard error. units: of the variables.
+
+    PNG, SVG or PDF by the path's ending. Raises InputError where matplotlib is missing or the path cannot be written.
+    """
+    labels = [f"{name} ({unit})" for name, unit in zip(surfaces[0].variables, units, strict=True)]
+    highest = highest or max(float(np.nanmax(s.free_energy)) for s in surfaces)
+    if len(labels) == 1:
+        _curves(surfaces, labels[0], path)
+        return
+    columns = min(len(surfaces), _WIDE)
+    rows = math.ceil(len(surfaces) / columns)
+    figure = new_figure(3.2 * columns + 1.2, 2.9 * rows + 0.3)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    mesh: Any = None
+    for k, (axis, one) in enumerate(zip(axes.flat, surfaces, strict=False)):
+        x, y = one.edges
+        mesh = axis.pcolormesh(x, y, one.free_energy.T, cmap="viridis", vmin=0.0, vmax=highest, rasterized=True)
+        axis.plot(*one.lowest, marker="+", color="white", ms=9, mew=1.5)
+        axis.set_title(f"{one.name}, {one.temperature:g} K", fontsize="medium")
+        if k % columns == 0:
+            axis.set_ylabel(labels[1])
+        if k + columns >= len(surfaces):
+            axis.set_xlabel(labels[0])
+            axis.tick_params(labelbottom=True)
+    for axis in axes.flat[len(surfaces) :]:
+        axis.set_axis_off()
+    figure.colorbar(mesh, ax=axes, label="F (kcal/mol)", extend="max" if _beyond(surfaces, highest) else "neither")
+    save(figure, path)
+
+
+def _beyond(surfaces: Sequence[Surface], highest: float) -> bool:
+    return any(float(np.nanmax(s.free_energy)) > highest for s in surfaces)
+
+
+def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
+    figure = new_figure(6.4, 4.0)
+    axis = figure.subplots()
+    for one, colour in zip(surfaces, cycle((BLUE, ORANGE, *FRAGMENT_COLOURS[:3], GREY)), strict=False):
+        (x,) = one.centres
+        axis.plot(x, one.free_energy, color=colour, lw=1.4, label=f"{one.name}, {one.temperature:g} K")
+        axis.fill_between(x, one.free_energy - one.error, one.free_energy + one.error, color=colour, alpha=0.25, lw=0)
+    axis.set(xlabel=label, ylabel="F (kcal/mol)")
+    axis.legend(fontsize="small", frameon=False)
+    save(figure, path)

@@ -1,0 +1,166 @@
+"""`delta-sgdml analyze`: free energies, rotation and stability of runs on disk, as a user asks for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from made_runs import brownian, correlated, write_run
+
+from delta_server.analysis.sampling import kt
+from delta_server.geometry import read_structure
+
+SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
+MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"
+WATER = read_structure(ROOT / "models/h2o_benzene/geometry.xyz")
+N, DT, D, WIDTH = 4000, 0.01, 0.6, 0.12
+
+
+def call(folder: Path, *arguments: object, code: int = 0) -> str:
+    command = [SGDML, "analyze", *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def moving(seed: int, distance: float = 4.0) -> np.ndarray:
+    """Water that turns freely against benzene with D, in a harmonic well of its distance; all of it turns, too."""
+    masses = WATER.get_masses()
+    water, ring = (
+        WATER.positions[a] - masses[a] @ WATER.positions[a] / masses[a].sum() for a in (range(3), range(3, 15))
+    )
+    own, whole = brownian((D,) * 3, N, seed, DT), brownian((0.3,) * 3, N, seed + 1, DT)
+    up = np.array([0, 0, 1.0]) * (distance + correlated(N, 4.0, seed + 2, WIDTH))[:, None]
+    positions = np.concatenate(
+        [np.einsum("nij,aj->nai", own, water) + up[:, None], np.broadcast_to(ring, (N, 12, 3))], axis=1
+    )
+    return np.einsum("nij,naj->nai", whole, positions)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models at 300 K; the second one loses a hydrogen at frame 2500."""
+    folder = tmp_path_factory.mktemp("runs")
+    energy = -570 + correlated(N, 3.0, 9, 0.1)
+    write_run(folder / "delta", moving(1), WATER.symbols, potential=energy, prefix="300K_md")
+    broken = moving(4, 4.5)
+    broken[2500:, 14] *= 3.0
+    write_run(folder / "full", broken, WATER.symbols, potential=energy, prefix="300K_md")
+    return folder
+
+
+def test_free_energy(runs: Path) -> None:
+    """Of a harmonic well in a file: curvature kT/σ² within its error, and both models on one grid."""
+    command = (
+        "free-energy",
+        "delta",
+        "full",
+        "--manifest",
+        MANIFEST,
+        "--bins",
+        25,
+        "-o",
+        "f.png",
+        "--split",
+        "R_CM=4.2",
+    )
+    said = json.loads(call(runs, *command, "--json"))
+    delta, full = said["surfaces"]
+    assert delta["variables"] == ["R_CM"]
+    assert (delta["name"], full["name"]) == ("delta/300K_md", "full/300K_md")
+    assert delta["edges"] == full["edges"]
+    x = (np.array(delta["edges"][0][1:]) + delta["edges"][0][:-1]) / 2
+    free, error = (np.array(delta[k], dtype=float) for k in ("free_energy_kcal_per_mol", "error_kcal_per_mol"))
+    near = free < 2 * kt(300)
+    fitted, covariance = np.polyfit(x[near], free[near], 2, w=1 / error[near], cov="unscaled")
+    assert abs(2 * fitted[0] - kt(300) / WIDTH**2) < 3 * 2 * np.sqrt(covariance[0, 0]) < 0.4 * 2 * fitted[0]
+    first, second = said["differences"]
+    assert first["kcal_per_mol"] > 0.5
+    assert second["kcal_per_mol"] < -0.5
+    assert (runs / "f.png").stat().st_size > 5000
+    table = call(runs, *command)
+    assert "300K_md: F(R_CM > 4.2) − F(R_CM < 4.2)" in table
+
+
+def test_free_energy_of_two_variables_and_a_ladder(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "v.yaml").write_text(
+        "variables:\n  R: {distance: [water, benzene], centre: mass}\n  h: {height: [water, benzene]}\n"
+    )
+    for kelvin in (250, 300):
+        energies = -570 + 8.617e-5 * kelvin * np.random.default_rng(kelvin).gamma(22.0, size=N // 2)
+        write_run(
+            tmp_path / f"ladder/{kelvin}K",
+            moving(kelvin)[::2],
+            WATER.symbols,
+            kelvin=kelvin,
+            potential=energies,
+            prefix=f"{kelvin}K_md",
+        )
+    command = ("free-energy", "ladder", "--manifest", MANIFEST, "--variables", "v.yaml", "--bins", 8, "--mbar", 275)
+    (one,) = json.loads(call(tmp_path, *command, "--json"))["surfaces"]
+    assert one["name"] == "ladder (MBAR of 2)"
+    assert np.shape(one["free_energy_kcal_per_mol"]) == (8, 8)
+    assert (tmp_path / "ladder/free_energy.png").stat().st_size > 5000
+
+
+def test_rotation(runs: Path) -> None:
+    """Against benzene the D that was made; against the laboratory that of both."""
+    said = json.loads(call(runs, "rotation", "delta", "--manifest", MANIFEST, "--json"))
+    (one,) = said["rotations"]
+    assert abs(one["d"]["value"] - D) < 3 * one["d"]["error"] < 0.25
+    assert one["notes"] == []
+    assert one["temperature"] == 300
+    assert (runs / "delta/rotation.png").stat().st_size > 5000
+    free = json.loads(call(runs, "rotation", "delta", "--guest", "0:3", "--host", "lab", "--json"))["rotations"][0]
+    assert abs(free["d"]["value"] - D - 0.3) < 3 * free["d"]["error"]
+    coarse = call(runs, "rotation", "delta", "--manifest", MANIFEST, "--every", 100, "-o", "r.svg")
+    assert "too coarse to sum angles" in coarse
+    assert "give --guest" in call(runs, "rotation", "delta", code=2)
+
+
+def test_stability(runs: Path) -> None:
+    said = json.loads(call(runs, "stability", "delta", "full", "--manifest", MANIFEST, "-o", "s.png", "--json"))
+    sound, broken = said["runs"]
+    assert sound["failed"] is None
+    assert broken["step"] == 2500 * 20
+    assert broken["failed"] == pytest.approx(25.0)
+    assert "H14 broke" in broken["cause"]
+    (at_300,) = said["survival"]
+    assert (at_300["runs"], at_300["failed"]) == (2, 1)
+    assert (runs / "s.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rotation", "delta"), "give --guest"),
+        (("rotation", "delta", "--manifest", MANIFEST, "--guest", "C60"), "fragments: water, benzene"),
+        (("rotation", "delta", "--guest", "0:99"), "names atom 98"),
+        (("free-energy", "delta"), "give --variables"),
+        (("free-energy", "delta", "--manifest", MANIFEST, "--over", "R_p"), "expected one or two of R_CM"),
+        (("stability", "nothing"), "no such file or folder"),
+    ],
+)
+def test_what_is_missing_is_said(runs: Path, arguments: tuple[object, ...], message: str) -> None:
+    assert message in call(runs, *arguments, code=2)
+
+
+def test_files_without_time_ask_for_it(runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lonely.xyz"
+    path.write_text((runs / "delta/300K_md.pos_0.xyz").read_text()[:1_000_000])
+    assert "give --timestep" in call(tmp_path, "rotation", path, "--guest", "0:3", code=2)
+    assert "give --temperature" in call(tmp_path, "free-energy", path, "--manifest", MANIFEST, code=2)
+    said = call(tmp_path, "stability", path, "--timestep", 0.5)
+    assert "stable for" in said
+    assert (tmp_path / "stability.png").is_file()
+
+
+@pytest.mark.parametrize("command", ["energies", "free-energy", "rotation", "stability"])
+def test_every_help_has_an_example(tmp_path: Path, command: str) -> None:
+    assert f"Example: delta-sgdml analyze {command}" in call(tmp_path, command, "--help")
