@@ -142,7 +142,26 @@ def fit(
     kernel = kernel or Kernel(labels.positions, permutations)
     if hyper.memory is not None:
         return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
-    return fit_matrix(labels, permutations, hyper, lambda: kernel.matrix(hyper.sigma, hyper.energies, report), report)
+    return fit_matrix(labels, permutations, hyper, _matrices(kernel, hyper, report), report)
+
+
+def _matrices(kernel: Kernel, hyper: Hyper, report: Report | None) -> Callable[[], Panels]:
+    """The kernel matrix, as often as it is asked for. A robust fit uses up two: where there is memory for both, the
+    second is the first one's copy, for with many permutations it takes longer to fill than to factorise."""
+    from .memory import available_memory
+
+    size = matrix_bytes(len(kernel.x), kernel.x.shape[1], hyper.energies)
+    copies: list[Panels] = []
+
+    def make() -> Panels:
+        if copies:
+            return copies.pop()
+        matrix = kernel.matrix(hyper.sigma, hyper.energies, report)
+        if hyper.robust and 1.1 * size < available_memory():
+            copies.append(matrix.copy())
+        return matrix
+
+    return make
 
 
 def fit_matrix(

@@ -88,7 +88,7 @@ def test_the_model_does_not_tell_equal_atoms_apart(system: Complex, labels: Labe
     predictor = NumpyPredictor(fit(labels, permutations, Hyper(8.0, 1e-8, energies=True)))
     x = labels.positions[0]
     result = predictor.predict(x[permutations])
-    assert np.ptp(result.energy) < 1e-9
+    assert np.ptp(result.energy) < 5e-8  # rounding, in the basis of the group
     for p, forces in zip(permutations, result.forces, strict=True):
         assert np.abs(forces - result.forces[0][p]).max() < 1e-9
 
