@@ -20,6 +20,7 @@ from . import (
     pes,
     predict,
     run,
+    sweep,
     train,
 )
 
@@ -36,6 +37,7 @@ app.command()(check.check)
 app.command()(predict.predict)
 app.command("input")(input.write_input)
 app.command()(run.run)
+app.add_typer(sweep.app, name="sweep")
 app.add_typer(analyze.app, name="analyze")
 app.add_typer(model.app, name="model")
 app.command()(bench.bench)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
 from .address import read_input
+from .leash import leashed
 
 _STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
 _FATAL = {
@@ -64,6 +65,14 @@ class Outcome:
     wall: float  # s
 
 
+class DriverError(RunError):
+    """A driver ended for good; `code` is its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Supervisor:
     """One i-PI run with its drivers.
 
@@ -73,6 +82,8 @@ class Supervisor:
     newest checkpoint.
 
     Unix sockets are put in a folder of their own: any number of runs can share a machine.
+    holds: open files (locks) that i-PI keeps open as long as it lives. It is asked to end softly when its
+    supervisor is killed.
     """
 
     def __init__(
@@ -84,8 +95,9 @@ class Supervisor:
         directory: Path | None = None,
         restart: bool = False,
         threads: int = 1,
+        holds: Sequence[int] = (),
     ) -> None:
-        self.manifest = manifest.resolve()
+        self.manifest, self.holds = manifest.resolve(), tuple(holds)
         self.directory = (directory or input_file.parent).resolve()
         self.drivers, self.threads = drivers, threads
         root = read_input(input_file)
@@ -150,8 +162,8 @@ class Supervisor:
         return Outcome(finished, self.progress, time.monotonic() - began)
 
     def _start_ipi(self, prefix: str) -> _Ipi:
-        command = [*_command("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
-        return _Ipi(command, self.directory, self.progress, self.threads)
+        command = [*script("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
+        return _Ipi(leashed(command), self.directory, self.progress, self.threads, self.holds)
 
     def _watch(
         self,
@@ -188,7 +200,7 @@ class Supervisor:
         return stopping_since is None and self.progress.step >= self.progress.total_steps
 
 
-def _command(name: str) -> list[str]:
+def script(name: str) -> list[str]:
     """A console script of this environment. (`python -m` would look for modules in the run's folder first.)"""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
@@ -247,7 +259,9 @@ class _Ipi:
     """The i-PI process; it writes to a log of its own, so that it outlives its supervisor, and the log tells how far
     it is."""
 
-    def __init__(self, command: list[str], directory: Path, progress: Progress, threads: int) -> None:
+    def __init__(
+        self, command: list[str], directory: Path, progress: Progress, threads: int, holds: tuple[int, ...]
+    ) -> None:
         self.log = directory / "i-pi.log"
         self.thread_died: str | None = None
         self._progress = progress
@@ -263,6 +277,7 @@ class _Ipi:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    pass_fds=holds,
                     env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)},
                 )
             self._reader = self.log.open(encoding="utf-8", errors="replace")
@@ -302,7 +317,7 @@ class _DriverProcess:
         self.log = supervisor.directory / f"{name}.log"
         self.name = name
         part = socket if socket in ("fragments", "binding") else "all"
-        self.command = [*_command("delta-driver"), str(supervisor.manifest)]
+        self.command = [*script("delta-driver"), str(supervisor.manifest)]
         self.command += ["--input", supervisor.input.name, "--sockets-prefix", prefix, "--part", part]
         self.command += ["--ffsocket", socket] if socket else []
         self.command += ["--threads", str(supervisor.threads)]
@@ -330,7 +345,7 @@ class _DriverProcess:
         if code is None:
             return
         if code in _FATAL:
-            raise RunError(f"driver {self.name} ended, {_FATAL[code]}: {self._last_words()}")
+            raise DriverError(f"driver {self.name} ended, {_FATAL[code]}: {self._last_words()}", code)
         now = time.monotonic()
         self._ended_at = self._ended_at or now
         if code == 0 and now - self._ended_at < _DRIVER_GRACE:

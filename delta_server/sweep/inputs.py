@@ -1,21 +1,49 @@
-"""i-PI's input for a manifest: what `delta-sgdml run` needs to move its molecules."""
+"""i-PI's inputs for a manifest: one template for what `delta-sgdml input` and `delta-sgdml sweep` run.
+
+The thermostat is Langevin's: local, so that it is ergodic for a small, stiff molecule in a vacuum, where chains that
+act on the whole (Nosé and Hoover) are not, at 10 K least of all. Its friction 1/τ also slows rotation: a free rotor
+diffuses with D = kT τ/I, whatever the model says. τ of 1 ps is the default of a sweep: short against a run of tens of
+picoseconds, long against all vibrations and a guest's rattling. `delta-sgdml input` takes 0.1 ps, for short runs.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 from xml.sax.saxutils import escape
 
 Ensemble = Literal["nvt", "nve"]
 
+COLUMNS = ("step", "time", "conserved", "temperature", "kinetic", "potential", "ensemble_temperature")
+"""The columns of a property output, in order; ps, eV, K."""
 _PROPERTIES = (
-    "step, time{picosecond}, conserved{electronvolt}, temperature{kelvin}, %s{electronvolt}, potential{electronvolt}"
+    "step, time{picosecond}, conserved{electronvolt}, temperature{kelvin}, %s{electronvolt}, "
+    "potential{electronvolt}, ensemble_temperature{kelvin}"
 )
+_BATCH_LATENCY = 1e-3  # s between i-PI's looks at its queue: all systems of a ladder have asked by then
+
+
+@dataclass(frozen=True)
+class System:
+    """One molecule at its temperature (K); prefix: of its outputs; structure: its first geometry."""
+
+    temperature: float
+    prefix: str = ""
+    structure: str = "init.xyz"
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A run in a vacuum: NVT or NVE, classical or with ring polymers. Temperature in K, time in ps, step in fs."""
+    """A run in a vacuum: NVT or NVE, classical or with ring polymers, of one system or several.
+
+    Temperature in K, time in ps, time step and tau (of the thermostat) in fs; strides and checkpoint in steps.
+
+    frames: steps between recorded geometries, by default those between records. inner: time steps of the fragments'
+    forces to one of the binding's (then served by two drivers). exchange: mean steps between attempts to
+    exchange replicas, 0 for none. numbered: each checkpoint is a file of its own, so that one that is being written
+    when the machine stops spoils no other. host: of i-PI, for drivers that connect over inet, on its port.
+    """
 
     name: str  # of the socket
     fragments: tuple[str, ...]  # energies that are recorded, beside the binding's
@@ -25,53 +53,101 @@ class Simulation:
     ensemble: Ensemble = "nvt"
     beads: int = 1
     seed: int = 31415
-    stride: int = 20  # steps between records
+    stride: int = 20  # between records
+    tau: float = 100.0
+    binding: bool = True
+    frames: int | None = None
+    checkpoint: int = 1000
+    inner: int = 1
+    exchange: int = 0
+    numbered: bool = False
+    batch: int | None = None  # structures in a request to one driver, by default all
+    host: str | None = None
+    port: int = 31415
+    systems: Sequence[System] = field(default=())
 
     @property
     def steps(self) -> int:
         return max(1, round(1000 * self.time / self.timestep))
 
     def xml(self, structure: str = "init.xyz", prefix: str = "simulation") -> str:
-        """The input; structure: start geometry, an xyz file with i-PI's comment line, beside it."""
+        """The input; structure: start geometry, an xyz file with i-PI's comment line, beside it; prefix: of the
+        outputs, after that of the system."""
+        systems = self.systems or [System(self.temperature, structure=structure)]
+        threading = ' threading="True"' * (len(systems) > 1)
+        parts = [
+            f'<simulation verbosity="medium" safe_stride="{self.stride}" floatformat="%18.10e"{threading}>',
+            self._output(prefix),
+            f"  <total_steps> {self.steps} </total_steps>",
+            f"  <prng> <seed> {self.seed} </seed> </prng>",
+            *(self._socket(name, len(systems)) for name in self._sockets()),
+            *map(self._system, systems),
+        ]
+        if self.exchange:
+            parts.append(f'  <smotion mode="remd"> <remd> <stride> {self.exchange} </stride> </remd> </smotion>')
+        return "\n".join((*parts, "</simulation>\n"))
+
+    def _sockets(self) -> tuple[str, ...]:
+        return ("binding", "fragments") if self.inner > 1 else ("delta",)
+
+    def _output(self, prefix: str) -> str:
         quantum = self.beads > 1
-        extras = [f"energy_{name}" for name in (*self.fragments, "binding")] + ["binding_force_rms"]
+        extras = [f"energy_{name}" for name in self.fragments]
+        extras += ["energy_binding", "binding_force_rms"] if self.binding else []
         properties = _PROPERTIES % ("kinetic_cv" if quantum else "kinetic_md")
         moved, file = ("x_centroid", "xc") if quantum else ("positions", "pos")
         places = f'format="xyz" cell_units="angstrom"> {moved}{{angstrom}} </trajectory>'
-        recorded = f'    <trajectory stride="{self.stride}" filename="{file}" {places}\n' + "\n".join(
+        recorded = f'    <trajectory stride="{self.frames or self.stride}" filename="{file}" {places}\n' + "\n".join(
             f'    <trajectory stride="{self.stride}" filename="{extra}" extra_type="{extra}"> extras </trajectory>'
             for extra in extras
         )
-        thermostat = "pile_l" if quantum else "langevin"
-        splitting = "" if quantum or self.ensemble == "nve" else ' splitting="baoab"'
-        bath = f'        <thermostat mode="{thermostat}"> <tau units="femtosecond"> 100 </tau> </thermostat>\n'
-        batch = f"    <batch_size> {self.beads} </batch_size>\n" if quantum else ""
-        return f"""<simulation verbosity="medium" safe_stride="{self.stride}" floatformat="%18.10e">
-  <output prefix="{escape(prefix)}">
+        return f"""  <output prefix="{escape(prefix)}">
     <properties stride="{self.stride}" filename="out"> [ {properties} ] </properties>
 {recorded}
-    <checkpoint stride="1000" filename="chk" overwrite="True"/>
-  </output>
-  <total_steps> {self.steps} </total_steps>
-  <prng> <seed> {self.seed} </seed> </prng>
-  <ffsocket name="delta" mode="unix" pbc="False"{' matching="any"' * quantum}>
-    <address> {escape(self.name)} </address>
-    <latency> 1e-4 </latency>
-{batch}    <timeout> 600 </timeout>
-  </ffsocket>
-  <system>
+    <checkpoint stride="{self.checkpoint}" filename="chk" overwrite="{not self.numbered}"/>
+  </output>"""
+
+    def _socket(self, name: str, systems: int) -> str:
+        batch = self.batch or self.beads * systems
+        address = f"{self.name}_{name}" if self.inner > 1 else self.name
+        where = f"    <address> {escape(self.host or address)} </address>"
+        if self.host:
+            where += f"\n    <port> {self.port + self._sockets().index(name)} </port>"
+        batched, mode = batch > 1, "inet" if self.host else "unix"
+        return (
+            f'  <ffsocket name="{name}" mode="{mode}" pbc="False"' + ' matching="any"' * batched + f">\n{where}\n"
+            f"    <latency> {_BATCH_LATENCY if systems > 1 else 1e-4:g} </latency>\n"
+            + f"    <batch_size> {batch} </batch_size>\n" * batched
+            + "    <timeout> 600 </timeout>\n  </ffsocket>"
+        )
+
+    def _system(self, system: System) -> str:
+        quantum, several = self.beads > 1, self.inner > 1
+        prefix = f' prefix="{escape(system.prefix)}"' if system.prefix else ""
+        thermostat = "pile_l" if quantum else "langevin"
+        splitting = "" if quantum or self.ensemble == "nve" else ' splitting="baoab"'
+        bath = (
+            f'        <thermostat mode="{thermostat}"> <tau units="femtosecond"> {self.tau:g} </tau> </thermostat>\n'
+        )
+        forces = '<force forcefield="delta"/>'
+        if several:  # the binding once in an outer step, the fragments in each inner one
+            weights = {"binding": "[ 1, 0 ]", "fragments": "[ 0, 1 ]"}
+            forces = " ".join(
+                f'<force forcefield="{name}"> <mts_weights> {weights[name]} </mts_weights> </force>'
+                for name in self._sockets()
+            )
+        steps = f"        <nmts> [ 1, {self.inner} ] </nmts>\n" if several else ""
+        return f"""  <system{prefix}>
     <initialize nbeads="{self.beads}">
-      <file mode="xyz"> {escape(structure)} </file>
-      <velocities mode="thermal" units="kelvin"> {self.temperature:g} </velocities>
+      <file mode="xyz"> {escape(system.structure)} </file>
+      <velocities mode="thermal" units="kelvin"> {system.temperature:g} </velocities>
     </initialize>
-    <forces> <force forcefield="delta"/> </forces>
+    <forces> {forces} </forces>
     <motion mode="dynamics">
       <fixcom> True </fixcom>
       <dynamics mode="{self.ensemble}"{splitting}>
         <timestep units="femtosecond"> {self.timestep:g} </timestep>
-{bath if self.ensemble == "nvt" else ""}      </dynamics>
+{steps}{bath if self.ensemble == "nvt" else ""}      </dynamics>
     </motion>
-    <ensemble> <temperature units="kelvin"> {self.temperature:g} </temperature> </ensemble>
-  </system>
-</simulation>
-"""
+    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature> </ensemble>
+  </system>"""

@@ -1,0 +1,105 @@
+"""One job for each temperature on this machine: the command that an engine would call, several at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import RunError
+from ..server.leash import leashed
+from ..server.supervisor import script
+from .record import Member, Sweep
+from .session import Ending
+from .state import State, load_states
+
+NOT_FINISHED = 75  # EX_TEMPFAIL of <sysexits.h>: run the same command again
+LOG = "sweep.log"
+_LOOK = 0.5  # s
+_GRACE = 90.0  # s for a job to end softly: longer than it gives its i-PI
+
+
+def run_jobs(
+    sweep: Sweep,
+    members: Sequence[Member],
+    jobs: int,
+    *,
+    drivers: int = 1,
+    threads: int = 1,
+    wall_time: float | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_states: Callable[[list[State]], None] = lambda states: None,
+    on_event: Callable[[str], None] = lambda event: None,
+) -> Ending:
+    """Run the temperatures as `jobs` processes at a time. A job that fails does not end the others; then RunError."""
+    states = {state.name: state for state in load_states(sweep)}
+    waiting = [member for member in members if not states[member.name].done]
+    running: dict[str, tuple[Member, subprocess.Popen[bytes]]] = {}
+    deadline = None if wall_time is None else time.monotonic() + wall_time
+    failed: list[str] = []
+    stopping = unfinished = False
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs and not stopping:
+                member = waiting.pop(0)
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                running[member.name] = member, _start(member, drivers, threads, left)
+            time.sleep(_LOOK)
+            if not stopping and (should_stop() or (deadline is not None and time.monotonic() > deadline)):
+                stopping = True
+                unfinished = unfinished or bool(waiting)
+                waiting = []
+                for _, process in running.values():
+                    process.send_signal(signal.SIGTERM)
+            for name, (member, process) in list(running.items()):
+                if (code := process.poll()) is None:
+                    continue
+                del running[name]
+                unfinished = unfinished or code != 0
+                if code not in (0, NOT_FINISHED) and not (stopping and code in (-signal.SIGTERM, 143)):
+                    failed.append(name)
+                    on_event(f"{name} failed (code {code}): {_last_words(member.folder / LOG)}")
+            now = {state.name: state for state in load_states(sweep)}
+            for name, state in now.items():
+                if state.phase == "unstable" and states[name].phase != "unstable":
+                    on_event(f"{name} is unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}")
+            states = now
+            on_states(list(now.values()))
+    finally:
+        for _, process in running.values():
+            process.terminate()
+        for _, process in running.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+            if process.poll() is None:
+                process.kill()
+    if failed:
+        raise RunError(f"{', '.join(failed)} failed; look into {LOG} and i-pi.log there; `sweep run` goes on")
+    return "stopped" if unfinished else "finished"
+
+
+def _start(member: Member, drivers: int, threads: int, wall_time: float | None) -> subprocess.Popen[bytes]:
+    command = [*script("delta-sgdml"), "sweep", "md", str(member.folder), "--drivers", str(drivers)]
+    command += ["--threads", str(threads)]
+    command += [] if wall_time is None else ["--wall-time", f"{wall_time:.0f}"]
+    with (member.folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            leashed(command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then asks its jobs to stop
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"

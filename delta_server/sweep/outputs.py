@@ -1,0 +1,150 @@
+"""i-PI's output files as records that carry their step: followed while they grow, cut back to a checkpoint's step.
+
+A crash leaves rows beyond the last checkpoint, and a last row that is not whole. Both are removed before i-PI goes
+on, so that outputs end contiguous. Files are read from their end: a trajectory may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Literal
+from xml.etree.ElementTree import Element
+
+from ..errors import InputError
+
+Kind = Literal["properties", "xyz", "extras"]
+
+_HEADS = {  # where a record begins, and its step
+    "properties": re.compile(rb"^[ \t]*(\d[\d.eE+]*)[ \t]", re.M),
+    "xyz": re.compile(rb"^[ \t]*\d+[ \t]*\n#[^\n]*Step:\s*(\d+)", re.M),
+    "extras": re.compile(rb"^ #EXTRAS[^\n]*Step:\s*(\d+)", re.M),
+}
+_NAMES = {"properties": "out", "trajectory": "traj"}  # i-PI's defaults, which its checkpoints leave out
+_BLOCK = 2**18
+_MOST = 2**24  # bytes taken in at once from a file that is followed
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output file; stride: steps between its records, 0 where they come irregularly."""
+
+    path: Path
+    kind: Kind
+    stride: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the records up to a step end: in bytes; `step` is that of the last of them (-1: there is none)."""
+
+    offset: int
+    step: int
+
+
+def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
+    """The outputs of each system of an i-PI input or checkpoint, by the system's prefix; under ``""`` those of the
+    run as a whole. Raises InputError, also for outputs outside of the sweep: they will be cut."""
+    found: dict[str, list[Output]] = {}
+    block = root.find("output")
+    if block is None:
+        raise InputError("i-PI's input has no <output>")
+    stem = block.get("prefix", "").strip()
+    beads = root.find(".//beads")
+    nbeads = int(beads.get("nbeads", "1")) if beads is not None else _beads(root)
+    width = len(str(nbeads))
+    for system in root.iter("system"):
+        prefix = system.get("prefix", "").strip()
+        files = found.setdefault(prefix, [])
+        for element in block:
+            name = f"{prefix}_{stem}.{element.get('filename', _NAMES.get(element.tag, '')).strip()}"
+            stride = round(float(element.get("stride", "1")))
+            if element.tag == "properties":
+                files.append(Output(folder / name, "properties", stride))
+            elif element.tag == "trajectory":
+                extras = (element.text or "").strip() == "extras"
+                whole = (element.text or "").strip().startswith("x_centroid")
+                suffix = "" if extras else ".xyz"
+                names = [name + suffix] if whole else [f"{name}_{i:0{width}d}{suffix}" for i in range(nbeads)]
+                files.extend(Output(folder / n, "extras" if extras else "xyz", stride) for n in names)
+    if root.find("smotion") is not None:
+        found[""] = [Output(folder / f"{stem}.remd_idx", "properties", 0)]
+    home = folder.resolve().parent
+    for output in (o for files in found.values() for o in files):
+        if not output.path.resolve().is_relative_to(home):
+            raise InputError(f"{folder}: i-PI's input has an output outside of the sweep: {output.path}")
+    return found
+
+
+def _beads(root: Element) -> int:
+    initialize = root.find(".//initialize")
+    return 1 if initialize is None else int(initialize.get("nbeads", "1"))
+
+
+def place(output: Output, step: int) -> Place:
+    """Where the whole records up to `step` end. A file that is missing has none."""
+    try:
+        size = output.path.stat().st_size
+        block = _BLOCK
+        with output.path.open("rb") as file:
+            while True:
+                begin = max(0, size - block)
+                file.seek(begin)
+                data = file.read(size - begin)
+                skipped = data.find(b"\n") + 1 if begin else 0  # half a line
+                heads = list(_HEADS[output.kind].finditer(data, skipped))
+                if begin == 0 or (heads and _step(heads[0]) <= step):
+                    break
+                block *= 4
+    except FileNotFoundError:
+        return Place(0, -1)
+    before = list(takewhile(lambda head: _step(head) <= step, heads))
+    if before and (end := _end(data, before[-1], output.kind)) is None:
+        end = before.pop().start()  # not whole
+    elif not before:
+        end = heads[0].start() if heads else len(data)
+    assert end is not None
+    return Place(begin + end, _step(before[-1]) if before else -1)
+
+
+def _step(head: re.Match[bytes]) -> int:
+    return int(float(head[1]))
+
+
+def _end(data: bytes, head: re.Match[bytes], kind: Kind) -> int | None:
+    """Where the record with this head ends; None if the file ends before."""
+    lines = {"properties": 1, "extras": 2}.get(kind) or int(head[0].split(b"\n")[0]) + 2
+    end = head.start()
+    for _ in range(lines):
+        end = data.find(b"\n", end) + 1
+        if not end:
+            return None
+    return end
+
+
+class Tail:
+    """Follows an output as it grows, from the first record later than `step` on."""
+
+    def __init__(self, output: Output, step: int = -1) -> None:
+        self.output, self._offset, self._step = output, place(output, step).offset if step >= 0 else 0, step
+
+    def read(self) -> list[tuple[int, str]]:
+        """The records that were written since the last call, whole ones only: (step, text)."""
+        try:
+            with self.output.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(_MOST)
+        except FileNotFoundError:
+            return []
+        found = []
+        behind = 0
+        for head in _HEADS[self.output.kind].finditer(data):
+            end = _end(data, head, self.output.kind)
+            if end is None:
+                break
+            found.append((_step(head), data[head.start() : end].decode("utf-8", "replace")))
+            behind = end
+        self._offset += behind
+        return [(step, text) for step, text in found if step > self._step]

@@ -1,0 +1,144 @@
+"""What a sweep is: the record (sweep.json) in its folder, and where everything lies beside it.
+
+DIR/sweep.json, start.xyz, 300K/{input.xml, init.xyz, state.json, result.json, 300K_md.*}, ladder/{input.xml, …}
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..archive import sha256_of
+from ..errors import InputError
+from ..manifest import Manifest
+
+Kind = Literal["nvt", "pimd", "mts", "remd"]
+RECORD = "sweep.json"
+PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
+_MAX_BYTES = 2**20
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limits(_Strict):
+    """When a trajectory counts as broken (`stability`)."""
+
+    stretch: Annotated[float, Field(gt=1.0)] = 1.45  # of a covalent bond, against the start
+    energy: Annotated[float, Field(gt=0.0)] = 1.0  # eV, margin beside what the temperature explains
+    heat: Annotated[float, Field(gt=1.0)] = 3.0  # instantaneous over set temperature
+    uncertainty: Annotated[float, Field(gt=0.0)] = 1.0  # eV/Å, expected error of a force component
+
+
+class Start(_Strict):
+    """How the start geometry was relaxed: energy in eV, the largest force left in eV/Å, optimiser's steps."""
+
+    energy: float
+    fmax: float
+    steps: int
+
+
+class Record(_Strict):
+    """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder."""
+
+    format: Literal["delta-sgdml-sweep/1"] = "delta-sgdml-sweep/1"
+    name: str
+    kind: Kind
+    manifest: str
+    sha256: dict[str, str]  # of the manifest and its models
+    temperatures: tuple[float, ...] = Field(min_length=1)
+    steps: int = Field(gt=0)
+    timestep: float = Field(gt=0)
+    tau: float = Field(gt=0)
+    beads: int = Field(ge=1)
+    stride: int = Field(ge=1)
+    frames: int = Field(ge=1)
+    checkpoint: int = Field(ge=1)
+    seed: int
+    limits: Limits
+    start: Start
+    versions: dict[str, str]
+    command: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One temperature (K) of a sweep: its name (``300K``), its folder, and the prefix of its outputs in the run's."""
+
+    temperature: float
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's folder and its record."""
+
+    folder: Path
+    record: Record
+
+    @property
+    def manifest(self) -> Path:
+        return (self.folder / self.record.manifest).resolve()
+
+    @property
+    def ladder(self) -> Path:
+        """The folder of the one process that runs all temperatures."""
+        return self.folder / ("remd" if self.record.kind == "remd" else "ladder")
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return tuple(Member(t, name_of(t), self.folder / name_of(t)) for t in self.record.temperatures)
+
+    def member(self, folder: Path) -> Member:
+        """The temperature whose folder it is. Raises InputError."""
+        for member in self.members:
+            if member.folder.resolve() == folder.resolve():
+                return member
+        raise InputError(
+            f"{folder}: no temperature of the sweep; there are {', '.join(m.name for m in self.members)}"
+        )
+
+
+def name_of(temperature: float) -> str:
+    return f"{temperature:g}K"
+
+
+def prefix_of(temperature: float, run: str) -> str:
+    """Of a system's outputs, seen from the folder of its run: beside the input for one temperature, in the
+    temperature's folder for the ladder. Replicas that exchange keep theirs together, for `i-pi-remdsort`."""
+    name = name_of(temperature)
+    return f"../{name}/{name}" if run == "ladder" else name
+
+
+def load_sweep(folder: Path) -> Sweep:
+    """Raises InputError for a folder without a record, or a record that is none."""
+    path = folder / RECORD
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {folder} is no sweep: `delta-sgdml sweep write` makes one")
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: too large to be the record of a sweep")
+        record = Record.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{path}: {where}: {first['msg']}; write the sweep anew") from None
+    return Sweep(folder, record)
+
+
+def hashes(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 of the manifest and of every model in it, by path relative to the manifest."""
+    models = {str(entry.model): manifest.resolve(entry.model) for entry in manifest.models().values()}
+    return {name: sha256_of(path) for name, path in {manifest.path.name: manifest.path, **models}.items()}
+
+
+def relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve())

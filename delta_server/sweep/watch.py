@@ -1,0 +1,90 @@
+"""Looking at one trajectory while it grows: its newest record for the table, every record for its stability."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .._types import FloatArray
+from .inputs import COLUMNS
+from .outputs import Output, Tail
+from .stability import Stability
+from .state import State
+
+_ENERGY, _TEMPERATURE = COLUMNS.index("potential"), COLUMNS.index("temperature")
+
+
+class Watch:
+    """Keeps the state of one temperature up to date with what i-PI has written for it."""
+
+    def __init__(self, state: State, stability: Stability, outputs: list[Output]) -> None:
+        self.state, self._stability = state, stability
+        since = state.checked
+        self._properties = Tail(next(o for o in outputs if o.kind == "properties"), since)
+        # a frame may have come to the disk after its row was looked at
+        self._frames = [Tail(o, max(-1, since - o.stride)) for o in outputs if o.kind == "xyz"]
+        self._binding = [Tail(o, since) for o in outputs if o.path.name.endswith(".energy_binding_0")]
+        self.last_frame: FloatArray | None = None  # (N, 3) Å
+
+    @property
+    def broken(self) -> bool:
+        return self.state.broken_step is not None
+
+    def look(self) -> bool:
+        """Take in the new records; true if there were any. Of several that are broken the first counts."""
+        state, wrong = self.state, []
+        rows = [(step, [float(value) for value in text.split()]) for step, text in self._properties.read()]
+        for step, row in rows:
+            if reason := self._stability.of_energies(row[_TEMPERATURE], row[_ENERGY]):
+                wrong.append((step, reason))
+        frames = [(step, positions_of(text)) for tail in self._frames for step, text in tail.read()]
+        for step, positions in frames:
+            reason, error = self._stability.of_geometry(positions)
+            if error is not None and np.isfinite(error):
+                state.uncertainty = error
+            if reason:
+                wrong.append((step, reason))
+                break  # what follows is no molecule
+            self.last_frame = positions
+        for tail in self._binding:
+            for _, text in tail.read()[-1:]:
+                state.binding = float(text.split("\n")[1])
+        if rows:
+            state.step = state.checked = rows[-1][0]
+            state.temperature = _finite(rows[-1][1][_TEMPERATURE])
+            state.potential = _finite(rows[-1][1][_ENERGY])
+        if wrong and not self.broken:
+            state.broken_step, state.reason = min(wrong)
+        return bool(rows or frames)
+
+
+def positions_of(record: str) -> FloatArray:
+    """(N, 3) Å from a frame of i-PI's xyz."""
+    lines = record.splitlines()[2:]
+    return np.array([[float(x) for x in line.split()[1:4]] for line in lines])
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def nearest(watches: list[Watch], dump: Path) -> Watch | None:
+    """Whose geometry was the one that the model gave no number for: the one whose last frame is nearest to it."""
+    from ..errors import InputError, NonFiniteError
+    from ..geometry import iter_structures
+
+    best: tuple[float, Watch] | None = None
+    try:
+        for atoms in iter_structures(dump):
+            try:
+                watches[0]._stability.potential.compute(atoms.positions)
+            except NonFiniteError:
+                for watch in watches:
+                    if watch.last_frame is not None:
+                        distance = float(np.linalg.norm(atoms.positions - watch.last_frame))
+                        if best is None or distance < best[0]:
+                            best = distance, watch
+    except InputError:
+        return None
+    return best[1] if best else None

@@ -1,0 +1,238 @@
+"""Writing a sweep: the start geometry relaxed with the model itself, an input for each temperature, one for all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DeltaError, GeometryError, InputError
+from ..geometry import read_structure, write_structure
+from ..manifest import load_manifest
+from ..potential import Potential, load_potential
+from .files import is_locked, write_json
+from .inputs import Simulation, System
+from .record import (
+    PREFIX,
+    RECORD,
+    Kind,
+    Limits,
+    Member,
+    Record,
+    Start,
+    Sweep,
+    hashes,
+    load_sweep,
+    prefix_of,
+    relative,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_FMAX = 1e-3  # eV/Å
+_MAX_STEPS = 1000
+START, INPUT = "start.xyz", "input.xml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau in fs;
+    stride (of energies), frames (of geometries), checkpoint and exchange in steps."""
+
+    temperatures: Sequence[float]
+    kind: Kind = "nvt"
+    time: float = 500.0
+    timestep: float | None = None
+    tau: float = 1000.0
+    beads: int = 1
+    inner: int = 1
+    stride: int = 20
+    frames: int = 100
+    checkpoint: int = 2000
+    exchange: int = 20
+    seed: int = 31415
+    batch: int | None = None
+    host: str | None = None
+    port: int = 31415
+    limits: Limits = field(default_factory=lambda: Limits())
+
+
+def write_sweep(
+    manifest: Path,
+    folder: Path,
+    plan: Plan,
+    *,
+    overwrite: bool = False,
+    relax: bool = True,
+    structure: Path | None = None,
+    command: str = "",
+    on_relax: Callable[[int, float], None] = lambda steps, fmax: None,
+) -> Sweep:
+    """Write a sweep of the manifest's complex into a folder.
+
+    overwrite: replace a sweep, and delete what it has run. structure: start geometry, by default the manifest's;
+    relax: with the model, first. command: what was typed, for the record. on_relax is told
+    the optimiser's steps and the largest force in eV/Å. Raises InputError.
+    """
+    plan = _checked(plan)
+    described = load_manifest(manifest)
+    if plan.kind == "mts" and not described.binding:
+        raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
+    potential = load_potential(described)
+    _clear(folder, overwrite)
+    source = structure or described.resolve(described.structure)
+    atoms = read_structure(source)
+    if atoms.numbers.tolist() != potential.numbers.tolist():
+        raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
+    potential.check_geometry(atoms.positions, str(source))
+    start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
+    simulation = _simulation(
+        plan, potential.name, tuple(f.name for f in described.fragments), bool(described.binding)
+    )
+    record = Record(
+        name=described.name,
+        kind=plan.kind,
+        manifest=relative(manifest, folder),
+        sha256=hashes(described),
+        temperatures=tuple(plan.temperatures),
+        steps=simulation.steps,
+        timestep=simulation.timestep,
+        tau=simulation.tau,
+        beads=simulation.beads,
+        stride=plan.stride,
+        frames=plan.frames,
+        checkpoint=plan.checkpoint,
+        seed=plan.seed,
+        limits=plan.limits,
+        start=start,
+        versions={name: _version(name) for name in ("delta-server", "ipi", "ase", "numpy")},
+        command=command,
+    )
+    sweep = Sweep(folder, record)
+    _write(sweep, simulation, atoms)
+    return sweep
+
+
+def _checked(plan: Plan) -> Plan:
+    """The plan with what follows from its kind. Raises InputError."""
+    if plan.frames % plan.stride:
+        raise InputError(f"--frames {plan.frames}: expected a multiple of --stride {plan.stride}")
+    if plan.checkpoint % plan.stride:
+        raise InputError(f"--checkpoint {plan.checkpoint}: expected a multiple of --stride {plan.stride}")
+    if plan.kind == "remd" and len(plan.temperatures) < 2:
+        raise InputError("--kind remd: replicas are exchanged between temperatures; give at least two")
+    if plan.beads > 1 and plan.kind != "pimd":
+        raise InputError("--beads goes with --kind pimd")
+    if plan.inner > 1 and plan.kind != "mts":
+        raise InputError("--inner goes with --kind mts")
+    if plan.host and plan.port + 2 * len(plan.temperatures) > 65535:
+        raise InputError(f"--port {plan.port}: every temperature needs a port of its own, up to 65535")
+    default = {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
+    inner = max(2, plan.inner) if plan.kind == "mts" else 1
+    beads = plan.beads if plan.beads > 1 else 16
+    return replace(plan, timestep=plan.timestep or default, inner=inner, beads=beads if plan.kind == "pimd" else 1)
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    """An empty folder, or none yet. What is deleted to make room is a sweep's own."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{folder}: is there already; give --overwrite, or another folder")
+    try:
+        old = load_sweep(folder)
+    except DeltaError:
+        raise InputError(f"{folder}: holds something else than a sweep; give another folder") from None
+    for place in (old.ladder, *(member.folder for member in old.members)):
+        if is_locked(place):
+            raise InputError(f"{place}: a run works here; stop it first")
+    for place in (old.ladder, *(member.folder for member in old.members)):
+        shutil.rmtree(place, ignore_errors=True)
+    (folder / RECORD).unlink()
+
+
+def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[int, float], None]) -> Start:
+    """Relax in place, as far as the optimiser gets in so many steps. Raises InputError when the molecule breaks."""
+    import numpy as np
+    from ase.optimize import LBFGS
+
+    from ..calculator import DeltaCalculator
+
+    def fmax() -> float:
+        return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+
+    atoms.calc = DeltaCalculator(potential)
+    optimizer = LBFGS(atoms, logfile=None, maxstep=0.05)  # type: ignore[arg-type]
+    optimizer.attach(lambda: on_relax(optimizer.nsteps, fmax()))
+    if steps:
+        optimizer.run(fmax=_FMAX, steps=steps)
+        try:
+            potential.check_geometry(atoms.positions)
+        except GeometryError:
+            raise InputError(
+                f"{potential.name}: breaks while it is relaxed, so the model has no minimum near this structure; "
+                "start from it as it is with --no-relax, or from another model's with --structure FILE --no-relax"
+            ) from None
+    return Start(energy=float(atoms.get_potential_energy()), fmax=fmax(), steps=int(optimizer.nsteps))
+
+
+def _simulation(plan: Plan, name: str, fragments: tuple[str, ...], binding: bool) -> Simulation:
+    assert plan.timestep is not None  # `_checked` saw to it
+    return Simulation(
+        re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:40],
+        fragments,
+        time=plan.time,
+        timestep=plan.timestep,
+        beads=plan.beads,
+        stride=plan.stride,
+        tau=plan.tau,
+        binding=binding,
+        frames=plan.frames,
+        checkpoint=plan.checkpoint,
+        inner=plan.inner,
+        exchange=plan.exchange if plan.kind == "remd" else 0,
+        numbered=True,
+        batch=plan.batch,
+        host=plan.host,
+        port=plan.port,
+    )
+
+
+def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
+    record = sweep.record
+    try:
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        write_structure(sweep.folder / START, atoms)
+        for i, member in enumerate(sweep.members):
+            member.folder.mkdir(exist_ok=True)
+            if record.kind != "remd":
+                alone = (_system(member, "alone"),)
+                port = simulation.port + i * (2 if record.kind == "mts" else 1)
+                one = replace(simulation, systems=alone, seed=record.seed + i, port=port)
+                (member.folder / INPUT).write_text(one.xml(prefix=PREFIX), encoding="utf-8")
+                write_structure(member.folder / "init.xyz", atoms)
+        sweep.ladder.mkdir(exist_ok=True)
+        write_structure(sweep.ladder / "init.xyz", atoms)
+        run = sweep.ladder.name
+        systems = tuple(_system(member, run) for member in sweep.members)
+        several = replace(simulation, systems=systems, seed=record.seed)
+        (sweep.ladder / INPUT).write_text(several.xml(prefix=PREFIX), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{error.filename or sweep.folder}: {error.strerror}") from None
+    write_json(sweep.folder / RECORD, record.model_dump(mode="json"))
+
+
+def _system(member: Member, run: str) -> System:
+    return System(member.temperature, prefix_of(member.temperature, run))
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
