@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .._types import IntArray
+from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..gdml.model import Model
 from ..gdml.predictor import NumpyPredictor
@@ -25,6 +25,8 @@ _ALIKE = 1.01  # errors this near to the best are as good: the largest λ of the
 _WORK = 1e9  # points² × permutations × atoms² of a kernel matrix that is tried on: some seconds
 _WORTH = 0.998  # an error must be smaller by so much for the search to go on
 _ENLARGE = 2.2  # points of the second stage, over those of the first: ten times the work
+_ROUNDING = 1e-7  # eV by which an energy may change with what should not matter; more with all points
+_ROUNDED = 4  # configurations that this is seen on
 _ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on fewer of their points
 
 
@@ -198,6 +200,8 @@ class _Table:
             model = fit_matrix(self.train, self.permutations, hyper, self._matrix[1].copy)
         except InputError:  # not positive definite: too small a λ for this σ
             return np.inf
+        if not search.absolute and rounding(model, self.validation.positions[:_ROUNDED]) > _ROUNDING:
+            return np.inf
         plain = force_mae(model, self.validation)
         relabelled = plain if self.copies is None else force_mae(model, self.copies)
         trial = Trial(
@@ -208,6 +212,14 @@ class _Table:
         if self.log:
             self.log(trial)
         return search.error(trial)
+
+
+def rounding(model: Model, positions: FloatArray) -> float:
+    """How much the energy (eV) of (n, N, 3) positions in Å changes when the molecule is moved and its equal atoms are
+    exchanged: coefficients that cancel, of a large σ or a small λ, leave their last digits in it."""
+    turned = positions @ np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0] + 10.0
+    predict = NumpyPredictor(model).predict
+    return float(np.abs(predict(turned[:, model.permutations[-1]]).energy - predict(positions).energy).max())
 
 
 def force_mae(model: Model, labels: Labels) -> float:
