@@ -12,7 +12,7 @@ from made import made_model
 
 from delta_server import load_potential
 from delta_server.errors import GeometryError, InputError, ManifestError, NonFiniteError
-from delta_server.gdml import NumpyPredictor, load_model
+from delta_server.gdml import CpuPredictor, load_model
 from delta_server.units import BOHR, KCAL_MOL
 
 
@@ -20,7 +20,7 @@ def test_the_composite_is_the_sum_done_by_hand(h2o_benzene: Path) -> None:
     x = held_out("h2o_benzene").positions
     models = [load_model(h2o_benzene.parent / f"{m}.npz") for m in ("water", "benzene", "binding")]
     water, benzene, binding = (
-        NumpyPredictor(m).predict(x[:, atoms])
+        CpuPredictor(m).predict(x[:, atoms])
         for m, atoms in zip(models, (slice(0, 3), slice(3, 15), slice(0, 15)), strict=True)
     )
     result = load_potential(h2o_benzene).compute(x)
@@ -118,7 +118,7 @@ def test_three_fragments_with_pairwise_binding(three: Path) -> None:
     forces, energy = np.zeros_like(x), np.zeros(2)
     a, b, c = [0, 3, 6], [1, 4, 7], [8, 2, 5]
     for name, atoms in (("a", a), ("b", b), ("c", c), ("ab", a + b), ("cb", c + b)):
-        p = NumpyPredictor(load_model(three.parent / f"{name}.npz")).predict(x[:, atoms])
+        p = CpuPredictor(load_model(three.parent / f"{name}.npz")).predict(x[:, atoms])
         forces[:, atoms] += p.forces
         energy += p.energy
     assert result.energy == pytest.approx(energy, abs=1e-12)
@@ -135,7 +135,7 @@ def test_one_fragment_over_all_atoms_serves_a_single_global_model(tmp_path: Path
     )
     potential = load_potential(path)
     x = held_out("h2o_benzene", 3).positions
-    assert potential.compute(x).energy == pytest.approx(NumpyPredictor(load_model(model)).predict(x).energy)
+    assert potential.compute(x).energy == pytest.approx(CpuPredictor(load_model(model)).predict(x).energy)
     with pytest.raises(ManifestError, match="no binding"):
         potential.compute(x, "binding")
 

@@ -19,7 +19,7 @@ def plot_growth(curves: Sequence[Growth], title: str, path: Path) -> None:
     Raises InputError where matplotlib is missing or the path cannot be written.
     """
     figure = new_figure(3.3 * len(curves), 3.2)
-    figure.suptitle(f"{title}: time of a structure")
+    figure.suptitle(f"{title}: time of a prediction")
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, curve in zip(panels, curves, strict=True):
         last = curve.sizes[-1], curve.ms[-1]
@@ -27,6 +27,6 @@ def plot_growth(curves: Sequence[Growth], title: str, path: Path) -> None:
         axes.loglog(curve.sizes, curve.ms, "o-", color=BLUE, label="measured")
         axes.set_xticks(curve.sizes, [str(n) for n in curve.sizes])
         axes.set_xticks([], minor=True)
-        axes.set(xlabel=curve.axis, ylabel="ms a structure")
+        axes.set(xlabel=curve.axis, ylabel="ms")
     panels[0].legend(frameon=False, fontsize="small")
     save(figure, path)

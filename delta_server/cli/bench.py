@@ -147,4 +147,4 @@ def _row(t: Timing, units: str) -> str:
 
 def _growth(name: str, curve: Growth) -> str:
     pairs = "  ".join(f"{n}: {ms:.3g}" for n, ms in zip(curve.sizes, curve.ms, strict=True))
-    return f"{name}, ms a structure by {curve.axis}: {pairs}  (exponent {curve.exponent:.2f} at the end)"
+    return f"{name}, ms by {curve.axis}: {pairs}  (exponent {curve.exponent:.2f} at the end)"

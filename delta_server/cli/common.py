@@ -96,9 +96,7 @@ def set_threads(n: int) -> None:
         os.environ[variable] = str(n)
 
 
-ThreadsOption = Annotated[
-    int, typer.Option("--threads", min=1, help="Threads of a prediction, used where they pay.")
-]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of a prediction, used where they pay.")]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda or cuda:N, or auto: a GPU where there is one.", metavar="DEVICE")
 ]

@@ -3,13 +3,13 @@
 from .file import Form, form_of, load_model, save_model
 from .model import Model
 from .native import Difference, compare, with_coefficients
-from .predictor import NumpyPredictor, Prediction, Predictor, make_predictor
+from .predictor import CpuPredictor, Prediction, Predictor, make_predictor
 
 __all__ = [
+    "CpuPredictor",
     "Difference",
     "Form",
     "Model",
-    "NumpyPredictor",
     "Prediction",
     "Predictor",
     "compare",

@@ -12,7 +12,7 @@ from .._types import FloatArray, IntArray
 from .bench import alternate
 from .descriptor import n_pairs
 from .model import Model
-from .predictor import NumpyPredictor
+from .predictor import CpuPredictor
 from .symmetry import is_group
 
 _STEPS = 5
@@ -22,7 +22,7 @@ _POINTS = 100  # of the made models that differ in their atoms
 
 @dataclass(frozen=True)
 class Growth:
-    """Milliseconds a structure along one axis: ``training points``, ``permutations``, ``structures`` or ``atoms``."""
+    """Milliseconds of a call along one axis: ``training points``, ``permutations``, ``structures`` or ``atoms``."""
 
     axis: str
     sizes: tuple[int, ...]
@@ -46,15 +46,14 @@ def growth(model: Model, positions: FloatArray, seconds: float = 0.3, threads: i
     orders = [len(g) for g in groups]
     yield _measure("permutations", orders, models, positions[:1], seconds, threads)
     batches = _sizes(len(positions))
-    predictor = NumpyPredictor(model, threads)
+    predictor = CpuPredictor(model, threads)
     times = alternate([lambda b=b: predictor.predict(positions[:b]) for b in batches], seconds * len(batches))  # type: ignore[misc]
-    ms = tuple(1e3 * median(t) / b for t, b in zip(times, batches, strict=True))
-    yield Growth("structures", tuple(batches), ms)
+    yield Growth("structures", tuple(batches), tuple(1e3 * median(t) for t in times))
     rng = np.random.default_rng(0)
     times = []
     for n in _ATOMS:
         x = 1.5 * n ** (1 / 3) * rng.standard_normal((1, n, 3))
-        predictor = NumpyPredictor(_made(n, rng), threads)
+        predictor = CpuPredictor(_made(n, rng), threads)
         times += alternate([lambda p=predictor, x=x: p.predict(x)], seconds)  # type: ignore[misc]
     yield Growth("atoms", _ATOMS, tuple(1e3 * median(t) for t in times))
 
@@ -90,7 +89,7 @@ def _subgroups(permutations: IntArray) -> list[IntArray]:
 def _measure(
     axis: str, sizes: list[int], models: list[Model], positions: FloatArray, seconds: float, threads: int
 ) -> Growth:
-    predictors = [NumpyPredictor(model, threads) for model in models]
+    predictors = [CpuPredictor(model, threads) for model in models]
     calls = [lambda p=p: p.predict(positions) for p in predictors]
     times = alternate(calls, seconds * len(calls))
     return Growth(axis, tuple(sizes), tuple(1e3 * median(t) for t in times))

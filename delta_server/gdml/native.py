@@ -18,7 +18,7 @@ from ..errors import ModelFileError
 from ..units import KCAL_MOL
 from .descriptor import Descriptor, pairs_of
 from .model import Model
-from .predictor import NumpyPredictor
+from .predictor import CpuPredictor
 
 _STEPS = 8  # of Gauss and Newton; two are enough for geometries of 64-bit distances
 _RANK = 1e-13  # of the normal equations: rounding leaves less of a motion of the whole
@@ -104,8 +104,8 @@ def compare(model: Model, other: Model) -> Difference:
     frames = geometries[chosen] * model.angstrom
     frames = frames + _NOISE * rng.standard_normal(frames.shape)
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
-    predict = NumpyPredictor(model).predict
-    here, there, turned = predict(frames), NumpyPredictor(other).predict(frames), predict(frames @ turn)
+    predict = CpuPredictor(model).predict
+    here, there, turned = predict(frames), CpuPredictor(other).predict(frames), predict(frames @ turn)
     energy, forces = here.energy / KCAL_MOL, here.forces / KCAL_MOL
     return Difference(
         energy=float(np.abs(there.energy / KCAL_MOL - energy).max()),

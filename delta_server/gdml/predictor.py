@@ -44,7 +44,7 @@ class Predictor(Protocol):
         ...
 
 
-class NumpyPredictor:
+class CpuPredictor:
     """E = c + s (what the `Expansion` says), on the CPU."""
 
     def __init__(self, model: Model, threads: int = 1) -> None:
@@ -88,8 +88,8 @@ def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> Predi
     Raises InputError where the device, or torch for it, is not there.
     """
     if device == "cpu":
-        return NumpyPredictor(model, threads)
+        return CpuPredictor(model, threads)
     from .torch_predictor import TorchPredictor, find_device
 
     found = find_device(device)
-    return NumpyPredictor(model, threads) if found is None else TorchPredictor(model, found)
+    return CpuPredictor(model, threads) if found is None else TorchPredictor(model, found)

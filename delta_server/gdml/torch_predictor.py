@@ -36,7 +36,7 @@ def find_device(device: str) -> torch.device | None:
     """What a device's name stands for.
 
     ``auto``: the first CUDA GPU, or None where there is none, or no torch: the CPU has a predictor of its own.
-    ``cuda``, ``cuda:N``: that GPU. ``torch-cpu``: this module's arithmetic on the CPU, slower than `NumpyPredictor`
+    ``cuda``, ``cuda:N``: that GPU. ``torch-cpu``: this module's arithmetic on the CPU, slower than `CpuPredictor`
     and there to test it.
 
     Raises InputError where the name is another, torch does not load, or there is no such GPU.
@@ -74,7 +74,7 @@ def find_device(device: str) -> torch.device | None:
 
 
 class TorchPredictor:
-    """What `NumpyPredictor` gives, from a torch device."""
+    """What `CpuPredictor` gives, from a torch device."""
 
     def __init__(self, model: Model, device: torch.device, method: Method | None = None) -> None:
         """method: as in `Expansion`."""

@@ -21,7 +21,7 @@ from .contraction import correlations, synthesis
 from .descriptor import Descriptor, pair_permutations, pairs_of
 from .expansion import choose_basis
 from .model import Model
-from .predictor import NumpyPredictor
+from .predictor import CpuPredictor
 
 MIN_CALIBRATION = 10
 """Configurations that `calibrate` needs."""
@@ -209,7 +209,7 @@ def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibr
 
 def force_rmse(model: Model, positions: FloatArray, forces: FloatArray) -> FloatArray:
     """(n,) eV/Å: RMSE over the components of each configuration's forces, (n, N, 3) Å and eV/Å."""
-    wrong = NumpyPredictor(model).predict(positions).forces - forces
+    wrong = CpuPredictor(model).predict(positions).forces - forces
     rmse: FloatArray = np.sqrt((wrong**2).mean((1, 2)))
     return rmse
 

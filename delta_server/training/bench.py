@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..gdml import Model, NumpyPredictor
+from ..gdml import CpuPredictor, Model
 from ..units import KCAL_MOL
 from .fit import Hyper, Labels, fit, matrix_bytes
 from .memory import Forecast, Speed, forecast
@@ -58,7 +58,7 @@ def bench_training(
     if not against:
         return found
     stock, stock_seconds = train_stock_timed(labels, permutations, hyper, threads)
-    mine, theirs = (NumpyPredictor(m).predict(test) for m in (model, stock))
+    mine, theirs = (CpuPredictor(m).predict(test) for m in (model, stock))
     return replace(
         found,
         sgdml_seconds=stock_seconds,

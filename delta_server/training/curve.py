@@ -10,7 +10,7 @@ import numpy as np
 
 from .._types import IntArray
 from ..errors import InputError
-from ..gdml import Model, NumpyPredictor
+from ..gdml import CpuPredictor, Model
 from ..manifest import load_manifest
 from ..potential import Potential, Term, load_potential, read_model
 from .data.dataset import Dataset, fingerprint
@@ -48,7 +48,7 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
                 entry["sigma"], entry["lambda"], entry["energies"], record["recipe"]["absolute"], entry["robust"]
             )
             model: Model = fit(labels, models[term.name].permutations, hyper)
-            return Term(term.name, term.atoms, NumpyPredictor(model))
+            return Term(term.name, term.atoms, CpuPredictor(model))
 
         fragments, bindings = ([refit(t) for t in terms] for terms in (potential.fragments, potential.bindings))
         smaller = Potential(

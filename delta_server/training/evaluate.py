@@ -13,7 +13,7 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError, NonFiniteError
-from ..gdml import Model, NumpyPredictor
+from ..gdml import CpuPredictor, Model
 from ..geometry import symbols
 from ..manifest import format_atoms
 from ..potential import Potential, Result, Term
@@ -211,7 +211,7 @@ def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:
     """A single model of the whole complex, in the data set's order of atoms. Raises InputError where it is not."""
     name = name or model.name or "model"
     check_atoms(model.numbers, data, name)
-    term = Term("model", np.arange(model.n_atoms), NumpyPredictor(model))
+    term = Term("model", np.arange(model.n_atoms), CpuPredictor(model))
     potential = Potential(model.numbers, data.positions[0], [term], name=name, theory=model.theory)
     # a file holds no structure to compare with; a contact of one configuration is no bond of another
     potential.likeness = replace(potential.likeness, bonds=np.empty((0, 2), dtype=np.intp))

@@ -11,7 +11,7 @@ from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..gdml.descriptor import n_pairs
 from ..gdml.model import Model
-from ..gdml.predictor import NumpyPredictor
+from ..gdml.predictor import CpuPredictor
 from ..units import KCAL_MOL
 from .cholesky import Panels
 
@@ -284,7 +284,7 @@ def model_of(
 
     if offset is not None:
         return build(offset)
-    predicted = NumpyPredictor(build(0.0)).predict(labels.positions).energy / KCAL_MOL
+    predicted = CpuPredictor(build(0.0)).predict(labels.positions).energy / KCAL_MOL
     return build(float((labels.energies - predicted).mean()))
 
 

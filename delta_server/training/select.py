@@ -11,7 +11,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..gdml.model import Model
-from ..gdml.predictor import NumpyPredictor
+from ..gdml.predictor import CpuPredictor
 from ..units import KCAL_MOL
 from .cholesky import Panels
 from .fit import Hyper, Kernel, Labels, fit_matrix
@@ -218,11 +218,11 @@ def rounding(model: Model, positions: FloatArray) -> float:
     """How much the energy (eV) of (n, N, 3) positions in Å changes when the molecule is moved and its equal atoms are
     exchanged: coefficients that cancel, of a large σ or a small λ, leave their last digits in it."""
     turned = positions @ np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0] + 10.0
-    predict = NumpyPredictor(model).predict
+    predict = CpuPredictor(model).predict
     return float(np.abs(predict(turned[:, model.permutations[-1]]).energy - predict(positions).energy).max())
 
 
 def force_mae(model: Model, labels: Labels) -> float:
     """Mean absolute error of force components, kcal/mol/Å."""
-    forces = NumpyPredictor(model).predict(labels.positions).forces / KCAL_MOL
+    forces = CpuPredictor(model).predict(labels.positions).forces / KCAL_MOL
     return float(np.abs(forces - labels.forces).mean())

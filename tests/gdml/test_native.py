@@ -21,8 +21,8 @@ from made import cyclic_permutations, made_model
 
 from delta_server.errors import GeometryError, ModelFileError
 from delta_server.gdml import (
+    CpuPredictor,
     Model,
-    NumpyPredictor,
     compare,
     form_of,
     load_model,
@@ -179,7 +179,7 @@ def test_units_are_those_of_the_file(tmp_path: Path) -> None:
     save_model(tmp_path / "bohr.npz", other)
     frames = model.training_positions + 0.02
     read = replace(load_model(tmp_path / "bohr.npz"), weights=model.weights * BOHR)
-    here, there = NumpyPredictor(model).predict(frames), NumpyPredictor(read).predict(frames)
+    here, there = CpuPredictor(model).predict(frames), CpuPredictor(read).predict(frames)
     assert there.energy == pytest.approx(here.energy, abs=1e-8)
     assert there.forces == pytest.approx(here.forces, abs=1e-8)
 
@@ -207,7 +207,7 @@ def test_stock_sgdml_predicts_alike_with_what_we_write(
         again = sgdml_predictor(tmp_path / "native.npz")(frames)  # made into what sgdml wants, in memory
     assert np.array_equal(again[0], energy)
     assert np.array_equal(again[1], forces)
-    ours = NumpyPredictor(model).predict(frames)
+    ours = CpuPredictor(model).predict(frames)
     assert np.ptp(energy) > 1
     assert ours.energy / KCAL_MOL == pytest.approx(energy, abs=1e-7)
     assert ours.forces / KCAL_MOL == pytest.approx(forces, abs=1e-7)

@@ -11,7 +11,7 @@ import pytest
 from conftest import shipped_models
 from made import cyclic_permutations, made_model
 
-from delta_server.gdml import Model, NumpyPredictor, load_model, predictor
+from delta_server.gdml import CpuPredictor, Model, load_model, predictor
 from delta_server.units import BOHR, HARTREE, KCAL_MOL
 
 _STOCK = 4e7  # numbers that stock sgdml holds for each of its arrays
@@ -55,7 +55,7 @@ def against_sgdml(path: Path, frames: np.ndarray) -> tuple[float, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sgdml's and torch's own
         energy, forces = sgdml_predictor(path)(frames)
-    ours = NumpyPredictor(load_model(path)).predict(frames)
+    ours = CpuPredictor(load_model(path)).predict(frames)
     return np.abs(ours.energy / KCAL_MOL - energy).max(), np.abs(ours.forces / KCAL_MOL - forces).max()
 
 
@@ -80,7 +80,7 @@ def model_and_geometry(request: pytest.FixtureRequest) -> tuple[Model, np.ndarra
 
 def test_forces_and_virial_are_derivatives_of_the_energy(model_and_geometry: tuple[Model, np.ndarray]) -> None:
     model, x = model_and_geometry
-    predict = NumpyPredictor(model).predict
+    predict = CpuPredictor(model).predict
     here = predict(x[None])
 
     def slope(steps: np.ndarray, h: float = 3e-3) -> np.ndarray:
@@ -101,7 +101,7 @@ def test_energy_does_not_depend_on_frame_or_on_the_names_of_equal_atoms(
     model_and_geometry: tuple[Model, np.ndarray],
 ) -> None:
     model, x = model_and_geometry
-    predict = NumpyPredictor(model).predict
+    predict = CpuPredictor(model).predict
     here = predict(x[None])
     turn = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
     turned = predict((x @ turn.T + [5.0, -3.0, 40.0])[None])
@@ -117,11 +117,11 @@ def test_batches_equal_single_structures_however_they_are_cut(
 ) -> None:
     model, x = model_and_geometry
     frames = displaced(x, 7)
-    singles = [NumpyPredictor(model).predict(frame[None]) for frame in frames]
-    whole = NumpyPredictor(model).predict(frames)
-    each = NumpyPredictor(model)._expansion.bytes_per_query + 40 * model.n_atoms**2
+    singles = [CpuPredictor(model).predict(frame[None]) for frame in frames]
+    whole = CpuPredictor(model).predict(frames)
+    each = CpuPredictor(model)._expansion.bytes_per_query + 40 * model.n_atoms**2
     monkeypatch.setattr(predictor, "_CHUNK_BYTES", 3 * each)
-    cut = NumpyPredictor(model)
+    cut = CpuPredictor(model)
     assert cut._chunk == 3
     for batch in (whole, cut.predict(frames)):
         assert batch.energy == pytest.approx(np.concatenate([s.energy for s in singles]), abs=1e-6)
@@ -144,7 +144,7 @@ def test_other_units_in_the_file_give_the_same_forces(model_and_geometry: tuple[
         energy_unit="Hartree",
     )
     frames = displaced(x, 3)
-    here, there = NumpyPredictor(model).predict(frames), NumpyPredictor(other).predict(frames)
+    here, there = CpuPredictor(model).predict(frames), CpuPredictor(other).predict(frames)
     assert there.energy == pytest.approx(here.energy, abs=1e-6)
     assert there.forces == pytest.approx(here.forces, abs=1e-6)
 
@@ -155,7 +155,7 @@ def test_a_training_point_itself_is_no_special_case(tmp_path: Path) -> None:
     made_model(path, np.array([8, 1, 1]), positions, np.array([[0, 1, 2], [0, 2, 1]]), n_train=3, seed=0)
     model = load_model(path)
     model = replace(model, descriptors=1 / np.array([[1.1, 1.2, np.hypot(1.1, 1.2)]] * 3))
-    here = NumpyPredictor(model).predict(positions[None])
-    near = NumpyPredictor(model).predict(positions[None] + 1e-9 * np.arange(9).reshape(1, 3, 3))
+    here = CpuPredictor(model).predict(positions[None])
+    near = CpuPredictor(model).predict(positions[None] + 1e-9 * np.arange(9).reshape(1, 3, 3))
     assert np.isfinite(here.forces).all()
     assert near.forces == pytest.approx(here.forces, abs=1e-5)

@@ -19,7 +19,7 @@ from test_fourier import GROUPS
 
 from delta_server import load_potential
 from delta_server.errors import InputError
-from delta_server.gdml import Model, NumpyPredictor, Prediction, load_model, make_predictor, torch_predictor
+from delta_server.gdml import CpuPredictor, Model, Prediction, load_model, make_predictor, torch_predictor
 from delta_server.gdml.torch_predictor import TorchPredictor, _Graphs, find_device
 from delta_server.units import KCAL_MOL
 
@@ -60,7 +60,7 @@ MODELS = [p for p in shipped_models() if (p.parent.name, p.stem) != ("c60_buckyc
 def test_shipped_models(path: Path) -> None:
     model = load_model(path)
     x = geometries(model, 3)
-    numpy, torched = NumpyPredictor(model), TorchPredictor(model, CPU)
+    numpy, torched = CpuPredictor(model), TorchPredictor(model, CPU)
     assert_same(torched.predict(x), numpy.predict(x))
     assert (torched.numbers == model.numbers).all()
     assert torched.work == pytest.approx(numpy.work)
@@ -83,7 +83,7 @@ def made(elements: np.ndarray, folder: Path, constrained: bool = False, n_train:
 def test_groups(elements: np.ndarray, constrained: bool, tmp_path: Path) -> None:
     """Real, complex and quaternionic representations, one and two factors, and permuted queries in their place."""
     model, x = made(elements, tmp_path, constrained)
-    expected = NumpyPredictor(model).predict(x)
+    expected = CpuPredictor(model).predict(x)
     for method in ("plain", "fourier"):
         torched = TorchPredictor(model, CPU, method)  # type: ignore[arg-type]
         assert torched.method == f"{method}, torch"
@@ -96,7 +96,7 @@ def test_no_group_is_summed_all_the_same(tmp_path: Path) -> None:
     model, x = made(np.array([[0, 1, 2], [1, 2, 0]]), tmp_path)
     torched = TorchPredictor(model, CPU, "fourier")
     assert torched.method == "plain, torch"
-    assert_same(torched.predict(x), NumpyPredictor(model).predict(x), 1e-9, 1e-9)
+    assert_same(torched.predict(x), CpuPredictor(model).predict(x), 1e-9, 1e-9)
 
 
 def test_forces_and_virial_are_derivatives_of_the_energy(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_temporaries_are_what_batches_are_cut_by(order: int, method: Any, tmp_pa
 
 def test_what_is_given_is_left_alone(tmp_path: Path) -> None:
     model, x = made(GROUPS["C3"], tmp_path)
-    torched, expected = TorchPredictor(model, CPU), NumpyPredictor(model).predict(x)
+    torched, expected = TorchPredictor(model, CPU), CpuPredictor(model).predict(x)
     x.flags.writeable = False
     assert_same(torched.predict(x), expected, 1e-9, 1e-9)
     wide = np.zeros((len(x), 6, 3), dtype=np.float64)
@@ -165,7 +165,7 @@ def test_a_training_point_itself_and_one_far_away(tmp_path: Path) -> None:
     model, x = made(GROUPS["C2"], tmp_path)
     described = 1 / np.array([np.linalg.norm(x[0][i] - x[0][j]) for i, j in ((1, 0), (2, 0), (2, 1))])
     here = replace(model, descriptors=np.tile(described, (model.n_train, 1)))
-    assert_same(TorchPredictor(here, CPU).predict(x), NumpyPredictor(here).predict(x), 1e-9, 1e-9)
+    assert_same(TorchPredictor(here, CPU).predict(x), CpuPredictor(here).predict(x), 1e-9, 1e-9)
     far = TorchPredictor(replace(model, sigma=1e-6), CPU).predict(x)
     assert np.isfinite(far.forces).all()
     assert np.abs(far.forces).max() < 1e-200
@@ -217,7 +217,7 @@ def test_no_gpu(count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"'cuda:1': .*\(no driver or no GPU\); take --device cpu"):
         find_device("cuda:1")
     model, _ = made(GROUPS["C2"], tmp_path)
-    assert isinstance(make_predictor(model, device="auto"), NumpyPredictor)
+    assert isinstance(make_predictor(model, device="auto"), CpuPredictor)
 
 
 def test_torch_says_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_gpu(tmp_path: Path) -> None:
     sizes: Sequence[int] = (1, 3, 1, 1, 3, 5, 1, 3, 5, 5, 2)
     for path in shipped_models():
         model = load_model(path)
-        numpy, torched = NumpyPredictor(model), TorchPredictor(model, device)
+        numpy, torched = CpuPredictor(model), TorchPredictor(model, device)
         x, first = geometries(model, 5), {}
         for size in sizes:
             found = torched.predict(x[:size])

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from delta_server.errors import InputError, ModelFileError
-from delta_server.gdml import Model, NumpyPredictor, uncertainty
+from delta_server.gdml import CpuPredictor, Model, uncertainty
 from delta_server.gdml.descriptor import pair_permutations
 from delta_server.gdml.uncertainty import Uncertainty, calibrate, force_rmse, rank_correlation
 from delta_server.training.data.dataset import load_dataset
@@ -160,13 +160,13 @@ def test_the_calibration_finds_a_power_law_again(
     rng = np.random.default_rng(0)
     s = Uncertainty(binding, (0.5, 1.0, 1.0)).novelty(unseen.positions)
     errors = 3.0 * s**1.5 * np.sqrt(rng.chisquare(8, len(s)) / 8)  # eV/Å, RMS at s is 3 s^1.5
-    forces = NumpyPredictor(binding).predict(unseen.positions).forces + errors[:, None, None]
+    forces = CpuPredictor(binding).predict(unseen.positions).forces + errors[:, None, None]
     monkeypatch.setattr(uncertainty, "_LENGTHS", (0.5,))
     length, a, b = calibrate(binding, unseen.positions, forces)
     assert length == 0.5
     assert b == pytest.approx(1.5, abs=0.1)
     assert a * KCAL_MOL * 0.05**b == pytest.approx(3.0 * 0.05**1.5, rel=0.05)
-    falling = NumpyPredictor(binding).predict(unseen.positions).forces + (1 / s)[:, None, None]
+    falling = CpuPredictor(binding).predict(unseen.positions).forces + (1 / s)[:, None, None]
     length, a, b = calibrate(binding, unseen.positions, falling)
     assert b == 0
     assert a * KCAL_MOL == pytest.approx(np.sqrt((s**-2).mean()))
@@ -186,6 +186,6 @@ def test_what_cannot_be_calibrated(binding: Model, unseen: Labels) -> None:
     with pytest.raises(InputError, match="9 configurations, expected errors need 10 or more"):
         calibrate(binding, x[:9], f[:9])
     with pytest.raises(InputError, match="no errors"):
-        calibrate(binding, x[:20], NumpyPredictor(binding).predict(x[:20]).forces)
+        calibrate(binding, x[:20], CpuPredictor(binding).predict(x[:20]).forces)
     with pytest.raises(ModelFileError, match="no error calibration; `delta-sgdml model calibrate"):
         Uncertainty(binding)

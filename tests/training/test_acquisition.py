@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from delta_server import load_potential
 from delta_server.errors import InputError
-from delta_server.gdml import Model, NumpyPredictor, save_model
+from delta_server.gdml import CpuPredictor, Model, save_model
 from delta_server.gdml.uncertainty import Uncertainty, calibrate, force_rmse
 from delta_server.potential import Potential, Term
 from delta_server.training.acquisition import pick
@@ -88,7 +88,7 @@ def test_what_cannot_be_picked_from(potential: Potential, frames: np.ndarray) ->
 def as_term(folder: Path, model: Model, atoms: np.ndarray) -> Potential:
     """A potential of one model."""
     save_model(folder / "model.npz", model)
-    term = Term("benzene", atoms, NumpyPredictor(model), folder / "model.npz", lambda: model)
+    term = Term("benzene", atoms, CpuPredictor(model), folder / "model.npz", lambda: model)
     return Potential(model.numbers, model.training_positions[0], [term], name="benzene")
 
 

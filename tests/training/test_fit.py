@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from delta_server.gdml import NumpyPredictor
+from delta_server.gdml import CpuPredictor
 from delta_server.gdml.native import compare
 from delta_server.training.cholesky import Panels
 from delta_server.training.data.dataset import load_dataset
@@ -35,7 +35,7 @@ def test_the_same_model_as_sgdml(system: Complex, labels: Labels, energies: bool
     permutations = system.full.permutations
     ours, stock = fit(labels, permutations, hyper), train_stock(labels, permutations, hyper)
     test = system.binding_labels(np.arange(50, 2400, 50)).positions
-    a, b = NumpyPredictor(ours).predict(test), NumpyPredictor(stock).predict(test)
+    a, b = CpuPredictor(ours).predict(test), CpuPredictor(stock).predict(test)
     assert np.abs(a.energy - b.energy).max() / KCAL_MOL < 1e-6
     assert np.abs(a.forces - b.forces).max() / KCAL_MOL < 1e-6
     assert np.ptp(a.energy) / KCAL_MOL > 1
@@ -64,7 +64,7 @@ def test_the_kernel_matrix_is_the_covariance_of_what_is_predicted(labels: Labels
         unit = np.zeros(matrix.n)
         unit[column] = 1.0
         model = model_of(few, permutations, 5.0, 0.0, 1.0, unit, 0.0)
-        result = NumpyPredictor(model).predict(few.positions)
+        result = CpuPredictor(model).predict(few.positions)
         expected = result.forces.ravel() / KCAL_MOL
         if energies:
             expected = np.concatenate([result.energy / KCAL_MOL, expected])
@@ -76,7 +76,7 @@ def test_labels_come_back_as_lambda_vanishes(system: Complex, labels: Labels) ->
     errors = []
     for lam in (1e-4, 1e-7, 1e-10):
         model = fit(labels, system.full.permutations, Hyper(8.0, lam, energies=True))
-        result = NumpyPredictor(model).predict(labels.positions)
+        result = CpuPredictor(model).predict(labels.positions)
         errors.append(np.abs(result.forces / KCAL_MOL - labels.forces).max())
         assert np.abs(result.energy / KCAL_MOL - labels.energies).max() < max(1.0, 100 * errors[-1])
     assert errors == sorted(errors, reverse=True)
@@ -85,7 +85,7 @@ def test_labels_come_back_as_lambda_vanishes(system: Complex, labels: Labels) ->
 
 def test_the_model_does_not_tell_equal_atoms_apart(system: Complex, labels: Labels) -> None:
     permutations = system.full.permutations
-    predictor = NumpyPredictor(fit(labels, permutations, Hyper(8.0, 1e-8, energies=True)))
+    predictor = CpuPredictor(fit(labels, permutations, Hyper(8.0, 1e-8, energies=True)))
     x = labels.positions[0]
     result = predictor.predict(x[permutations])
     assert np.ptp(result.energy) < 5e-8  # rounding, in the basis of the group
@@ -95,7 +95,7 @@ def test_the_model_does_not_tell_equal_atoms_apart(system: Complex, labels: Labe
 
 def test_the_constant_is_the_mean_of_what_forces_leave_open(system: Complex, labels: Labels) -> None:
     model = fit(labels, system.full.permutations, Hyper(8.0, 1e-8))
-    predicted = NumpyPredictor(model).predict(labels.positions).energy / KCAL_MOL
+    predicted = CpuPredictor(model).predict(labels.positions).energy / KCAL_MOL
     assert abs((predicted - labels.energies).mean()) < 1e-9
 
 
@@ -128,7 +128,7 @@ def test_relabelled_configurations_are_the_same_molecule(system: Complex, labels
     copies = labels.relabelled(system.full.permutations, np.random.default_rng(0))
     assert not np.array_equal(copies.positions, labels.positions)
     assert np.allclose(np.sort(copies.positions.ravel()), np.sort(labels.positions.ravel()))
-    predictor = NumpyPredictor(fit(labels, system.full.permutations, Hyper(8.0, 1e-9)))
+    predictor = CpuPredictor(fit(labels, system.full.permutations, Hyper(8.0, 1e-9)))
     error = [np.abs(predictor.predict(x.positions).forces / KCAL_MOL - x.forces).max() for x in (labels, copies)]
     assert error[0] == pytest.approx(error[1], rel=1e-3)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from delta_server.errors import InputError
-from delta_server.gdml import NumpyPredictor
+from delta_server.gdml import CpuPredictor
 from delta_server.gdml.symmetry import complex_group, molecule_group
 from delta_server.training import iterative
 from delta_server.training.cholesky import Panels
@@ -54,7 +54,7 @@ class Problem:
     def forces(self, coefficients: np.ndarray, lam: float) -> np.ndarray:
         offset = self.mean if self.energies else None
         model = model_of(self.train, self.permutations, SIGMA, lam, self.scale, coefficients, offset)
-        return NumpyPredictor(model).predict(self.test.positions).forces / KCAL_MOL
+        return CpuPredictor(model).predict(self.test.positions).forces / KCAL_MOL
 
     def least(self) -> int:
         """Bytes for a tenth of the points as inducing ones, too few for the matrix."""
