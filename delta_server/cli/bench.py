@@ -27,6 +27,10 @@ def bench(
     batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
     seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row.")] = 1.0,
     steps: Annotated[int, typer.Option(min=0, help="Also run so many steps of i-PI: what a step takes.")] = 0,
+    points: Annotated[
+        int,
+        typer.Option(min=0, help="Only so many training points of each model (0: all), for sGDML's memory."),
+    ] = 0,
     growth: Annotated[
         Path | None,
         typer.Option(help="Picture of how the last model's time grows with points, permutations, structures, atoms."),
@@ -46,8 +50,10 @@ def bench(
     import numpy as np
 
     from ..errors import InputError
+    from ..gdml import make_predictor
     from ..gdml.bench import Machine, Timing, alternate, bench_term, sgdml_predictor
     from ..gdml.growth import growth as measure_growth
+    from ..gdml.growth import some_points
     from ..manifest import load_manifest
     from ..potential import load_potential, read_model
 
@@ -60,11 +66,7 @@ def bench(
     rng = np.random.default_rng(0)
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
-    terms = [
-        (term, term.model, sgdml_predictor(term.path, device not in ("cpu", "torch-cpu")) if against else None)
-        for term in (*potential.fragments, *potential.bindings)
-        if not isinstance(term.model, float) and term.path is not None
-    ]
+    terms = [t for t in (*potential.fragments, *potential.bindings) if not isinstance(t.model, float)]
     machine = Machine.measure()
     rows: list[Timing] = []
     if not as_json:
@@ -73,8 +75,12 @@ def bench(
             f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':18}"
             + (f" {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force" if against else "")
         )
-    for term, predictor, rival in terms:
+    for term in terms:
         model = read_model(described, models[term.name])
+        if points:
+            model = some_points(model, points)
+        predictor = make_predictor(model, threads, device)
+        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if against else None
         limits = machine.at(model.n_bytes) if device == "cpu" else None
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, term.atoms])
@@ -82,7 +88,7 @@ def bench(
             rows.append(bench_term(term.name, predictor, positions, seconds, rival, *units, limits))
             if not as_json:
                 print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
-    for size in sizes:
+    for size in () if points else sizes:
         frames = x[:size]
         (times,) = alternate([lambda frames=frames: potential.compute(frames)], seconds)  # type: ignore[misc]
         rows.append(Timing("sum", size, 1e3 * float(np.median(times)) / size))
@@ -96,7 +102,7 @@ def bench(
         )
     curves: list[Growth] = []
     if growth:
-        term = terms[-1][0]
+        term = terms[-1]
         for curve in measure_growth(read_model(described, models[term.name]), x[:, term.atoms], threads=threads):
             curves.append(curve)
             if not as_json:

@@ -16,6 +16,7 @@ from .._types import FloatArray
 from ..errors import InputError
 from .contraction import Work
 from .file import arrays_of, form_of, load_model
+from .model import Model
 from .predictor import Predictor
 
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
@@ -66,7 +67,9 @@ class Timing:
     force_difference: float | None = None
 
 
-def sgdml_predictor(path: Path, use_torch: bool = False) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+def sgdml_predictor(
+    source: Path | Model, use_torch: bool = False
+) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
     """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError.
 
     use_torch: on the GPU; there it makes single-precision numbers of positions, and a whole one of σ.
@@ -80,10 +83,12 @@ def sgdml_predictor(path: Path, use_torch: bool = False) -> Callable[[FloatArray
         ) from None
     finally:
         logging.disable(logging.NOTSET)
-    if form_of(path) == "native":
-        model: dict[str, Any] = {k: np.asarray(v) for k, v in arrays_of(load_model(path), "sgdml").items()}
+    if isinstance(source, Path) and form_of(source) == "native":
+        source = load_model(source)
+    if isinstance(source, Model):
+        model: dict[str, Any] = {k: np.asarray(v) for k, v in arrays_of(source, "sgdml").items()}
     else:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(source, allow_pickle=False) as archive:
             model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
     predictor = GDMLPredict(model, max_processes=1, use_torch=use_torch)
 

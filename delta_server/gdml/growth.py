@@ -40,7 +40,9 @@ def growth(model: Model, positions: FloatArray, seconds: float = 0.3, threads: i
     """Of one model at displaced copies (B, N, 3) Å of a structure: parts of its training set, subgroups of its group,
     1 to B structures; and of made models of 12 to 192 atoms without symmetry."""
     points = _sizes(model.n_train)
-    yield _measure("training points", points, [_part(model, m) for m in points], positions[:1], seconds, threads)
+    yield _measure(
+        "training points", points, [some_points(model, m) for m in points], positions[:1], seconds, threads
+    )
     groups = _subgroups(model.permutations)
     models = [replace(model, permutations=g) for g in groups]
     orders = [len(g) for g in groups]
@@ -63,8 +65,8 @@ def _sizes(largest: int) -> list[int]:
     return sorted({max(1, largest // 2**k) for k in range(_STEPS)})
 
 
-def _part(model: Model, m: int) -> Model:
-    """The same with its first training points only."""
+def some_points(model: Model, m: int) -> Model:
+    """The model with its first m training points only: no good for anything but timing."""
     energies = model.energy_weights
     return replace(
         model,
