@@ -1,0 +1,46 @@
+"""delta-sgdml bench: what it tells of a manifest, beside stock sgdml and a real i-PI."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from delta_server.cli.main import app
+
+MANIFEST = str(ROOT / "models/methane_dimer/manifest.yaml")
+
+
+def bench(*options: str) -> dict:
+    result = CliRunner().invoke(app, ["bench", MANIFEST, "--seconds", "0.01", "--batch", "1,2", "--json", *options])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_rows_beside_sgdml_and_parts_of_models() -> None:
+    found = bench("--against", "sgdml", "--points", "20")
+    assert [(r["term"], r["batch"]) for r in found["rows"]] == [
+        (term, batch) for term in ("methane_1", "methane_2", "binding") for batch in (1, 2)
+    ]
+    for row in found["rows"]:
+        assert row["force_difference"] < 1e-6  # of the same 20 points
+        assert row["ratio"] == pytest.approx(row["sgdml_ms"] / row["ms"], rel=1.0)
+        assert 0 < row["roofline"] < 3
+        assert row["method"]
+    assert found["machine"]["flops"] > 1e8
+
+
+def test_growth_and_steps(tmp_path: Path) -> None:
+    found = bench("--growth", str(tmp_path / "growth.png"), "--steps", "20")
+    axes = {g["axis"]: g for g in found["growth"]}
+    assert axes["permutations"]["sizes"][-1] == 1152
+    assert axes["training points"]["sizes"][-1] == 200
+    assert all(ms > 0 for g in found["growth"] for ms in g["ms"])
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    step = found["step"]
+    assert step["steps"] >= 20
+    assert step["total"] == pytest.approx(step["models"] + step["wire"] + step["ipi"])
+    assert {r["term"] for r in found["rows"]} == {"methane_1", "methane_2", "binding", "sum"}
