@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .common import ManifestArg, Stop, ThreadsOption, run, set_threads
+from .common import DeviceOption, ManifestArg, Stop, ThreadsOption, complain, run, set_threads
 
 if TYPE_CHECKING:
     from ..server.address import Address
-    from ..server.driver import Stats
-
-_PAUSE = 1.0  # s
+    from ..server.daemon import Daemon
+    from ..server.driver import Driver, Ending, Stats
 
 log = logging.getLogger("delta-driver")
 
 EPILOG = """\
 Example: delta-driver models/h2o_benzene/manifest.yaml --socket unix:delta
+
+Several servers at once: delta-driver models/h2o_benzene/manifest.yaml --socket unix:a --socket unix:b. Each ends on
+its own, with a line that says why if it was not EXIT; the exit code is that of the first failure.
 
 Exit codes: 0 the server sent EXIT · 1 internal error · 2 bad input · 3 no server before the deadline ·
 4 the server closed without EXIT · 5 connection lost · 6 the geometry cannot be this molecule · 7 forces that are not
@@ -36,10 +40,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def driver(
     manifest: ManifestArg,
     socket: Annotated[
-        str | None,
-        typer.Option(help="unix:NAME, inet:HOST:PORT or shm:NAME (default: unix:delta).", metavar="ADDRESS"),
+        list[str] | None,
+        typer.Option(
+            help="unix:NAME, inet:HOST:PORT or shm:NAME (default: unix:delta). Repeated, it serves several servers "
+            "at once: what they ask while the models are busy is evaluated as one batch.",
+            metavar="ADDRESS",
+        ),
     ] = None,
-    input: Annotated[Path | None, typer.Option(help="i-PI input to read the address from.", metavar="XML")] = None,
+    input: Annotated[
+        list[Path] | None,
+        typer.Option(help="i-PI input to read the address from; may be repeated like --socket.", metavar="XML"),
+    ] = None,
     ffsocket: Annotated[
         str | None, typer.Option(help="Which <ffsocket> of --input, by name.", metavar="NAME")
     ] = None,
@@ -74,6 +85,7 @@ def driver(
         str | None, typer.Option(help="Prefix of unix sockets (default: i-PI's /tmp/ipi_).", metavar="PREFIX")
     ] = None,
     threads: ThreadsOption = 1,
+    device: DeviceOption = "cpu",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="How much to say.")
     ] = "info",
@@ -83,57 +95,59 @@ def driver(
     set_threads(threads)
     _configure_log(log_level, log_file)
 
-    from ..errors import InputError, ProtocolError, ServerError
+    from ..errors import InputError
     from ..potential import load_potential
-    from ..server.connect import connect
-    from ..server.driver import Driver, Ending
-    from ..server.wire import Interrupted
+    from ..server.batcher import Batcher, Evaluator
+    from ..server.daemon import Daemon
+    from ..server.driver import Driver
 
     if uncertainty and no_extras:
         raise InputError("--uncertainty goes with extras: leave out --no-extras")
-    address = _address(socket, input, ffsocket, sockets_prefix)
+    addresses = _addresses(socket or [], input or [], ffsocket, sockets_prefix)
+    alone = len(addresses) == 1
     stop = Stop(second=lambda number: SystemExit(128 + number))
     began = time.perf_counter()
-    potential = load_potential(manifest)
+    potential = load_potential(manifest, threads=threads, device=device)
     line = _ProgressLine(enabled=sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
-    server = Driver(
-        potential,
-        part=part,
-        extras=not no_extras,
-        uncertainty=uncertainty,
-        ready=ready,
-        check_geometry=not no_geometry_check,
-        should_stop=stop,
-        on_request=line,
-    )
-    server.warm_up()
+    batcher = None if alone else Batcher(Evaluator(potential, part, uncertainty))
+    drivers = [
+        Driver(
+            potential,
+            part=part,
+            extras=not no_extras,
+            uncertainty=uncertainty,
+            ready=ready,
+            check_geometry=not no_geometry_check,
+            label="" if alone else f"-{i}",
+            should_stop=stop,
+            on_request=line if alone else lambda stats: None,
+            evaluate=batcher,
+        )
+        for i, _ in enumerate(addresses, start=1)
+    ]
+    drivers[0].warm_up()
     gc.freeze()  # what is loaded stays: the collector need not look at it again and again
     log.info("%s", potential.describe())
-    log.info("loaded in %.2f s; connecting to %s", time.perf_counter() - began, address)
+    log.info("loaded in %.2f s; connecting to %s", time.perf_counter() - began, ", ".join(map(str, addresses)))
+    if batcher is None:
+        _serve_one(drivers[0], addresses[0], retry, reconnect, stop, line)
+    else:
+        lines = list(zip(addresses, drivers, strict=True))
+        _serve_several(Daemon(lines, batcher, retry=retry, reconnect=reconnect), stop, line)
 
-    ending: Ending | ServerError | None = None
-    while True:
-        served = server.stats.requests
-        try:
-            sock = connect(address, retry, stop, lambda reason: log.info("waiting for the server: %s", reason))
-        except Interrupted:
-            raise SystemExit(stop.exit_code) from None
-        except (ServerError, InputError):
-            if ending is None:
-                raise
-            break  # there was a server and no other came: the last ending counts
-        log.info("connected")
-        try:
-            ending = server.serve(sock, address.mode)
-        except ServerError as error:
-            ending = error
-        finally:
-            line.clear()
-        if ending is Ending.STOPPED or isinstance(ending, ProtocolError) or not reconnect:
-            break  # a server that was misunderstood would be so again
-        log.info("%s; waiting for the next server", "EXIT received" if ending is Ending.EXIT else ending)
-        if server.stats.requests == served:
-            time.sleep(_PAUSE)  # a server that hangs up on everybody is not worth a busy loop
+
+def _serve_one(
+    server: Driver, address: Address, retry: float, reconnect: bool, stop: Stop, line: _ProgressLine
+) -> None:
+    from ..errors import ServerError
+    from ..server.daemon import keep_serving
+    from ..server.driver import Ending
+    from ..server.wire import Interrupted
+
+    try:
+        ending = keep_serving(server, address, retry=retry, reconnect=reconnect, on_left=line.clear)
+    except Interrupted:
+        raise SystemExit(stop.exit_code) from None
     log.info("%s", server.stats.summary())
     if isinstance(ending, ServerError):
         raise ending
@@ -143,17 +157,55 @@ def driver(
     log.info("EXIT received")
 
 
-def _address(socket: str | None, input: Path | None, ffsocket: str | None, prefix: str | None) -> Address:
+def _serve_several(daemon: Daemon, stop: Stop, line: _ProgressLine) -> None:
+    import traceback
+
+    from ..errors import DeltaError
+    from ..server.driver import Ending
+
+    codes: list[int] = []
+    stopped = False
+
+    def ended(address: Address, ending: Ending | Exception) -> None:
+        nonlocal stopped
+        line.clear()
+        stopped = stopped or ending is Ending.STOPPED
+        if not isinstance(ending, Exception):
+            log.info("%s: %s", address, "EXIT received" if ending is Ending.EXIT else "stopped by a signal")
+            return
+        if not isinstance(ending, DeltaError):
+            traceback.print_exception(ending)
+        codes.append(ending.exit_code if isinstance(ending, DeltaError) else 1)
+        reason = str(ending)
+        complain(reason if reason.startswith(str(address)) else f"{address}: {reason}")
+
+    def tick() -> None:
+        line(daemon.stats, f"{daemon.serving} of {len(daemon.lines)} servers  request")
+
+    try:
+        daemon.run(ended, tick)
+    except SystemExit as second:
+        # Threads may be in compiled code, where they do not survive that the interpreter is taken down.
+        line.clear()
+        os._exit(int(second.code or 0))
+    log.info("%s", daemon.summary())
+    if codes or stopped:
+        raise SystemExit(codes[0] if codes else stop.exit_code)
+
+
+def _addresses(
+    sockets: Sequence[str], inputs: Sequence[Path], ffsocket: str | None, prefix: str | None
+) -> list[Address]:
     from ..errors import InputError
     from ..server.address import DEFAULT_PREFIX, address_from_input, parse_address
 
-    if socket and input:
+    if sockets and inputs:
         raise InputError("give --socket or --input, not both")
-    if input:
-        return address_from_input(input, ffsocket, prefix)
+    if inputs:
+        return [address_from_input(path, ffsocket, prefix) for path in inputs]
     if ffsocket:
         raise InputError("--ffsocket goes with --input")
-    return parse_address(socket or "unix:delta", prefix or DEFAULT_PREFIX)
+    return [parse_address(text, prefix or DEFAULT_PREFIX) for text in sockets or ["unix:delta"]]
 
 
 class _ProgressLine:
@@ -163,26 +215,30 @@ class _ProgressLine:
         self.enabled = enabled
         self._shown_at = self._requests = self._kernel = self._wire = 0.0
 
-    def __call__(self, stats: Stats) -> None:
+    def __call__(self, stats: Stats, counted: str = "step") -> None:
         if not self.enabled:
             return
         now = time.perf_counter()
-        self._shown_at = self._shown_at or now
+        n = stats.requests - self._requests
+        if not self._shown_at or not n:
+            self._remember(now, stats)
         if now - self._shown_at < 0.5:
             return
-        n = stats.requests - self._requests
         rate = n / (now - self._shown_at)
         energies = "  ".join(f"{name} {value[-1]:.4f}" for name, value in stats.energies.items())
         text = (
-            f"step {stats.requests}  {rate:.0f}/s  kernel {1e3 * (stats.kernel - self._kernel) / n:.2f} ms  "
-            f"wire {1e3 * (stats.wire - self._wire) / n:.2f} ms  {energies} eV"
-        )
-        self._shown_at, self._requests = now, stats.requests
-        self._kernel, self._wire = stats.kernel, stats.wire
+            f"{counted} {stats.requests}  {rate:.0f}/s  kernel {1e3 * (stats.kernel - self._kernel) / n:.2f} ms  "
+            f"wire {1e3 * (stats.wire - self._wire) / n:.2f} ms"
+        ) + (f"  {energies} eV" if energies else "")
+        self._remember(now, stats)
         from shutil import get_terminal_size
 
         sys.stderr.write("\r\x1b[K" + text[: get_terminal_size().columns - 1])
         sys.stderr.flush()
+
+    def _remember(self, now: float, stats: Stats) -> None:
+        self._shown_at, self._requests = now, stats.requests
+        self._kernel, self._wire = stats.kernel, stats.wire
 
     def clear(self) -> None:
         if self.enabled and self._shown_at:

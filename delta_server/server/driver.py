@@ -25,6 +25,7 @@ from ..potential import Part, Potential, Result
 from ..units import BOHR, HARTREE
 from . import wire
 from .address import Mode
+from .batcher import Evaluate, Evaluation, Evaluator
 from .guardian import Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
 
@@ -71,9 +72,9 @@ class Driver:
     part: which terms to serve (`Potential.terms`). extras: send the decomposition along as JSON with constant
     keys; uncertainty: and in it the expected errors (`Potential.uncertainty`). ready: say READY to the first STATUS
     instead of NEEDINIT (pysisyphus wants that). check_geometry: refuse a first geometry that cannot be the manifest's
-    molecule. dump: folder for a geometry whose forces are
-    not finite. should_stop: asked while waiting; when true, the request at hand is answered and the connection
-    left. on_request: called after every reply.
+    molecule. dump: folder for a geometry whose forces are not finite; label: in that file's name, of a driver that is
+    not alone in its process. should_stop: asked while waiting; when true, the request at hand is answered and the
+    connection left. on_request: called after every reply. evaluate: a `Batcher` to go through; None goes directly.
     """
 
     def __init__(
@@ -86,20 +87,21 @@ class Driver:
         ready: bool = False,
         check_geometry: bool = True,
         dump: Path = Path(),
+        label: str = "",
         should_stop: Callable[[], bool] = lambda: False,
         on_request: Callable[[Stats], None] = lambda stats: None,
+        evaluate: Evaluate | None = None,
     ) -> None:
         self.potential, self.part, self.ready = potential, part, ready
         self.extras, self.uncertainty = extras, uncertainty and extras
-        self.check_geometry, self.dump = check_geometry, dump
+        self.evaluate = evaluate or Evaluator(potential, part, self.uncertainty)
+        self.check_geometry, self.dump, self.label = check_geometry, dump, label
         self.should_stop, self.on_request = should_stop, on_request
         self.stats = Stats()
 
     def warm_up(self) -> None:
         """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
-        self.potential.compute(self.potential.reference, self.part)
-        if self.uncertainty:
-            self.potential.uncertainty(self.potential.reference, self.part)
+        Evaluator(self.potential, self.part, self.uncertainty)(self.potential.reference[None])
 
     def serve(self, sock: socket.socket, mode: Mode = "unix") -> Ending:
         """Serve one connection until EXIT or a stop.
@@ -108,7 +110,7 @@ class Driver:
         happens, the connection is left so that i-PI can go on with another client.
         """
         connection, guardian = _Connection(self, sock, mode), None
-        began, cpu = time.perf_counter(), time.process_time()
+        began, cpu = time.perf_counter(), time.thread_time()
         try:
             guardian = _guardian(sock)
             return connection.run()
@@ -116,7 +118,7 @@ class Driver:
             return Ending.STOPPED
         finally:
             self.stats.wall += time.perf_counter() - began
-            self.stats.cpu += time.process_time() - cpu
+            self.stats.cpu += time.thread_time() - cpu
             leave(sock)
             if guardian is not None:
                 guardian.release()
@@ -186,11 +188,10 @@ class _Connection:
         self._check(frames[:unique])
         read = time.perf_counter()
         following = self.stream.header(wait=_DRAIN)
-        drained, cpu = time.perf_counter(), time.process_time()
-        result = self._compute(frames[:unique])
-        errors = self._errors(frames[:unique])
+        drained, cpu = time.perf_counter(), time.thread_time()
+        result, errors = self._evaluate(frames[:unique])
         computed = time.perf_counter()
-        stats.cpu_kernel += time.process_time() - cpu
+        stats.cpu_kernel += time.thread_time() - cpu
         stats.kernel += computed - drained
         stats.structures += unique
         stats.energies = result.parts.energies
@@ -240,21 +241,17 @@ class _Connection:
                 self.driver.potential.check_geometry(frame, f"first geometry from the server{place}")
             self.looked_at_geometry = True
 
-    def _compute(self, frames: FloatArray) -> Result:
+    def _evaluate(self, frames: FloatArray) -> Evaluation:
         try:
-            return self.driver.potential.compute(frames, self.driver.part)
+            return self.driver.evaluate(frames)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}; {self._dump(frames)}") from None
-
-    def _errors(self, frames: FloatArray) -> dict[str, FloatArray]:
-        driver = self.driver
-        return driver.potential.uncertainty(frames, driver.part) if driver.uncertainty else {}
 
     def _dump(self, frames: FloatArray) -> str:
         from ase import Atoms
         from ase.io import write
 
-        path = self.driver.dump / f"delta-driver-{os.getpid()}-not-finite.extxyz"
+        path = self.driver.dump / f"delta-driver-{os.getpid()}{self.driver.label}-not-finite.extxyz"
         numbers = self.driver.potential.numbers
         try:
             write(path, [Atoms(numbers, frame) for frame in frames], format="extxyz")

@@ -96,13 +96,14 @@ class Process:
 
 
 class Driver(Process):
-    """`delta-driver` with a manifest, a socket and options."""
+    """`delta-driver` with a manifest, a socket (if not among the options) and options."""
 
     def __init__(
-        self, manifest: Path, address: str, *options: str, folder: Path, log: str, wrapper: Sequence[str] = ()
+        self, manifest: Path, address: str | None, *options: str, folder: Path, log: str, wrapper: Sequence[str] = ()
     ) -> None:
         """wrapper: the start of the command line, for something that runs another command."""
-        command = [sys.executable, "-m", "delta_server.cli.driver", str(manifest), "--socket", address, *options]
+        command = [sys.executable, "-m", "delta_server.cli.driver", str(manifest)]
+        command += [*(["--socket", address] if address else []), *options]
         super().__init__([*wrapper, *command], folder, log)
 
     def ended(self, *codes: int) -> list[str]:

@@ -1,0 +1,148 @@
+"""Requests of several servers that wait together are evaluated as one batch; a lone one never waits for others.
+
+There is no thread that collects: whoever finds nobody at work evaluates at once, in its own thread, all that waits at
+that moment. What comes meanwhile waits, and its first is the next to evaluate. So an idle machine answers as fast as
+without a batcher, and a busy one fills its batches by itself. The compiled loops run without Python's lock: meanwhile
+the other threads read and write.
+
+On a crowded machine those threads get neither the lock nor a core in time. So where others ask too, the core is
+offered to them once before their requests are collected (`sched_yield`; microseconds where nobody wants it). Eight
+servers that ask without a pause, on about one core: batches of 8 in place of 2 to 3, 1.5 times as many structures.
+
+A structure's numbers are those that it would have alone, up to rounding: the order of sums in a matrix product may
+depend on the size of the batch. For water on benzene that is 1e-9 eV/Å in forces and 2e-7 eV in energies.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from .._types import FloatArray
+from ..potential import Part, Parts, Potential, Result
+
+
+class Evaluation(NamedTuple):
+    """What there is to say of F frames."""
+
+    result: Result
+    errors: dict[str, FloatArray]  # expected, (F,) eV/Å by term (`Potential.uncertainty`); empty if not asked for
+
+    def frames(self, start: int, stop: int) -> Evaluation:
+        """Some of them."""
+        which = slice(start, stop)
+        energy, forces, virial, parts = self.result
+        binding = None if parts.binding_forces is None else parts.binding_forces[which]
+        energies = {name: e[which] for name, e in parts.energies.items()}
+        result = Result(energy[which], forces[which], virial[which], Parts(energies, binding))
+        return Evaluation(result, {name: e[which] for name, e in self.errors.items()})
+
+
+Evaluate = Callable[[FloatArray], Evaluation]
+"""(F, N, 3) in Å → `Evaluation`; raises what `Potential.compute` raises."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A potential, or a part of it, as it is served."""
+
+    potential: Potential
+    part: Part = "all"
+    uncertainty: bool = False
+
+    def __call__(self, frames: FloatArray) -> Evaluation:
+        result = self.potential.compute(frames, self.part)
+        return Evaluation(result, self.potential.uncertainty(frames, self.part) if self.uncertainty else {})
+
+
+def _closed() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(eq=False)
+class _Request:
+    frames: FloatArray
+    turn: threading.Lock = field(default_factory=_closed)  # opens when it is evaluated, or when it is to evaluate
+    outcome: Evaluation | Exception | None = None
+
+
+class Batcher:
+    """Calls `evaluate` for any number of threads, one at a time, with all that they ask at that moment."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self._evaluate = evaluate
+        self._lock = threading.Lock()
+        self._waiting: list[_Request] = []
+        self._busy = False
+        self._last: int | None = None  # the thread that asked last, if it was alone
+        self.evaluations = 0
+        self.seconds = 0.0
+
+    def __call__(self, frames: FloatArray) -> Evaluation:
+        """frames: (F, N, 3) in Å, of any F. Raises what `evaluate` raises on these frames alone."""
+        request = _Request(frames)
+        with self._lock:
+            self._waiting.append(request)
+            waits, self._busy = self._busy, True
+        if waits:
+            request.turn.acquire()
+        if request.outcome is None:
+            self._lead()
+        assert request.outcome is not None
+        if isinstance(request.outcome, Exception):
+            raise request.outcome
+        return request.outcome
+
+    def _lead(self) -> None:
+        """Evaluate all that waits, and leave the lead to the first of those that came meanwhile."""
+        me = threading.get_ident()
+        if self._last != me:
+            found = 0
+            while found != len(self._waiting):  # not for what may come: for what came and was not read yet
+                found = len(self._waiting)
+                os.sched_yield()
+        with self._lock:
+            batch, self._waiting = self._waiting, []
+        self._last = me if len(batch) == 1 else None
+        try:
+            self._answer(batch)
+        finally:
+            with self._lock:
+                following = self._waiting[:1]
+                self._busy = bool(following)
+            for request in following + batch:
+                request.turn.release()
+
+    def _answer(self, batch: list[_Request]) -> None:
+        if len(batch) > 1:
+            try:
+                whole = self._run(np.concatenate([request.frames for request in batch]))
+            except Exception:  # one of them spoils it, or all need too much memory: each for itself
+                whole = None
+            if whole is not None:
+                start = 0
+                for request in batch:
+                    stop = start + len(request.frames)
+                    request.outcome = whole.frames(start, stop)
+                    start = stop
+                return
+        for request in batch:
+            try:
+                request.outcome = self._run(request.frames)
+            except Exception as error:
+                request.outcome = error
+
+    def _run(self, frames: FloatArray) -> Evaluation:
+        began = time.perf_counter()
+        evaluation = self._evaluate(frames)
+        self.seconds += time.perf_counter() - began
+        self.evaluations += 1
+        return evaluation
