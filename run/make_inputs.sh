@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ $# -gt 0 ] || set -- c60_buckycatcher h2o_benzene methane_dimer na_benzene
+[ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona
 for system in "$@"; do
     write=(delta-sgdml sweep write "models/$system/manifest.yaml" --overwrite)
     "${write[@]}" -o "inputs/$system/sweep" --temperatures 10:400:50 --time 500

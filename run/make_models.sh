@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-declare -A points=([methane_dimer]=200 [benzene_dimer]=300 [h2o_benzene]=500 [na_benzene]=500 [no3_corona]=100
+declare -A points=([methane_dimer]=200 [benzene_dimer]=600 [h2o_benzene]=1000 [na_benzene]=1000 [no3_corona]=100
                    [c60_buckycatcher]=100)
 system=${1:?a folder of models/: ${!points[*]}}
 n=${points[$system]:?no such system; there are ${!points[*]}}

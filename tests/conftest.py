@@ -11,7 +11,7 @@ import pytest
 from delta_server.training.data.dataset import Dataset, load_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
-SYSTEMS = ("c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene")
+SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
 
 
 def shipped_models() -> list[Path]:

@@ -77,8 +77,11 @@ def _one_digit(error: float) -> str:
     return f"{float(f'{error:.1g}'):g}"
 
 
-def report_energies(directory: Path, prefix: str | None = None) -> EnergyReport:
-    """Read a run's folder. Raises InputError if a quantity is missing or in another unit than eV, K or ps."""
+def report_energies(directory: Path, prefix: str | None = None, until: float | None = None) -> EnergyReport:
+    """Read a run's folder; of a trajectory that failed, what came before `until` (ps).
+
+    Raises InputError if a quantity is missing or in another unit than eV, K or ps.
+    """
     outputs = find_outputs(directory, prefix)
     table = outputs.properties
     for name, unit in (
@@ -90,14 +93,21 @@ def report_energies(directory: Path, prefix: str | None = None) -> EnergyReport:
         if table.units.get(name, unit) != unit:
             found = table.units[name] or "atomic units"
             raise InputError(f"{table.path}: {name} is in {found}; ask the input for {name}{{{unit}}}")
-    time, potential = table["time"], table["potential"]
+    end = table["time"][-1] + 1 if until is None else until
+    sound = table["time"] < end
+    if not sound.any():
+        raise InputError(f"{table.path}: no record before {end:g} ps")
+    time, potential = table["time"][sound], table["potential"][sound]
     start = equilibration(potential)
-    conserved = table.get("conserved")
-    temperature = table.get("temperature")
+    conserved, temperature = (
+        None if column is None else column[sound] for column in map(table.get, ("conserved", "temperature"))
+    )
 
     def along(key: str) -> tuple[FloatArray, FloatArray] | None:
         there = outputs.along(key)
-        return None if there is None else (there[0], there[1] / KCAL_MOL)
+        if there is None or not (there[0] < end).any():
+            return None
+        return there[0][there[0] < end], there[1][there[0] < end] / KCAL_MOL
 
     def late(series: tuple[FloatArray, FloatArray]) -> Mean:
         after = series[0] >= time[start]

@@ -57,7 +57,7 @@ def free_energy(
     from ..analysis.sampling import alike, samples_of
     from ..analysis.surface_plots import plot_surfaces
 
-    chosen, names = _chosen(manifest, variables, over, runs)
+    chosen, names = choose(manifest, variables, over, runs)
     groups, doubts = [], []
     for model in shared.models(runs, prefix, timestep):
         found = shared.with_progress(model, lambda run: samples_of(run, chosen, temperature, every), every)
@@ -99,7 +99,7 @@ def free_energy(
     print(f"picture: {path}")
 
 
-def _chosen(
+def choose(
     manifest: Path | None, variables: Path | None, over: str | None, runs: list[Path]
 ) -> tuple[Variables, list[str]]:
     """All variables, and the one or two that F is over. Raises InputError."""

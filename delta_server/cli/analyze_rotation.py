@@ -47,7 +47,7 @@ def rotation(
     from ..analysis.motion_plots import plot_rotations
 
     complex_ = shared.manifest_of(manifest, runs)
-    turning, frame = _bodies(guest, host, complex_)
+    turning, frame = bodies(guest, host, complex_)
     everything = [run for model in shared.models(runs, prefix, timestep) for run in model]
     found = shared.with_progress(everything, lambda run: _rotation(run, turning, frame, every, longest), every)
     path = output or shared.beside(runs, "rotation.png")
@@ -80,7 +80,7 @@ def _rotation(run: Run, guest: IntArray, host: IntArray | None, every: int, long
     return rotation(found, interval, run.name, run.temperature, longest)
 
 
-def _bodies(guest: str | None, host: str | None, manifest: Manifest | None) -> tuple[IntArray, IntArray | None]:
+def bodies(guest: str | None, host: str | None, manifest: Manifest | None) -> tuple[IntArray, IntArray | None]:
     """The atoms of guest and host; None for the laboratory. Raises InputError."""
     import numpy as np
 

@@ -19,6 +19,7 @@ from . import (
     model,
     pes,
     predict,
+    report,
     run,
     sweep,
     train,
@@ -39,6 +40,7 @@ app.command("input")(input.write_input)
 app.command()(run.run)
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(analyze.app, name="analyze")
+app.command()(report.report)
 app.add_typer(model.app, name="model")
 app.command()(bench.bench)
 app.command("bench-training")(bench_training.bench_training)

@@ -18,6 +18,12 @@
 typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int64_t i4 __attribute__((vector_size(32)));
 
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (i4){__VA_ARGS__})
+#endif
+
 typedef struct {
     Py_ssize_t d, n, start, first; /* dimension, copies (padded), place in a row, place of its elements */
 } Irrep;
@@ -39,7 +45,6 @@ typedef struct {
     double *factors;                 /* (structures × d, points × 2 × d) */
     const double **in;
     double **out;
-    Py_ssize_t *row;
     double *base, *centre, *weight, *energy, *pull, *transposed;
 } Space;
 
@@ -128,8 +133,7 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
         double *space = aligned(2 * room + batch * (widest * k + width) + 5 * s.pairs);
         s.in = malloc(sizeof(double *) * longest);
         s.out = malloc(sizeof(double *) * longest);
-        s.row = malloc(sizeof(Py_ssize_t) * longest);
-        if (space && s.in && s.out && s.row) {
+        if (space && s.in && s.out) {
             s.x = space;
             s.y = s.x + room;
             s.base = s.y + room;
@@ -147,7 +151,6 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
         free(space);
         free(s.in);
         free(s.out);
-        free(s.row);
     }
     free(irreps);
     Py_buffer *all[] = {&shapes, &place, &ta, &tat, &tb, &tbt, &rows, &norms, &products, &weights, &query, &query_norms,

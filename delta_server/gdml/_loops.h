@@ -17,37 +17,25 @@ INLINE v4 NAME(decay_of)(v4 n)
     return p * (v4)bits;
 }
 
-/* out[row[i] + column[j]] = Σ_c y_i[c] x_j[c] for I rows of y and J of x, of n (a multiple of 4) entries. */
-INLINE void NAME(dots)(const int I, const int J, const double *const *y, const double *const *x, Py_ssize_t n,
-                       double *out, const Py_ssize_t *row, const Py_ssize_t *column)
+/* Σ_c y_i[c] x_j[c] for 4 rows of y, as a vector for each of J of x, of n (a multiple of 4) entries. */
+INLINE void NAME(dots)(const int J, const double *const *y, const double *const *x, Py_ssize_t n, v4 *out)
 {
-    v4 sum[6][4];
-    for (int i = 0; i < I; i++)
+    v4 sum[4][3];
+    for (int i = 0; i < 4; i++)
         for (int j = 0; j < J; j++)
             sum[i][j] = (v4){0.0};
     for (Py_ssize_t c = 0; c < n; c += 4)
-        for (int i = 0; i < I; i++) {
+        for (int i = 0; i < 4; i++) {
             v4 a = *(const v4 *)(y[i] + c);
             for (int j = 0; j < J; j++)
                 sum[i][j] += a * *(const v4 *)(x[j] + c);
         }
-    for (int i = 0; i < I; i++)
-        for (int j = 0; j < J; j++)
-            out[row[i] + column[j]] = (sum[i][j][0] + sum[i][j][1]) + (sum[i][j][2] + sum[i][j][3]);
-}
-
-/* The same for any number of rows of both: I at a time, with as many of x as the registers hold. */
-INLINE void NAME(all_dots)(const int J, Py_ssize_t rows, const double *const *y, const double *const *x, Py_ssize_t n,
-                           double *out, const Py_ssize_t *row, const Py_ssize_t *column)
-{
-    const int I = J == 1 ? 6 : J == 2 ? 4 : 3;
-    Py_ssize_t i = 0;
-    for (; i + I <= rows; i += I)
-        NAME(dots)(I, J, y + i, x, n, out, row + i, column);
-    for (; i + 2 <= rows; i += 2)
-        NAME(dots)(2, J, y + i, x, n, out, row + i, column);
-    if (i < rows)
-        NAME(dots)(1, J, y + i, x, n, out, row + i, column);
+    for (int j = 0; j < J; j++) { /* four sums over four lanes: a transpose, on the way */
+        v4 a = sum[0][j], b = sum[1][j], c = sum[2][j], d = sum[3][j];
+        v4 ab = SHUFFLE(a, b, 0, 4, 2, 6) + SHUFFLE(a, b, 1, 5, 3, 7);
+        v4 cd = SHUFFLE(c, d, 0, 4, 2, 6) + SHUFFLE(c, d, 1, 5, 3, 7);
+        out[j] = SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
+    }
 }
 
 /* C[i, :] (+)= Σ_k A[i, k] B_k for I rows, in 4 W columns. */
@@ -103,44 +91,46 @@ INLINE void NAME(multiply)(const int add, Py_ssize_t rows, Py_ssize_t K, const d
     }
 }
 
-/* Rows of the block that belong to a representation, (points, 2, d) pointers. */
-INLINE void NAME(rows_of)(const Terms *t, const Irrep *irrep, Py_ssize_t m0, Py_ssize_t points, const double **rows)
-{
-    for (Py_ssize_t m = 0; m < 2 * points; m++)
-        for (Py_ssize_t i = 0; i < irrep->d; i++)
-            *rows++ = t->rows + (m0 * 2 + m) * t->width + irrep->start + i * irrep->n;
-}
-
-/* x̂·ŷ of the block, to the places of the tables' rows: few structures by dot products, row by row, ... */
+/* x̂·ŷ of the block, to the places of the tables' rows: few structures by dot products with four points at once, ... */
 INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points, const double *query,
                           Py_ssize_t batch)
 {
     for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
         const Irrep *irrep = t->irreps + r;
-        Py_ssize_t d = irrep->d, n = irrep->n, rows = points * 2 * d;
-        const int64_t *place = t->place + irrep->first; /* of ij: that of i0 and that of 0j, less that of 00 */
-        NAME(rows_of)(t, irrep, m0, points, s->in);
-        for (Py_ssize_t m = 0, k = 0; m < points; m++)
-            for (Py_ssize_t kind = 0; kind < 2; kind++)
-                for (Py_ssize_t i = 0; i < d; i++)
-                    s->row[k++] = place[i * d] * s->lanes + kind * s->pairs + m * batch;
-        const double *x[4];
-        Py_ssize_t column[4];
-        int J = 0;
-        for (Py_ssize_t q = 0; q < batch * d; q++) {
-            Py_ssize_t structure = q / d, j = q % d;
-            x[J] = query + structure * t->width + irrep->start + j * n;
-            column[J++] = (place[j] - place[0]) * s->lanes + structure;
-            if (J < 4 && q + 1 < batch * d)
-                continue;
-            switch (J) {
-            case 4: NAME(all_dots)(4, rows, s->in, x, n, s->x, s->row, column); break;
-            case 3: NAME(all_dots)(3, rows, s->in, x, n, s->x, s->row, column); break;
-            case 2: NAME(all_dots)(2, rows, s->in, x, n, s->x, s->row, column); break;
-            default: NAME(all_dots)(1, rows, s->in, x, n, s->x, s->row, column); break;
+        Py_ssize_t d = irrep->d, n = irrep->n;
+        const int64_t *place = t->place + irrep->first;
+        for (Py_ssize_t m = 0; m < points; m += 4)
+            for (Py_ssize_t row = 0; row < 2 * d; row++) {
+                Py_ssize_t kind = row / d, i = row % d;
+                const double *y[4], *x[3];
+                double *to[3];
+                for (Py_ssize_t k = 0; k < 4; k++) { /* beyond the last point: the last, into lanes that are not used */
+                    Py_ssize_t point = m0 + (m + k < points ? m + k : points - 1);
+                    y[k] = t->rows + (point * 2 + kind) * t->width + irrep->start + i * n;
+                }
+                int J = 0;
+                for (Py_ssize_t q = 0; q < batch * d; q++) {
+                    Py_ssize_t structure = q / d, j = q % d;
+                    x[J] = query + structure * t->width + irrep->start + j * n;
+                    to[J++] = s->x + place[i * d + j] * s->lanes + kind * s->pairs + m * batch + structure;
+                    if (J < 3 && q + 1 < batch * d)
+                        continue;
+                    v4 found[3];
+                    switch (J) {
+                    case 3: NAME(dots)(3, y, x, n, found); break;
+                    case 2: NAME(dots)(2, y, x, n, found); break;
+                    default: NAME(dots)(1, y, x, n, found); break;
+                    }
+                    for (int p = 0; p < J; p++) {
+                        if (batch == 1)
+                            *(v4 *)to[p] = found[p];
+                        else
+                            for (Py_ssize_t k = 0; k < 4 && m + k < points; k++)
+                                to[p][k * batch] = found[p][k];
+                    }
+                    J = 0;
+                }
             }
-            J = 0;
-        }
     }
 }
 
@@ -226,17 +216,20 @@ INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssi
         const Irrep *irrep = t->irreps + r;
         Py_ssize_t d = irrep->d, n = irrep->n, K = points * 2 * d;
         const int64_t *place = t->place + irrep->first;
-        NAME(rows_of)(t, irrep, m0, points, s->in);
-        for (Py_ssize_t m = 0; m < points; m++)
-            for (Py_ssize_t kind = 0; kind < 2; kind++)
-                for (Py_ssize_t i = 0; i < d; i++) {
-                    Py_ssize_t k = (m * 2 + kind) * d + i;
-                    for (Py_ssize_t j = 0; j < d; j++) {
-                        const double *from = s->x + place[i * d + j] * s->lanes + kind * s->pairs + m * batch;
-                        for (Py_ssize_t structure = 0; structure < batch; structure++)
-                            s->factors[(structure * d + j) * K + k] = from[structure];
-                    }
+        for (Py_ssize_t row = 0; row < 2 * d; row++) {
+            Py_ssize_t kind = row / d, i = row % d;
+            const double *y = t->rows + (m0 * 2 + kind) * t->width + irrep->start + i * n;
+            for (Py_ssize_t m = 0; m < points; m++)
+                s->in[row * points + m] = y + m * 2 * t->width;
+            for (Py_ssize_t j = 0; j < d; j++) {
+                const double *from = s->x + place[i * d + j] * s->lanes + kind * s->pairs;
+                for (Py_ssize_t structure = 0; structure < batch; structure++) {
+                    double *to = s->factors + (structure * d + j) * K + row * points;
+                    for (Py_ssize_t m = 0; m < points; m++)
+                        to[m] = from[m * batch + structure];
                 }
+            }
+        }
         for (Py_ssize_t structure = 0; structure < batch; structure++)
             for (Py_ssize_t j = 0; j < d; j++)
                 s->out[structure * d + j] = gradient + structure * t->width + irrep->start + j * n;

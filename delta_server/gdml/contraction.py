@@ -214,7 +214,7 @@ class CompiledContraction:
             padded[:, self._place] = query
             query = padded
         # few enough structures at once for them to stay in the cache, and for their results with a point's
-        together = min(_LANES, max(4, _CACHE // (8 * self._width)), max(1, _CACHE // (32 * self._elements)))
+        together = max(8, min(_LANES, _CACHE // (8 * self._width), _CACHE // (32 * self._elements)))
         calls = [slice(i, i + together) for i in range(0, len(query), together)]
         sums = Sums(np.zeros(len(query)), np.zeros(len(query)), np.zeros_like(query))
         threads = min(self._threads, int(self.work.flops * len(query) / _SHARE) or 1)
@@ -227,6 +227,7 @@ class CompiledContraction:
 
     def _add(self, query: FloatArray, norms: FloatArray, sums: Sums, start: int, stop: int) -> None:
         points = min(_LANES // len(query), _CACHE // (32 * self._elements * len(query)), _CACHE // (16 * self._width))
+        points = max(points, 4)  # four at once fill a vector
         self._contract(
             *self._layout, self._rows, self._norms, self._products, self._energy_weights, self._sigma,
             query, norms, start, stop, max(1, points), *sums,

@@ -23,7 +23,8 @@ from .fit import Hyper, Labels, model_of
 
 
 def find_permutations(positions: FloatArray, numbers: IntArray, processes: int = 1) -> IntArray:
-    """(P, N) permutations that sGDML finds among geometries (M, N, 3) Å: its default. InputError where it fails."""
+    """(P, N) permutations that sGDML finds among geometries (M, N, 3) Å: its default. The identity alone where those
+    that it finds generate no group of less than 100, with which stock sGDML stops. InputError where it fails."""
     found: IntArray = _apart(_find, positions, numbers, processes)
     return found
 
@@ -63,8 +64,8 @@ def _find(positions: FloatArray, numbers: IntArray, processes: int) -> IntArray:
     _quiet()
     from sgdml.utils import perm
 
-    found: IntArray = np.asarray(perm.find_perms(positions, numbers, max_processes=processes), dtype=np.intp)
-    return found
+    found = perm.find_perms(positions, numbers, max_processes=processes)
+    return np.arange(len(numbers))[None] if found is None else np.asarray(found, dtype=np.intp)
 
 
 def _train(

@@ -1,0 +1,297 @@
+"""Everything a page shows, from the runs on disk: each part by itself, so that what is missing costs no other."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ..._types import FloatArray, IntArray
+from ...errors import DeltaError, InputError
+from ...manifest import Manifest
+from ..energies import EnergyReport, report_energies
+from ..free_energy import Surface, common_grid, surface
+from ..ladder import ladder_surface
+from ..rigid import Orientations, orientations
+from ..rotation import Rotation, rotation
+from ..sampling import Samples, alike, samples_of
+from ..stability import Limits, Stability, stability
+from ..trajectory import Run
+from ..variables import Variables
+from .movie import FRAMES, Movie, movie_of
+
+T = TypeVar("T")
+STAGES = ("stability", "energies", "free energy", "rotation", "molecule")  # of each part
+_PER_BIN = 20  # samples that a bin should hold on average
+_FEWEST, _MOST = 8, 40  # bins along a variable
+OnStage = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was said of a trajectory while it ran: its phase, and where it broke (step) and why."""
+
+    phase: str
+    reason: str = ""
+    broken_step: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One ladder of temperatures. name: tells it from the others; record: of the sweep, as sweep.json has it; told:
+    by the run's name; absent: temperatures without outputs, in a line each; start: (N, 3) Å, whose bonds are to hold.
+    """
+
+    name: str
+    folder: Path
+    runs: tuple[Run, ...]
+    manifest: Manifest | None = None
+    record: Mapping[str, object] | None = None
+    limits: Limits = field(default_factory=Limits)
+    told: Mapping[str, Told] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    start: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """variables and over: of the free energy; guest, host: atoms (None: the laboratory); why_not: a line for what of
+    these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K."""
+
+    variables: Variables | None = None
+    over: tuple[str, ...] = ()
+    guest: IntArray | None = None
+    host: IntArray | None = None
+    why_not: Mapping[str, str] = field(default_factory=dict)
+    bins: int | None = None
+    frames: int = FRAMES
+    mbar: float | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One trajectory. label: the temperature, as on the page; missing: what is not shown, and why.
+
+    Energies, samples and rotation are of the time before the trajectory failed, samples also without the start.
+    """
+
+    source: str
+    label: str
+    run: Run
+    temperature: float | None
+    told: Told | None = None
+    stability: Stability | None = None
+    energies: EnergyReport | None = None
+    trace: Samples | None = None  # with the start
+    samples: Samples | None = None
+    surface: Surface | None = None
+    rotation: Rotation | None = None
+    movie: Movie | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"{self.source}, {self.label}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the page shows. ladders: each source's free energy at one temperature from all of its own, by MBAR."""
+
+    sources: tuple[Source, ...]
+    choices: Choices
+    parts: tuple[Part, ...]
+    ladders: tuple[Surface, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> list[str]:
+        """Temperatures, in order, each once."""
+        ordered = sorted(self.parts, key=lambda p: (math.inf if p.temperature is None else p.temperature, p.label))
+        return list(dict.fromkeys(part.label for part in ordered))
+
+    def at(self, label: str) -> list[Part]:
+        """The trajectories of one temperature, in the order of the sources."""
+        return [part for source in self.sources for part in self.of(source) if part.label == label]
+
+    def of(self, source: Source) -> list[Part]:
+        return [part for part in self.parts if part.source == source.name]
+
+
+def collect(sources: Sequence[Source], choices: Choices, on_stage: OnStage = lambda *said: None) -> Report:
+    """Analyse all runs; on_stage is told how many stages of how many are done, and what is being done.
+
+    Raises InputError for sources of different atoms, and where there is no run at all.
+    """
+    _same_atoms(sources)
+    place = next((source.start for source in sources if source.start is not None), None)
+    total = len(STAGES) * sum(len(source.runs) for source in sources)
+    parts: list[Part] = []
+    for source in sources:
+        kelvins = Counter(run.temperature for run in source.runs)
+        for run in source.runs:
+            at = run.temperature
+            label = run.name if at is None or kelvins[at] > 1 else f"{at:g} K"
+            part = Part(source.name, label, run, at, source.told.get(run.name))
+            parts.append(_analysed(part, source, choices, place, len(STAGES) * len(parts), total, on_stage))
+    notes = alike([part.trace for part in parts if part.trace is not None])
+    on_stage(total, total, "free energies")
+    parts = _with_surfaces(parts, choices)
+    ladders, more = _ladders(sources, parts, choices)
+    return Report(tuple(sources), choices, tuple(parts), ladders, (*notes, *more))
+
+
+def _same_atoms(sources: Sequence[Source]) -> None:
+    everything = [run for source in sources for run in source.runs]
+    if not everything:
+        folder = sources[0].folder
+        raise InputError(f"{folder}: no temperature has run yet; run it: delta-sgdml sweep run {folder}")
+    first = everything[0]
+    for run in everything:
+        if not np.array_equal(run.numbers, first.numbers):
+            raise InputError(f"{run.path}: other atoms than in {first.path}; a page shows runs of one complex")
+
+
+def _analysed(
+    part: Part, source: Source, choices: Choices, place: FloatArray | None, done: int, total: int, on_stage: OnStage
+) -> Part:
+    """All stages of one trajectory; what fails is a line in `missing`. place: of the atoms in the viewer."""
+    missing = {stage: why for stage, why in choices.why_not.items() if stage in STAGES}
+
+    def attempt(stage: str, look: Callable[[Run], T]) -> T | None:
+        k, what = done + STAGES.index(stage), f"{part.title}: {stage}"
+        on_stage(k, total, what)
+        if stage in missing:
+            return None
+        watched = replace(part.run, watch=lambda n: on_stage(k, total, f"{what}, frame {n}"))
+        try:
+            return look(watched)
+        except DeltaError as error:
+            missing[stage] = str(error)
+            return None
+
+    if _exchanged(part.run):
+        missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
+    held = attempt("stability", lambda run: _verdict(stability(run, source.limits, source.start), part.told, run))
+    cut = None if held is None else held.step
+    energies = attempt("energies", lambda run: _energies(run, cut))
+    trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), run, cut))
+    samples = None if trace is None else trace.equilibrated()
+    turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
+    movie = attempt("molecule", lambda run: movie_of(run, choices.host, choices.frames, cut, place))
+    return replace(
+        part,
+        stability=held,
+        energies=energies,
+        trace=trace,
+        samples=samples,
+        rotation=turned,
+        movie=movie,
+        missing=missing,
+    )
+
+
+def _exchanged(run: Run) -> bool:
+    column = None if run.outputs is None else run.outputs.properties.get("ensemble_temperature")
+    return column is not None and float(np.ptp(column)) > 0
+
+
+def _verdict(found: Stability, told: Told | None, run: Run) -> Stability:
+    """The earlier of what the outputs show and what was seen while it ran, when every geometry's expected error was
+    looked at as well; of the same step, in the words of the latter."""
+    if told is None or told.broken_step is None or (found.step is not None and found.step < told.broken_step):
+        return found
+    time = told.broken_step * run.time_per_step
+    cause = f"{told.reason} (seen while it ran)"
+    return replace(found, failed=time, step=told.broken_step, cause=cause, length=max(found.length, time))
+
+
+def _energies(run: Run, cut: int | None) -> EnergyReport:
+    if run.outputs is None:
+        raise InputError("i-PI recorded no energies beside it")
+    until = None if cut is None else cut * run.time_per_step
+    return report_energies(run.outputs.properties.path.parent, run.outputs.prefix, until)
+
+
+def _needed(choices: Choices) -> Variables:
+    if choices.variables is None:
+        raise InputError("no collective variables; give --variables, or --manifest with two fragments")
+    return choices.variables
+
+
+def _before(samples: Samples, run: Run, cut: int | None) -> Samples:
+    """Without what came after the molecule was gone."""
+    kept = samples if cut is None else samples.take(slice(0, int(np.searchsorted(run.steps, cut))))
+    if len(kept) < 2:
+        raise InputError(f"only {len(kept)} frames before it failed")
+    return kept
+
+
+def _rotation(run: Run, choices: Choices, cut: int | None) -> Rotation:
+    from ase.data import atomic_masses
+
+    if choices.guest is None:
+        raise InputError("which molecule turns? give --guest, or --manifest with two fragments")
+    steps = run.steps
+    interval = float(np.median(np.diff(steps))) * run.time_per_step if len(steps) > 1 else math.nan
+    if not interval > 0:
+        raise InputError("the time between its frames is not known")
+    found = orientations(run.blocks(), atomic_masses[run.numbers], choices.guest, choices.host)
+    if cut is not None:
+        sound = slice(0, int(np.searchsorted(steps, cut)))
+        found = Orientations(found.steps[sound], found.time[sound], found.rotations[sound], found.rmsd[sound])
+    if len(found.steps) < 2:
+        raise InputError(f"only {len(found.steps)} frames before it failed")
+    return rotation(found, interval, run.name, run.temperature)
+
+
+def _with_surfaces(parts: Sequence[Part], choices: Choices) -> list[Part]:
+    """Free energies; at each temperature on one grid for all sources."""
+    made = []
+    for part in parts:
+        beside = [p.samples for p in parts if p.label == part.label and p.samples is not None]
+        if part.samples is None:
+            made.append(part)
+            continue
+        try:
+            edges = common_grid(beside, choices.over, bins_for(beside, choices))
+            found = replace(surface(part.samples, choices.over, edges), name=part.title)
+            made.append(replace(part, surface=found))
+        except DeltaError as error:
+            made.append(replace(part, missing={**part.missing, "free energy": str(error)}))
+    return made
+
+
+def bins_for(samples: Sequence[Samples], choices: Choices) -> int:
+    """Bins along each variable: few enough that they are filled."""
+    if choices.bins is not None:
+        return choices.bins
+    filled = min(map(len, samples)) / _PER_BIN
+    return int(np.clip(filled ** (1 / len(choices.over)), _FEWEST, _MOST))
+
+
+def _ladders(
+    sources: Sequence[Source], parts: Sequence[Part], choices: Choices
+) -> tuple[tuple[Surface, ...], list[str]]:
+    """One surface for each source at the temperature asked for, all on one grid."""
+    if choices.mbar is None:
+        return (), []
+    groups = [[p.samples for p in parts if p.source == s.name and p.samples is not None] for s in sources]
+    everything = [one for group in groups for one in group]
+    if not everything:
+        return (), ["MBAR: no temperature has samples"]
+    found, notes = [], []
+    for source, group in zip(sources, groups, strict=True):
+        try:
+            grid = common_grid(everything, choices.over, bins_for(everything, choices))
+            name = f"{source.name} (MBAR of {len(group)})"
+            found.append(ladder_surface(group, choices.mbar, choices.over, grid, name=name))
+        except DeltaError as error:
+            notes.append(f"{source.name}, MBAR at {choices.mbar:g} K: {error}")
+    return tuple(found), notes
