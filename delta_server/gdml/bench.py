@@ -112,6 +112,7 @@ def alternate(calls: Sequence[Callable[[], object]], seconds: float, least: int 
     """Times (s) of calls made in turn, each once more until `seconds` have passed; two rounds before are not counted
     (in the second, a GPU records what it repeats from then on).
 
+    Each is called twice in its turn, and the second is timed: what the others leave in the cache is not its fault.
     Freed memory is kept, which is worth a factor of up to three to sgdml: both sides get their best.
     """
     _keep_freed_memory()
@@ -121,6 +122,7 @@ def alternate(calls: Sequence[Callable[[], object]], seconds: float, least: int 
     deadline = time.perf_counter() + seconds
     while len(times[0]) < least or time.perf_counter() < deadline:
         for call, taken in zip(calls, times, strict=True):
+            call()
             began = time.perf_counter()
             call()
             taken.append(time.perf_counter() - began)

@@ -93,7 +93,8 @@ class Expansion:
             query = x.take(self._inverse, axis=1).reshape(batch * p, self._dim)
             energy, pull, stacked = self._sum(query, np.repeat(norms, p))
             energy, pull = energy.reshape(batch, p).sum(1), pull.reshape(batch, p).sum(1)
-            gradient = stacked.reshape(batch, -1).take(self._back, axis=1).reshape(batch, p, -1).sum(1)
+            gradient = stacked.reshape(batch, p * self._dim).take(self._back, axis=1)
+            gradient = gradient.reshape(batch, p, self._dim).sum(1)
         gradient += pull[:, None] * x
         return energy, gradient
 

@@ -71,7 +71,7 @@ class Basis:
         """Coefficients (B, D) of descriptors (B, D)."""
         if self.is_plain:
             return x
-        parts = [(x[:, entries] @ vectors).reshape(len(x), -1) for entries, vectors in self.blocks]
+        parts = [(x[:, entries] @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
     def parts(self, coefficients: FloatArray) -> list[FloatArray]:

@@ -54,11 +54,11 @@ def test_a_model_is_converted_there_and_back(tmp_path: Path) -> None:
 
 def test_what_is_in_a_file(tmp_path: Path) -> None:
     text = answer(tmp_path, "info", BINDING)
-    for words in ("C6H8O, 15 atoms", "300, energies in the fit", "GFN2-xTB", "kcal/mol"):
+    for words in ("C6H8O, 15 atoms", "1000, energies in the fit", "GFN2-xTB", "kcal/mol"):
         assert words in text
     found = json.loads(answer(tmp_path, "info", BINDING, "--json"))
     assert found["form"] == "native"
-    assert (found["atoms"], found["training_points"], found["permutations"]) == (15, 300, 24)
+    assert (found["atoms"], found["training_points"], found["permutations"]) == (15, 1000, 24)
     model = load_model(BINDING)
     assert (found["sigma"], found["lam"], tuple(found["calibration"])) == (model.sigma, model.lam, model.calibration)
     assert found["bytes_on_disk"] == BINDING.stat().st_size

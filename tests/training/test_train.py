@@ -73,7 +73,7 @@ def test_from_a_data_set_to_a_potential(system: str, tmp_path: Path) -> None:
     result = evaluate(potential, data, free)
     label = np.abs(data.binding_forces()[free]).mean()
     assert result.binding is not None
-    assert result.binding.force_mae < 0.7 * label
+    assert result.binding.force_mae < 0.85 * label
     assert result.total.force_mae < 0.1 * np.abs(data.forces[free]).mean()
 
 
