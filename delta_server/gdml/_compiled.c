@@ -48,6 +48,14 @@ typedef struct {
     double *base, *centre, *weight, *energy, *pull, *transposed;
 } Space;
 
+typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
+    Py_ssize_t n, pairs;
+    const int32_t *ends; /* (pairs, 2) */
+    const double *scales;
+    int halves; /* 2 p */
+    double decay;
+} Shape;
+
 #define NAME(f) f##_plain
 #include "_loops.h"
 #undef NAME
@@ -166,20 +174,42 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Whether there are as many pairs as there should be, and all of them of atoms. */
+static int shape_of(Shape *m, Py_ssize_t n, const Py_buffer *ends)
+{
+    int good = n > 0 && ends->len % 8 == 0;
+    *m = (Shape){n, n * (n - 1) / 2, NULL, NULL, 2, 0.0};
+    if (good && ends->len) {
+        m->ends = ends->buf;
+        m->pairs = ends->len / 8;
+        for (Py_ssize_t k = 0; good && k < 2 * m->pairs; k++)
+            good = 0 <= m->ends[k] && m->ends[k] < n;
+    }
+    return good;
+}
+
 static PyObject *py_describe(PyObject *self, PyObject *args)
 {
-    Py_buffer r, x;
+    Py_buffer r, ends, scales, x, slope;
     Py_ssize_t n;
-    if (!PyArg_ParseTuple(args, "y*nw*", &r, &n, &x))
+    int halves;
+    double decay;
+    if (!PyArg_ParseTuple(args, "y*ny*y*idw*w*", &r, &n, &ends, &scales, &halves, &decay, &x, &slope))
         return NULL;
-    int good = n > 0 && doubles(&r) % (3 * n) == 0 && doubles(&x) == doubles(&r) / (3 * n) * (n * (n - 1) / 2);
+    Shape m;
+    int good = shape_of(&m, n, &ends) && doubles(&r) % (3 * n) == 0 && doubles(&x) == doubles(&r) / (3 * n) * m.pairs &&
+               slope.len == x.len && (!scales.len || doubles(&scales) == m.pairs) && halves > 0 && decay >= 0.0;
     if (good) {
+        m.scales = scales.len ? scales.buf : NULL;
+        m.halves = halves;
+        m.decay = decay;
         Py_BEGIN_ALLOW_THREADS
-        BEST(describe)(r.buf, doubles(&r) / (3 * n), n, x.buf);
+        BEST(describe)(&m, r.buf, doubles(&r) / (3 * n), x.buf, slope.buf);
         Py_END_ALLOW_THREADS
     }
-    PyBuffer_Release(&r);
-    PyBuffer_Release(&x);
+    Py_buffer *all[] = {&r, &ends, &scales, &x, &slope};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        PyBuffer_Release(all[i]);
     if (!good) {
         PyErr_SetString(PyExc_ValueError, "describe: sizes of the arrays do not agree");
         return NULL;
@@ -189,22 +219,22 @@ static PyObject *py_describe(PyObject *self, PyObject *args)
 
 static PyObject *py_forces(PyObject *self, PyObject *args)
 {
-    Py_buffer r, x, slope, f;
+    Py_buffer r, ends, slope, gradient, f;
     Py_ssize_t n;
-    if (!PyArg_ParseTuple(args, "y*ny*y*w*", &r, &n, &x, &slope, &f))
+    if (!PyArg_ParseTuple(args, "y*ny*y*y*w*", &r, &n, &ends, &slope, &gradient, &f))
         return NULL;
-    int good = n > 0 && doubles(&r) % (3 * n) == 0 && doubles(&x) == doubles(&r) / (3 * n) * (n * (n - 1) / 2) &&
-               slope.len == x.len && f.len == r.len;
+    Shape m;
+    int good = shape_of(&m, n, &ends) && doubles(&r) % (3 * n) == 0 &&
+               doubles(&slope) == doubles(&r) / (3 * n) * m.pairs && gradient.len == slope.len && f.len == r.len;
     if (good) {
         Py_BEGIN_ALLOW_THREADS
         memset(f.buf, 0, f.len);
-        BEST(pull_together)(r.buf, x.buf, slope.buf, doubles(&r) / (3 * n), n, f.buf);
+        BEST(pull_together)(&m, r.buf, slope.buf, gradient.buf, doubles(&r) / (3 * n), f.buf);
         Py_END_ALLOW_THREADS
     }
-    PyBuffer_Release(&r);
-    PyBuffer_Release(&x);
-    PyBuffer_Release(&slope);
-    PyBuffer_Release(&f);
+    Py_buffer *all[] = {&r, &ends, &slope, &gradient, &f};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        PyBuffer_Release(all[i]);
     if (!good) {
         PyErr_SetString(PyExc_ValueError, "forces: sizes of the arrays do not agree");
         return NULL;
@@ -214,8 +244,8 @@ static PyObject *py_forces(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"contract", py_contract, METH_VARARGS, "Add the sum over some training points; see contraction.py."},
-    {"describe", py_describe, METH_VARARGS, "describe(r, n, x): inverse distances of (B, n, 3) positions."},
-    {"forces", py_forces, METH_VARARGS, "forces(r, n, x, slope, f): from the gradient of the descriptor."},
+    {"describe", py_describe, METH_VARARGS, "describe(r, n, *Metric.compiled, x, slopes): descriptors of (B, n, 3) positions."},
+    {"forces", py_forces, METH_VARARGS, "forces(r, n, ends, slopes, −∂E/∂x, f): what the pairs pull."},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", NULL, -1, methods, NULL, NULL, NULL, NULL};

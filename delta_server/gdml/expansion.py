@@ -22,8 +22,9 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from .contraction import Work, contraction
-from .descriptor import orbits, pair_permutations
 from .fourier import Basis, independent_factors
+from .metric import Metric
+from .pairs import orbits
 
 Method = Literal["plain", "fourier"]
 
@@ -36,6 +37,7 @@ class Expansion:
     def __init__(
         self,
         descriptors: FloatArray,
+        metric: Metric,
         permutations: IntArray,
         sigma: float,
         *,
@@ -43,15 +45,15 @@ class Expansion:
         method: Method | None = None,
         backend: str = "auto",
     ) -> None:
-        """descriptors: (M, D) 1/length; permutations: (P, N) of the atoms; sigma: 1/length. All weights are zero.
+        """descriptors: (M, D), of `metric`; permutations: (P, N) of the atoms; sigma: 1/length. All weights are zero.
 
         method: None takes the one of fewer multiplications. backend: see `contraction`.
         """
-        perms = pair_permutations(permutations)
+        perms = metric.permutations(permutations)
         self._n_perms, self._dim = perms.shape
         self._centre = invariant_mean(descriptors, perms)
         self._points = descriptors - self._centre
-        self.method, self._basis = choose_basis(permutations, method)
+        self.method, self._basis = choose_basis(permutations, metric, method)
         if self.method == "plain":
             # P_g⁻¹ x, and where entry d of the result lies in the stacked, permuted force
             self._inverse = np.argsort(perms, axis=1).reshape(-1)
@@ -109,11 +111,10 @@ def invariant_mean(descriptors: FloatArray, pair_perms: IntArray) -> FloatArray:
     return mean
 
 
-def choose_basis(permutations: IntArray, method: Method | None = None) -> tuple[Method, Basis]:
+def choose_basis(permutations: IntArray, metric: Metric, method: Method | None = None) -> tuple[Method, Basis]:
     """The method, the one of fewer multiplications or the given one, and its basis; ``plain`` where the permutations
-    are no group."""
-    p, n = permutations.shape
-    dim = n * (n - 1) // 2
+    (P, N) are no group."""
+    p, dim = len(permutations), len(metric.pairs)
     if method is None:
         orders = [len(f) for f in independent_factors(permutations)] if p > 1 else [1]
         # multiplications for a training row: dimensions of representations go about as the cube root of the order
@@ -121,7 +122,7 @@ def choose_basis(permutations: IntArray, method: Method | None = None) -> tuple[
         method = "fourier" if p > 1 and max(orders) <= _LARGEST and transformed < dim * p else "plain"
     if method == "fourier":
         try:
-            return method, Basis.of(permutations)
+            return method, Basis.of(permutations, metric)
         except (ValueError, ArithmeticError):
             pass
     return "plain", Basis.plain(dim)

@@ -7,7 +7,8 @@ any size, and neither matters.
 The native form has sGDML's keys, but for its two large arrays, ``R_desc`` and ``R_d_desc_alpha`` with N(N−1)/2
 numbers a training point, the geometries ``R_train`` and coefficients ``alphas_F`` that they follow from, both
 (M, N, 3): (N−1)/6 times smaller. ``tril_perms_lin`` follows from ``perms`` and is left out. ``format`` is
-"delta-sgdml-model/1".
+"delta-sgdml-model/1", or "delta-sgdml-model/2" where the `Metric` is not sGDML's: ``metric`` is then its power and
+decay (1/Å), ``pairs`` and ``scales`` are there where not all pairs are, or not with the same weight.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from .._types import IntArray
 from ..archive import Arrays, open_arrays, save_arrays, sha256_of
 from ..errors import GeometryError, ModelFileError
 from ..units import energy_in_ev, length_in_angstrom
-from .descriptor import n_pairs, pair_permutations
+from .metric import Metric
 from .model import Model
+from .pairs import n_pairs, pair_permutations
 
 Form = Literal["native", "sgdml"]
 """How a model is written."""
 
-FORMAT = "delta-sgdml-model/1"
+FORMAT, METRIC_FORMAT = "delta-sgdml-model/1", "delta-sgdml-model/2"
 _MAX_ATOMS = 5000
 _MAX_REBUILT = 2**34  # bytes of descriptors and weights; a file is N/6 times smaller
 _KEYS = "type, z, R_desc, R_d_desc_alpha, perms, tril_perms_lin, sig, std, c"
@@ -78,7 +80,7 @@ def save_model(path: str | Path, model: Model, form: Form = "native") -> None:
     (``f_err``, ``e_err``), which are pickled objects and not written. Its torch predictor cuts σ to a whole number.
 
     Raises OSError; TypeError on what is neither number nor text; ModelFileError where the native form is asked for
-    and the model has no coefficients (`with_coefficients` finds them).
+    and the model has no coefficients (`with_coefficients` finds them), or sGDML's for a metric that is not sGDML's.
     """
     arrays = arrays_of(model, form)
     for key, value in arrays.items():
@@ -113,9 +115,17 @@ def arrays_of(model: Model, form: Form) -> dict[str, npt.ArrayLike]:
 def _native(model: Model) -> Mapping[str, npt.ArrayLike]:
     if model.training_positions is None or model.alphas is None:
         raise ModelFileError("the model has no training geometries and coefficients, which the native form holds")
+    metric, described = model.metric, dict[str, npt.ArrayLike]()
+    if not metric.is_stock:
+        described["metric"] = np.array([metric.power, metric.decay])
+        if metric.chosen is not None:
+            described["pairs"] = metric.chosen.astype(np.int32)
+        if metric.scales is not None:
+            described["scales"] = metric.scales
     return {
         **model.provenance,
-        "format": FORMAT,
+        **described,
+        "format": FORMAT if metric.is_stock else METRIC_FORMAT,
         "R_train": model.training_positions,
         "alphas_F": model.alphas,
         "perms": model.permutations.astype(np.min_scalar_type(model.n_atoms - 1)),
@@ -123,6 +133,11 @@ def _native(model: Model) -> Mapping[str, npt.ArrayLike]:
 
 
 def _stock(model: Model) -> Mapping[str, npt.ArrayLike]:
+    if not model.metric.is_stock:
+        raise ModelFileError(
+            f"the model's descriptor is not sGDML's ({model.metric}): stock sgdml would predict nonsense with it; "
+            "keep the native form, or train with --metric inverse"
+        )
     dim = model.descriptors.shape[1]
     shifts = dim * np.arange(len(model.permutations))[:, None]
     none = np.array([], dtype=np.int64)
@@ -161,8 +176,8 @@ def _form(arrays: Arrays) -> Form:
         )
     if "format" not in arrays:
         return "sgdml"
-    if (written := arrays.text("format")) != FORMAT:
-        raise ModelFileError(f"{arrays.path}: format is {written!r}, expected {FORMAT!r}")
+    if (written := arrays.text("format")) not in (FORMAT, METRIC_FORMAT):
+        raise ModelFileError(f"{arrays.path}: format is {written!r}, expected {FORMAT!r} or {METRIC_FORMAT!r}")
     return "native"
 
 
@@ -183,7 +198,7 @@ def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> M
     read = _read_native if form == "native" else _read_stock
     n_train, build = read(arrays, n_atoms)
     try:
-        return build(
+        model = build(
             numbers=numbers,
             permutations=_permutations(arrays, numbers, listed=form == "sgdml"),
             sigma=_sigma(arrays),
@@ -198,8 +213,12 @@ def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> M
             calibration=_calibration(arrays),
             provenance=_provenance(arrays),
         )
+        model.metric.check(model.permutations)
     except GeometryError as error:
         raise arrays.fail("R_train", f"cannot be used: {error}") from None
+    except ValueError as error:  # also what a model of this metric may not be
+        raise arrays.fail("metric", f"cannot be used: {error}") from None
+    return model
 
 
 def _read_stock(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]]:
@@ -221,8 +240,27 @@ def _read_native(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model
         raise arrays.fail("R_train", f"has shape {shape}, expected (training points, {n_atoms}, 3)")
     if (size := 16 * shape[0] * n_pairs(n_atoms)) > _MAX_REBUILT:
         raise arrays.fail("R_train", f"has shape {shape}: {size} bytes of descriptors and weights, too many")
+    metric = _metric(arrays, n_atoms)
     positions, alphas = arrays.floats("R_train", shape), arrays.floats("alphas_F", shape)
-    return shape[0], partial(Model.from_coefficients, training_positions=positions, alphas=alphas)
+    return shape[0], partial(Model.from_coefficients, training_positions=positions, alphas=alphas, metric=metric)
+
+
+def _metric(arrays: Arrays, n_atoms: int) -> Metric:
+    if arrays.text("format") == FORMAT:
+        return Metric(n_atoms)
+    power, decay = arrays.floats("metric", (2,)).tolist()
+    dim, pairs, scales = n_pairs(n_atoms), None, None
+    if "pairs" in arrays:
+        shape = arrays.shape("pairs")
+        if len(shape) != 1 or not 1 <= shape[0] <= dim:
+            raise arrays.fail("pairs", f"has shape {shape}, expected 1 to {dim} pairs of {n_atoms} atoms")
+        dim, pairs = shape[0], arrays.get("pairs", shape, "iu").astype(np.intp)
+    if "scales" in arrays:
+        scales = arrays.floats("scales", (dim,))
+    try:
+        return Metric(n_atoms, pairs, power, decay, scales)
+    except ValueError as error:
+        raise arrays.fail("metric", f"cannot be used: {error}") from None
 
 
 def _calibration(arrays: Arrays) -> tuple[float, float, float] | None:

@@ -23,8 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from .descriptor import orbits, pair_permutations
 from .irreps import Irreps
+from .metric import Metric
+from .pairs import orbits
 
 _SPLIT = 16  # order of a group from which on it is worth being split
 
@@ -43,11 +44,11 @@ class Basis:
     order: IntArray  # (D,) where coefficient k is among the blocks' results
 
     @classmethod
-    def of(cls, permutations: IntArray) -> Basis:
+    def of(cls, permutations: IntArray, metric: Metric) -> Basis:
         """permutations: (P, N) of the atoms, a group. Raises ValueError or ArithmeticError as `Irreps`."""
         groups = _two_groups(permutations)
         pair = _Pair.of(*groups)
-        perms = pair_permutations(pair.whole.elements)
+        perms = metric.permutations(pair.whole.elements)
         blocks, owners = [], []
         for entries, stabilizer in _orbits_by_type(perms):
             vectors, copies = pair.adapted(perms, entries, stabilizer)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from .bench import alternate
-from .descriptor import n_pairs
 from .model import Model
+from .pairs import n_pairs
 from .predictor import CpuPredictor
 from .symmetry import is_group
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from .._types import FloatArray, IntArray
 from ..errors import GeometryError
 from ..units import energy_in_ev, length_in_angstrom
-from .descriptor import Descriptor, pairs_of
+from .descriptor import Descriptor
+from .metric import Metric
 
 _CLOSEST = 0.01  # Å; two atoms nearer than that are none
 _TABLE = 2**20  # entries of the N×N tables that are made at once
@@ -22,17 +23,18 @@ _TABLE = 2**20  # entries of the N×N tables that are made at once
 class Model:
     """Parameters of one sGDML model, in the units of its file.
 
-    With M training points, N atoms, D = N(N−1)/2 descriptor entries and P permutations:
+    With M training points, N atoms, D descriptor entries (N(N−1)/2 unless pairs are left out) and P permutations:
 
     ================== ======== ==========================================================
     ``numbers``        (N,)     atomic numbers
-    ``descriptors``    (M, D)   training descriptors, 1/length
+    ``descriptors``    (M, D)   training descriptors, 1/length with sGDML's metric
     ``weights``        (M, D)   J_m α_m, the coefficients moved to descriptor space
     ``permutations``   (P, N)   among equal elements
     ``sigma``                   length scale of the Matérn 5/2 kernel, 1/length
     ``scale``                   standard deviation of the labels (``std``)
     ``offset``                  integration constant (``c``), energy
     ``energy_weights`` (M,)     coefficients of energy constraints (``alphas_E``), or None
+    ``metric``                  what a descriptor is; sGDML's where none is given
     ================== ======== ==========================================================
 
     A prediction needs no more. What a file may hold besides:
@@ -45,7 +47,8 @@ class Model:
     ``provenance``                   small arrays of the file that say where it is from
     ====================== ========= =======================================================
 
-    Raises ValueError where geometries come without coefficients or the other way round.
+    Raises ValueError where geometries come without coefficients or the other way round, and where a metric that is
+    not sGDML's, which speaks of Å, meets another unit of length.
     """
 
     numbers: IntArray
@@ -65,10 +68,15 @@ class Model:
     lam: float | None = None
     calibration: tuple[float, float, float] | None = None
     provenance: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    metric: Metric = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if (self.training_positions is None) != (self.alphas is None):
             raise ValueError("training_positions and alphas: expected both or neither")
+        if cast("Metric | None", self.metric) is None:
+            object.__setattr__(self, "metric", Metric(self.n_atoms))
+        if not self.metric.is_stock and self.angstrom != 1.0:
+            raise ValueError(f"a metric that is not sGDML's needs lengths in Å, not {self.length_unit}")
 
     @classmethod
     def from_coefficients(
@@ -89,12 +97,14 @@ class Model:
         lam: float | None = None,
         calibration: tuple[float, float, float] | None = None,
         provenance: Mapping[str, npt.NDArray[Any]] | None = None,
+        metric: Metric | None = None,
     ) -> Model:
         """The model of training geometries and coefficients, both (M, N, 3), in the sign of sGDML's ``alphas_F``.
 
         Units as in the attributes. Raises GeometryError where two atoms of a geometry lie on top of each other.
         """
-        x, w = _rebuild(training_positions, alphas, length_in_angstrom(length_unit))
+        metric = metric or Metric(len(numbers))
+        x, w = _rebuild(training_positions, alphas, length_in_angstrom(length_unit), metric)
         return cls(
             numbers=numbers,
             descriptors=x,
@@ -113,6 +123,7 @@ class Model:
             lam=lam,
             calibration=calibration,
             provenance=provenance or {},
+            metric=metric,
         )
 
     @property
@@ -139,24 +150,26 @@ class Model:
         return energy_in_ev(self.energy_unit)
 
 
-def _rebuild(positions: FloatArray, alphas: FloatArray, angstrom: float) -> tuple[FloatArray, FloatArray]:
+def _rebuild(
+    positions: FloatArray, alphas: FloatArray, angstrom: float, metric: Metric
+) -> tuple[FloatArray, FloatArray]:
     """x and J α, both (M, D), a few points at a time: the N×N tables in between are larger than both."""
     m, n = positions.shape[:2]
-    pairs, step = pairs_of(n), max(1, _TABLE // n**2)
-    x, w = np.empty((m, len(pairs))), np.empty((m, len(pairs)))
+    step = max(1, _TABLE // n**2)
+    x, w = np.empty((m, len(metric.pairs))), np.empty((m, len(metric.pairs)))
     for start in range(0, m, step):
         part = slice(start, start + step)
         with np.errstate(all="ignore"):  # what comes of it is looked at
-            described = Descriptor.of(positions[part], pairs)
+            described = Descriptor.of(positions[part], metric)
             x[part], w[part] = described.x, described.along(alphas[part])
-        wrong = ~((described.x > 0) & (described.x < angstrom / _CLOSEST) & np.isfinite(w[part]))
+            distances = 1.0 / described.x if metric.is_stock else described.distances()
+        wrong = ~((distances > _CLOSEST / angstrom) & np.isfinite(distances) & np.isfinite(w[part]))
         if wrong.any():
             point, entry = np.argwhere(wrong)[0]
-            i, j = divmod(int(pairs[entry]), n)
-            with np.errstate(divide="ignore"):
-                distance = angstrom / described.x[point, entry]
+            i, j = divmod(int(metric.pairs[entry]), n)
             raise GeometryError(
-                f"training geometry {start + point}: atoms {j} and {i} are {distance:.3g} Å apart, with coefficients "
-                f"up to {np.abs(alphas[start + point]).max():.3g}; expected more than {_CLOSEST} Å and finite numbers"
+                f"training geometry {start + point}: atoms {j} and {i} are {angstrom * distances[point, entry]:.3g} "
+                f"Å apart, with coefficients up to {np.abs(alphas[start + point]).max():.3g}; expected more than "
+                f"{_CLOSEST} Å and finite numbers"
             )
     return x, w

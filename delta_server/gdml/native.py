@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
+from .._types import FloatArray
 from ..errors import ModelFileError
 from ..units import KCAL_MOL
-from .descriptor import Descriptor, pairs_of
+from .descriptor import Descriptor
+from .metric import Metric
 from .model import Model
 from .predictor import CpuPredictor
 
@@ -56,12 +57,12 @@ def with_coefficients(model: Model, report: Callable[[float], None] | None = Non
     """
     if model.alphas is not None:
         return model
-    pairs = pairs_of(model.n_atoms)
+    metric = model.metric
     positions = _embed(model.descriptors, model.n_atoms)
     alphas = np.empty_like(positions)
     for m, (x, w) in enumerate(zip(model.descriptors, model.weights, strict=True)):
-        positions[m] = _polish(positions[m], x, pairs, m, model.angstrom)
-        alphas[m] = _coefficients(positions[m], w, pairs)
+        positions[m] = _polish(positions[m], x, metric, m, model.angstrom)
+        alphas[m] = _coefficients(positions[m], w, metric)
         if report:
             report((m + 1) / len(positions))
     rebuilt = Model.from_coefficients(
@@ -133,16 +134,16 @@ def _embed(descriptors: FloatArray, n_atoms: int) -> FloatArray:
     return positions
 
 
-def _polish(position: FloatArray, x: FloatArray, pairs: IntArray, m: int, angstrom: float) -> FloatArray:
+def _polish(position: FloatArray, x: FloatArray, metric: Metric, m: int, angstrom: float) -> FloatArray:
     """(N, 3) with its descriptor at x (D,) to the last digits."""
     best, error = position, np.inf
     for _ in range(_STEPS):
-        residual = x - Descriptor.of(position[None], pairs).x[0]
+        residual = x - Descriptor.of(position[None], metric).x[0]
         largest = float(np.abs(residual).max()) / angstrom
         if not largest < error:
             break
         best, error = position, largest
-        position = position + _solve(position, pairs, residual, 2)
+        position = position + _solve(position, metric, residual, 2)
     if not error < _DESCRIPTORS:
         raise ModelFileError(
             f"training point {m}: its inverse distances are not those of points in space, the nearest found differ "
@@ -151,23 +152,23 @@ def _polish(position: FloatArray, x: FloatArray, pairs: IntArray, m: int, angstr
     return best
 
 
-def _coefficients(position: FloatArray, w: FloatArray, pairs: IntArray) -> FloatArray:
+def _coefficients(position: FloatArray, w: FloatArray, metric: Metric) -> FloatArray:
     """α (N, 3) of J α = w (D,): first with every direction in sight, then closest in w itself, which counts."""
-    alpha = _solve(position, pairs, w, 2)
-    left = w - Descriptor.of(position[None], pairs).along(alpha[None])[0]
-    return alpha + _solve(position, pairs, left, 0)
+    alpha = _solve(position, metric, w, 2)
+    left = w - Descriptor.of(position[None], metric).along(alpha[None])[0]
+    return alpha + _solve(position, metric, left, 0)
 
 
-def _solve(position: FloatArray, pairs: IntArray, target: FloatArray, power: int) -> FloatArray:
+def _solve(position: FloatArray, metric: Metric, target: FloatArray, power: int) -> FloatArray:
     """v (N, 3) of least |x^−power (J v − target)|, target (D,), J = ∂x/∂r of one geometry; no motion of the whole.
 
     power: 2 makes rows those of distances, so that fragments far apart count as much as bonds. By normal equations,
     N/6 times smaller than J; the digits that they lose are won back by refinement.
     """
     n = len(position)
-    described = Descriptor.of(position[None], pairs)
+    described = Descriptor.of(position[None], metric)
     x = np.zeros((n, n))
-    x.flat[pairs] = described.x[0] ** (3 - power)
+    x.flat[metric.pairs] = described.x[0] ** (3 - power)
     u = (position[:, None] - position[None]) * (x + x.T)[:, :, None]
     blocks = -u[:, :, :, None] * u[:, :, None, :]
     blocks[range(n), range(n)] = -blocks.sum(1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from .contraction import Work
-from .descriptor import Descriptor, pairs_of, virial
+from .descriptor import Descriptor, virial
 from .expansion import Expansion
 from .model import Model
 
@@ -49,12 +49,12 @@ class CpuPredictor:
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.numbers = model.numbers
-        self._pairs = pairs_of(model.n_atoms)
+        self._metric = model.metric
         # From here on Å and eV: x → x/L, σ → σ/L, w → w/L leaves n and the energy as they are.
         length = model.angstrom
         self._scale, self._offset = model.scale * model.electronvolt, model.offset * model.electronvolt
         points, sigma = model.descriptors / length, model.sigma / length
-        self._expansion = Expansion(points, model.permutations, sigma, threads=threads)
+        self._expansion = Expansion(points, model.metric, model.permutations, sigma, threads=threads)
         self._expansion.weigh(model.weights / length, model.energy_weights)
         self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
 
@@ -75,7 +75,7 @@ class CpuPredictor:
         return chunks[0] if len(chunks) == 1 else Prediction(*map(np.concatenate, zip(*chunks, strict=True)))
 
     def _predict(self, positions: FloatArray) -> Prediction:
-        descriptor = Descriptor.of(positions, self._pairs)
+        descriptor = Descriptor.of(positions, self._metric)
         energy, gradient = self._expansion(descriptor.x)
         gradient *= self._scale
         forces = descriptor.forces(gradient)

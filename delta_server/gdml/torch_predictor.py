@@ -18,6 +18,7 @@ from .._types import FloatArray
 from ..errors import InputError
 from .contraction import Work
 from .expansion import Method
+from .metric import Metric
 from .model import Model
 from .predictor import Prediction
 from .torch_sum import TorchSum, index_on, numbers_on
@@ -82,7 +83,7 @@ class TorchPredictor:
         self._device = device
         self._offset = model.offset * model.electronvolt
         self._scale = model.scale * model.electronvolt
-        self._pairs = _Pairs(model.n_atoms, device)
+        self._pairs = _Pairs(model.metric, device)
         self._sum = TorchSum(model, device, method)
         self._bytes = self._sum.bytes_per_query + 8 * 6 * model.n_atoms**2
         budget, self._graphs = _CPU_BYTES, None
@@ -133,9 +134,9 @@ class TorchPredictor:
         import torch
 
         placed = (positions - positions.mean(1, keepdim=True)).permute(1, 2, 0).contiguous()
-        x, apart = self._pairs.describe(placed)
+        x, slopes, apart = self._pairs.describe(placed)
         energy, gradient = self._sum(x)
-        forces = self._pairs.forces(gradient.mul_(self._scale), x, apart)
+        forces = self._pairs.forces(gradient.mul_(self._scale), slopes, apart)
         product = (placed[:, :, None] * forces[:, None]).sum(0)
         virial = (product + product.transpose(0, 1)).mul_(0.5)
         energy = energy.mul_(self._scale).add_(self._offset)
@@ -143,28 +144,40 @@ class TorchPredictor:
 
 
 class _Pairs:
-    """Inverse distances of all pairs of N atoms, as `Descriptor`, and forces from what pulls along each."""
+    """What a metric makes of the distances, as `Descriptor`, and forces from what pulls along each."""
 
-    def __init__(self, n_atoms: int, device: torch.device) -> None:
-        row, col = np.tril_indices(n_atoms, -1)
-        pair = np.zeros((n_atoms, n_atoms), dtype=np.intp)
-        pair[row, col] = pair[col, row] = np.arange(len(row))
-        others = ~np.eye(n_atoms, dtype=bool)
-        # of each atom, its pairs with the others, and which end of them it is
-        sign = np.sign(np.subtract.outer(np.arange(n_atoms), np.arange(n_atoms)))[others]
-        self._shape = (n_atoms, n_atoms - 1)
+    def __init__(self, metric: Metric, device: torch.device) -> None:
+        n, pairs = metric.n_atoms, metric.pairs
+        row, col = np.divmod(pairs, n)
+        # of each atom, its pairs with others, and which end of them it is; padded with the first, of no weight
+        ends, which = np.concatenate([row, col]), np.tile(np.arange(len(pairs)), 2)
+        sign = np.repeat([1.0, -1.0], len(pairs))
+        order = np.argsort(ends, kind="stable")
+        counts = np.bincount(ends, minlength=n)
+        place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+        pair, signs = np.zeros((n, counts.max()), dtype=np.intp), np.zeros((n, counts.max()))
+        pair[ends[order], place], signs[ends[order], place] = which[order], sign[order]
+        self._shape = pair.shape
         self._row, self._col = index_on(row, device), index_on(col, device)
-        self._pair = index_on(pair[others], device)
-        self._sign = numbers_on(sign.reshape(*self._shape, 1, 1), device)
+        self._pair = index_on(pair.reshape(-1), device)
+        self._sign = numbers_on(signs[:, :, None, None], device)
+        self._power, self._decay = metric.power, metric.decay
+        self._scales = None if metric.scales is None else numbers_on(metric.scales[:, None], device)
 
-    def describe(self, placed: Tensor) -> tuple[Tensor, Tensor]:
-        """x (D, B) in 1/Å and the differences r_i − r_j (D, 3, B), of centred positions (N, 3, B) in Å."""
+    def describe(self, placed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x and −(dx/dr)/r (D, B) and the differences r_i − r_j (D, 3, B), of centred positions (N, 3, B) in Å."""
         apart = placed.index_select(0, self._row) - placed.index_select(0, self._col)
-        return apart.square().sum(1).rsqrt_(), apart
+        inverse = apart.square().sum(1).rsqrt_()
+        x = inverse if self._power == 1.0 else inverse.pow(self._power)
+        if self._decay:
+            x = x * inverse.reciprocal().mul_(-self._decay).exp_()
+        if self._scales is not None:
+            x = x * self._scales
+        return x, (inverse * self._power).add_(self._decay).mul_(inverse).mul_(x), apart
 
-    def forces(self, minus_gradient: Tensor, x: Tensor, apart: Tensor) -> Tensor:
-        """(N, 3, B) from −∂E/∂x (D, B): a pair whose energy falls as 1/r grows is pulled together."""
-        pulls = apart.mul_((minus_gradient * x.pow(3))[:, None])
+    def forces(self, minus_gradient: Tensor, slopes: Tensor, apart: Tensor) -> Tensor:
+        """(N, 3, B) from −∂E/∂x (D, B): a pair whose energy falls as x grows is pulled together."""
+        pulls = apart.mul_((minus_gradient * slopes)[:, None])
         each = pulls.index_select(0, self._pair).view(*self._shape, *pulls.shape[1:])
         return each.mul_(self._sign).sum(1).neg_()
 

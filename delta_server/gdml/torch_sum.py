@@ -25,7 +25,6 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from .contraction import work_of
-from .descriptor import pair_permutations
 from .expansion import Method, choose_basis, invariant_mean
 from .fourier import Basis
 from .model import Model
@@ -49,7 +48,7 @@ class TorchSum:
     """`Expansion` and its `Contraction`, on a device."""
 
     def __init__(self, model: Model, device: torch.device, method: Method | None) -> None:
-        perms = pair_permutations(model.permutations)
+        perms = model.metric.permutations(model.permutations)
         centre = invariant_mean(model.descriptors, perms)
         # Å from here on: x → x/L; and lengths of descriptor space in σ/√5
         unit = np.sqrt(5.0) / model.sigma
@@ -60,7 +59,7 @@ class TorchSum:
         self._own = numbers_on(np.einsum("md,md->m", points, weights), device)
         self._alphas = None if model.energy_weights is None else numbers_on(model.energy_weights, device)
 
-        method, basis = choose_basis(model.permutations, method)
+        method, basis = choose_basis(model.permutations, model.metric, method)
         copies = len(perms) if method == "plain" else 1
         self._permuting = _Permuting(perms, device) if copies > 1 else None
         self._transform = None if basis.is_plain else _Transform(basis, device)

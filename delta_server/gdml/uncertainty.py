@@ -18,8 +18,9 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError, ModelFileError
 from .contraction import correlations, synthesis
-from .descriptor import Descriptor, pair_permutations, pairs_of
+from .descriptor import Descriptor
 from .expansion import choose_basis
+from .metric import Metric
 from .model import Model
 from .predictor import CpuPredictor
 
@@ -53,11 +54,11 @@ class Points(NamedTuple):
 class Kernel:
     """k(x, y) for descriptors in 1/Å, with the permutations summed over as in `Expansion`."""
 
-    def __init__(self, permutations: IntArray) -> None:
+    def __init__(self, metric: Metric, permutations: IntArray) -> None:
         """permutations: (P, N) of the atoms."""
-        perms = pair_permutations(permutations)
+        perms = metric.permutations(permutations)
         self._n_perms, self._dim = perms.shape
-        method, self._basis = choose_basis(permutations)
+        method, self._basis = choose_basis(permutations, metric)
         # where there is no better way, P_g⁻¹ x in the place of x
         self._permuted = np.argsort(perms, axis=1).reshape(-1) if method == "plain" and len(perms) > 1 else None
         self._copied = 0 if self._permuted is None else self._dim
@@ -131,14 +132,14 @@ class Uncertainty:
         length, a, self.b = calibration
         self.length = length / model.angstrom  # 1/Å
         self.a = a * model.electronvolt / model.angstrom  # eV/Å
-        self.kernel = Kernel(model.permutations)
-        self._pairs = pairs_of(model.n_atoms)
+        self.kernel = Kernel(model.metric, model.permutations)
+        self._metric = model.metric
         self._points = self.kernel.points(_some(model))
         self._inverse = _inverse_root(self.kernel.between(self._points.x, self._points, (self.length,))[0])
 
     def describe(self, positions: FloatArray) -> FloatArray:
         """Descriptors (B, D), 1/Å, of positions (B, N, 3), Å."""
-        return Descriptor.of(positions, self._pairs).x
+        return Descriptor.of(positions, self._metric).x
 
     def explained(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """k(x, x) (B,) and L⁻¹ k_x (B, M) at descriptors (B, D): the norm of the second is what is known of the
@@ -191,9 +192,9 @@ def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibr
     errors = force_rmse(model, positions, forces)
     if not errors.max() > 0:
         raise InputError(f"{model.name or 'model'}: the forces have no errors, nothing can be calibrated on them")
-    kernel = Kernel(model.permutations)
+    kernel = Kernel(model.metric, model.permutations)
     points = kernel.points(_some(model))
-    query = Descriptor.of(positions, pairs_of(model.n_atoms)).x
+    query = Descriptor.of(positions, model.metric).x
     own = kernel.own(query, _LENGTHS)
     trained, asked = (kernel.between(x, points, _LENGTHS) for x in (points.x, query))
     tried = []

@@ -88,7 +88,7 @@ def fill_columns(
 ) -> None:  # fmt: skip
     """The columns of the forces of points `first` to `last`, from the diagonal down.
 
-    x: (M, N, N) 1/Å; u: (M, 3, N, N) ∂x_ik/∂r_i; perms, inverse: (P, N). panel: rows and columns of forces,
+    x: (M, N, N); u: (M, 3, N, N) ∂x_ik/∂r_i; perms, inverse: (P, N). panel: rows and columns of forces,
     from those of point `first`. edges: (M + 3NM, M) the columns of the energies, of which the rows of these forces
     are filled here, or of no columns where energies are not in the fit.
     """

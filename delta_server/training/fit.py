@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..gdml.descriptor import n_pairs
+from ..gdml.descriptor import Descriptor
+from ..gdml.metric import Metric
 from ..gdml.model import Model
+from ..gdml.pairs import n_pairs
 from ..gdml.predictor import CpuPredictor
 from ..units import KCAL_MOL
 from .cholesky import Panels
@@ -78,6 +81,7 @@ class Hyper:
     absolute: bool = False
     robust: bool = False
     memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
+    metric: Metric | None = None  # of descriptors; None: sGDML's
 
 
 @dataclass(frozen=True)
@@ -86,18 +90,19 @@ class Kernel:
 
     positions: FloatArray  # (M, N, 3) Å
     permutations: IntArray  # (P, N)
-    x: FloatArray = field(init=False, repr=False)  # (M, N, N) 1/Å
+    metric: Metric = None  # type: ignore[assignment]  # sGDML's where none is given
+    x: FloatArray = field(init=False, repr=False)  # (M, N, N), zero for pairs that are left out
     u: FloatArray = field(init=False, repr=False)  # (M, 3, N, N) ∂x_ik/∂r_i
 
     def __post_init__(self) -> None:
-        r = self.positions - self.positions.mean(1, keepdims=True)
-        difference = r[:, :, None] - r[:, None]
-        distance = np.linalg.norm(difference, axis=3)
-        with np.errstate(divide="ignore"):
-            x = 1.0 / distance
-        x[:, range(x.shape[1]), range(x.shape[1])] = 0.0
-        object.__setattr__(self, "x", x)
-        object.__setattr__(self, "u", np.ascontiguousarray((-(x**3)[..., None] * difference).transpose(0, 3, 1, 2)))
+        metric = cast("Metric | None", self.metric) or Metric(self.positions.shape[1])
+        described = Descriptor.of(self.positions, metric)
+        r = described.positions.transpose(0, 2, 1)
+        u = r[:, :, :, None] - r[:, :, None]
+        u *= -metric.square(described.slopes)[:, None]
+        object.__setattr__(self, "metric", metric)
+        object.__setattr__(self, "x", metric.square(described.x))
+        object.__setattr__(self, "u", u)
 
     def widths(self, energies: bool) -> list[int]:
         """Widths of the panels: the energies' first, then whole points."""
@@ -139,7 +144,7 @@ def fit(
 
     Raises InputError where the kernel matrix is not positive definite, or the iterative solver does not converge.
     """
-    kernel = kernel or Kernel(labels.positions, permutations)
+    kernel = kernel or Kernel(labels.positions, permutations, hyper.metric)  # type: ignore[arg-type]
     if hyper.memory is not None:
         return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
     return fit_matrix(labels, permutations, hyper, _matrices(kernel, hyper, report), report)
@@ -220,7 +225,7 @@ def _fit(
         forces = slice(len(y) - labels.forces.size, None)
         doubt[forces] = _doubt((lam * doubt * solution)[forces], labels.forces)
         lam, solution = solve(y, doubt)
-    return model_of(labels, permutations, hyper.sigma, lam, scale, solution, mean if hyper.energies else None)
+    return model_of(labels, permutations, hyper, lam, scale, solution, mean if hyper.energies else None)
 
 
 def _doubt(residual: FloatArray, forces: FloatArray) -> FloatArray:
@@ -256,7 +261,7 @@ def targets(labels: Labels, energies: bool) -> tuple[FloatArray, float, float]:
 def model_of(
     labels: Labels,
     permutations: IntArray,
-    sigma: float,
+    hyper: Hyper,
     lam: float,
     scale: float,
     solution: FloatArray,
@@ -271,7 +276,7 @@ def model_of(
             training_positions=labels.positions,
             alphas=-solution[-n_forces:].reshape(labels.forces.shape),
             permutations=permutations,
-            sigma=sigma,
+            sigma=hyper.sigma,
             scale=scale,
             offset=c,
             energy_weights=solution[:-n_forces] if len(solution) > n_forces else None,
@@ -280,6 +285,7 @@ def model_of(
             name=labels.name,
             theory=labels.theory,
             lam=lam,
+            metric=hyper.metric,
         )
 
     if offset is not None:

@@ -16,8 +16,9 @@ import numpy as np
 
 from .._types import FloatArray
 from ..errors import InputError
-from ..gdml.descriptor import Descriptor, n_pairs, pairs_of
+from ..gdml.descriptor import Descriptor
 from ..gdml.expansion import Expansion
+from ..gdml.pairs import n_pairs
 from .cholesky import Panels
 from .fit import Kernel, Report
 from .nystrom import Nystrom, nystrom_bytes
@@ -205,15 +206,15 @@ class MatrixFree:
     """K v, as energies and forces of the model with coefficients v at its own training points."""
 
     def __init__(self, kernel: Kernel, sigma: float, energies: bool) -> None:
-        self._described = Descriptor.of(kernel.positions, pairs_of(kernel.positions.shape[1]))
-        self._expansion = Expansion(self._described.x, kernel.permutations, sigma)
+        self._described = Descriptor.of(kernel.positions, kernel.metric)
+        self._expansion = Expansion(self._described.x, kernel.metric, kernel.permutations, sigma)
         self._energies = energies
 
     def __call__(self, v: FloatArray) -> FloatArray:
         """v and the result: (M + 3NM,) or (3NM,)."""
         from threadpoolctl import threadpool_info, threadpool_limits
 
-        x, positions, pairs = self._described
+        x, positions = self._described.x, self._described.positions
         edge = len(x) if self._energies else 0
         weights = self._described.along(-v[edge:].reshape(positions.shape))
         self._expansion.weigh(weights, v[:edge] if self._energies else None)
@@ -227,7 +228,7 @@ class MatrixFree:
         with threadpool_limits(None if threads < cores else 1, "blas"), ThreadPoolExecutor(threads) as pool:
             done = list(pool.map(lambda part: self._expansion(x[part]), parts))
         energy, gradient = map(np.concatenate, zip(*done, strict=True))
-        forces = Descriptor(x, positions, pairs).forces(gradient).reshape(-1)
+        forces = self._described.forces(gradient).reshape(-1)
         return np.concatenate([energy, forces]) if self._energies else forces
 
 

@@ -42,7 +42,7 @@ def train_stock_timed(
         raise InputError("sGDML's trainer knows absolute λ only")
     alphas, energy_weights, scale, offset, seconds = _apart(_train, labels, permutations, hyper, processes)
     solution = -alphas if energy_weights is None else np.concatenate([energy_weights, -alphas])
-    return model_of(labels, permutations, hyper.sigma, hyper.lam, scale, solution, offset), seconds
+    return model_of(labels, permutations, hyper, hyper.lam, scale, solution, offset), seconds
 
 
 def _apart(function: Callable[..., Any], *arguments: Any) -> Any:

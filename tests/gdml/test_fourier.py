@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from delta_server.gdml.contraction import contraction
-from delta_server.gdml.descriptor import pair_permutations
 from delta_server.gdml.expansion import Expansion
 from delta_server.gdml.fourier import Basis, independent_factors
 from delta_server.gdml.irreps import Irreps, multiplication_table
+from delta_server.gdml.metric import Metric
+from delta_server.gdml.pairs import pair_permutations
 
 
 def generated(*generators: list[int]) -> np.ndarray:
@@ -98,7 +99,7 @@ def test_what_is_no_group() -> None:
 
 @each_group
 def test_the_basis_is_orthonormal(elements: np.ndarray) -> None:
-    basis = Basis.of(elements)
+    basis = Basis.of(elements, Metric(elements.shape[1]))
     x = np.eye(len(basis.order))
     assert np.abs(basis.forward(x) @ basis.forward(x).T - x).max() < 1e-12
     assert np.abs(basis.backward(basis.forward(x)) - x).max() < 1e-12
@@ -107,7 +108,7 @@ def test_the_basis_is_orthonormal(elements: np.ndarray) -> None:
 @each_group
 def test_correlations_of_all_elements_at_once(elements: np.ndarray) -> None:
     """⟨x, P_g y⟩ for every g, as a set: which element is which does not matter to the sum."""
-    basis, rng = Basis.of(elements), np.random.default_rng(0)
+    basis, rng = Basis.of(elements, Metric(elements.shape[1])), np.random.default_rng(0)
     x, y = rng.standard_normal((2, 1, len(basis.order)))
     products = np.zeros(len(basis.tables[0]) * len(basis.tables[1]))
     at = start = 0
@@ -153,7 +154,7 @@ def test_the_sum_is_the_plain_one(elements: np.ndarray, backend: str, constraine
             energy += ((1 + n + n * n / 3) * np.exp(-n)) @ alphas
             gradient += ((front * (1 + n) * alphas)[..., None] * d).sum(1)
     for method in ("plain", "fourier"):
-        expansion = Expansion(points, elements, sigma, method=method, backend=backend)  # type: ignore[arg-type]
+        expansion = Expansion(points, Metric(elements.shape[1]), elements, sigma, method=method, backend=backend)  # type: ignore[arg-type]
         assert expansion.method == method
         expansion.weigh(weights, alphas)
         found = expansion(queries)
@@ -166,7 +167,7 @@ def test_threads_change_nothing() -> None:
     points, weights, queries = rng.standard_normal((3, 4000, 15))
     results = []
     for threads in (1, 3):
-        expansion = Expansion(points, elements, 2.0, threads=threads, backend="compiled")
+        expansion = Expansion(points, Metric(elements.shape[1]), elements, 2.0, threads=threads, backend="compiled")
         expansion.weigh(weights)
         results.append(expansion(queries[:20]))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12, abs=1e-9)
@@ -176,7 +177,7 @@ def test_threads_change_nothing() -> None:
 def test_far_away_nothing_is_left() -> None:
     """e^{−n} of a large n is no subnormal number, no NaN."""
     for backend in ("numpy", "compiled"):
-        expansion = Expansion(np.zeros((2, 3)), symmetric(3), 1.0, backend=backend)
+        expansion = Expansion(np.zeros((2, 3)), Metric(3), symmetric(3), 1.0, backend=backend)
         expansion.weigh(np.ones((2, 3)))
         energy, gradient = expansion(np.full((1, 3), 1e6))
         assert np.isfinite(energy).all()
@@ -186,7 +187,7 @@ def test_far_away_nothing_is_left() -> None:
 def test_no_group_is_summed_all_the_same() -> None:
     """sGDML's own search may return a set that is not closed."""
     broken = np.array([[0, 1, 2], [1, 2, 0]])
-    assert Expansion(np.ones((2, 3)), broken, 1.0).method == "plain"
+    assert Expansion(np.ones((2, 3)), Metric(3), broken, 1.0).method == "plain"
 
 
 def test_sizes_are_checked() -> None:

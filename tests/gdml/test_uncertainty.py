@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from delta_server.errors import InputError, ModelFileError
 from delta_server.gdml import CpuPredictor, Model, uncertainty
-from delta_server.gdml.descriptor import pair_permutations
+from delta_server.gdml.pairs import pair_permutations
 from delta_server.gdml.uncertainty import Uncertainty, calibrate, force_rmse, rank_correlation
 from delta_server.training.data.dataset import load_dataset
 from delta_server.training.databases import Complex
