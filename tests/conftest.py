@@ -49,6 +49,8 @@ class Silent:
 
     def trial(self, trial: object) -> None: ...
 
+    def learning(self, progress: object) -> None: ...
+
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -12,6 +12,7 @@ import typer
 from .common import set_threads
 
 if TYPE_CHECKING:
+    from ..training.scales import Progress
     from ..training.select import Trial
 
 
@@ -36,6 +37,12 @@ def train(
     recipe: Annotated[
         Literal["delta", "paper"], typer.Option(help="paper: sGDML's defaults throughout, as in arXiv 2511.01913.")
     ] = "delta",
+    metric: Annotated[
+        Literal["inverse", "auto"],
+        typer.Option(
+            help="Of descriptors: 1/r of all pairs, as sGDML; or the best of some laws, weights of pairs learned."
+        ),
+    ] = "inverse",
     trainer: Annotated[Literal["delta", "sgdml"], typer.Option(help="Who solves: ours, or stock sGDML's.")] = "delta",
     sigma: Annotated[float, typer.Option(min=0.0, help="Length scale of the kernel (0: chosen).")] = 0.0,
     lam: Annotated[float, typer.Option("--lambda", min=0.0, help="Regularisation, relative (0: chosen).")] = 0.0,
@@ -63,7 +70,7 @@ def train(
     from ..training.train import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
-    chosen = replace(chosen, n_validation=n_validation, full=full, seed=seed, trainer=trainer)
+    chosen = replace(chosen, n_validation=n_validation, full=full, seed=seed, trainer=trainer, metric=metric)
     if sigma:
         chosen = replace(chosen, sigmas=(sigma,))
     if lam:
@@ -86,9 +93,16 @@ class _Terminal:
 
     def trial(self, trial: Trial) -> None:
         self.say(
-            f"  {trial.group:10} {trial.permutations:5d} perms, {trial.points:4d} points  σ {trial.sigma:7.3g}  "
-            f"λ {trial.lam:.1e}  force MAE {trial.validation:.4f}, relabelled {trial.relabelled:.4f} kcal/mol/Å  "
+            f"  {trial.group:10} {trial.permutations:5d} perms, {trial.points:4d} points  {trial.metric:8}  "
+            f"σ {trial.sigma:7.3g}  λ {trial.lam:.1e}  "
+            f"force MAE {trial.validation:.4f}, relabelled {trial.relabelled:.4f} kcal/mol/Å  "
             f"({trial.seconds:.1f} s)"
+        )
+
+    def learning(self, progress: Progress) -> None:
+        self.say(
+            f"  weights of pairs, iteration {progress.iteration:2d}: error of what is held out "
+            f"{progress.held_out:.4f} (RMS), validation MAE {progress.validation:.4f} kcal/mol/Å"
         )
 
     def progress(self, stage: str, done: float) -> None:

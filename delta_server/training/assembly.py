@@ -134,3 +134,41 @@ def fill_block(
                 for a in range(3):
                     block[1 + 3 * i + a, 0] = edge[0, i, a]
                     block[0, 1 + 3 * i + a] = edge[1, i, a]
+
+
+@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+def sensitivity(
+    x: FloatArray, u: FloatArray, y: FloatArray, v: FloatArray, perms: IntArray, sigma: float, out: FloatArray
+) -> None:
+    """Adds q_k d/dq_k of Σ_mn u_m · (∂²k/∂x∂y)(x_m, y_n) v_n, with the entries of all descriptors weighed by √q_k.
+
+    x, u: (A, D) descriptors and directions J_m a_m; y, v: (B, D) the same of other points; perms: (P, D). out:
+    (B, D), one row for each y_n. Of what is added up, with d = x − P_g y and c = P_g v:
+    b u·c − s (d·u)(d·c), where dn²/dq = 5 d²/σ², db/dn² = −s σ²/10 and ds/dn² = −s/(2n).
+    """
+    n_perms, dim = perms.shape
+    for n in prange(len(y)):
+        moved, along, total = np.empty(dim), np.empty(dim), np.zeros(dim)
+        for g in range(n_perms):
+            for k in range(dim):
+                moved[k], along[k] = y[n, perms[g, k]], v[n, perms[g, k]]
+            for m in range(len(x)):
+                squared = both = first = second = 0.0
+                for k in range(dim):
+                    d = x[m, k] - moved[k]
+                    squared += d * d
+                    both += u[m, k] * along[k]
+                    first += d * u[m, k]
+                    second += d * along[k]
+                distance = np.sqrt(5.0 * squared) / sigma
+                decay = np.exp(-distance)
+                bell = 5.0 / (3.0 * sigma**2) * (1.0 + distance) * decay
+                steep = 25.0 / (3.0 * sigma**4) * decay
+                closer = -0.5 * steep * both
+                if distance > 0.0:
+                    closer += steep * 2.5 / (sigma**2 * distance) * first * second
+                for k in range(dim):
+                    d = x[m, k] - moved[k]
+                    total[k] += d * (closer * d - steep * (u[m, k] * second + first * along[k]))
+                    total[k] += bell * u[m, k] * along[k]
+        out[n] += total

@@ -299,3 +299,9 @@ def matrix_bytes(n_points: int, n_atoms: int, energies: bool) -> int:
     rows = 3 * n_atoms * n_points + n_points * energies
     panel = max(_PANEL, 3 * n_atoms)
     return 4 * rows * (rows + panel) + 16 * panel**2 + 8 * n_points * (4 * n_atoms**2 + 4 * n_pairs(n_atoms))
+
+
+def force_mae(model: Model, labels: Labels) -> float:
+    """Mean absolute error of force components, kcal/mol/Å."""
+    forces = CpuPredictor(model).predict(labels.positions).forces / KCAL_MOL
+    return float(np.abs(forces - labels.forces).mean())

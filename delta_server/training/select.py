@@ -10,11 +10,12 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
+from ..gdml.metric import Metric
 from ..gdml.model import Model
 from ..gdml.predictor import CpuPredictor
-from ..units import KCAL_MOL
 from .cholesky import Panels
-from .fit import Hyper, Kernel, Labels, fit_matrix
+from .fit import Hyper, Kernel, Labels, fit_matrix, force_mae
+from .scales import Progress, learn_scales, learning_set
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
 """1 to 64: the search goes by whole powers of two, then by halves. Beyond, coefficients grow so large that energies
@@ -27,6 +28,8 @@ _WORTH = 0.998  # an error must be smaller by so much for the search to go on
 _ENLARGE = 2.2  # points of the second stage, over those of the first: ten times the work
 _ROUNDING = 1e-7  # eV by which an energy may change with what should not matter; more with all points
 _ROUNDED = 4  # configurations that this is seen on
+_LAWS = ((1.0, 0.25), (1.0, 0.5), (2.0, 0.0))  # p and 1/L (1/Å) that are tried beside 1/r
+_LEARNED = "learned"
 _ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on fewer of their points
 
 
@@ -36,6 +39,7 @@ class Trial:
 
     group: str
     permutations: int
+    metric: str
     sigma: float
     lam: (
         float  # relative to the mean diagonal of the kernel matrix of the forces, or absolute, as the search was told
@@ -65,6 +69,7 @@ class Search:
     robust: bool = False  # whether to try that too
     relabel: bool = True  # choose by the error on relabelled copies: a symmetry left out shows only there
     rows: int = _ROWS
+    metrics: bool = False  # whether to try metrics other than sGDML's, and to learn one
 
     def cell(self, sigma: float, lam: float, robust: bool = False) -> _Cell:
         """Place in the grid, or the nearest there is."""
@@ -87,12 +92,17 @@ def select(
     search: Search,
     log: Callable[[Trial], None] | None = None,
     seed: int = 0,
+    tell: Callable[[Progress], None] | None = None,
 ) -> tuple[str, Hyper, list[Trial]]:
-    """The best of `groups` (name: permutations (P, N)), with its σ and λ.
+    """The best of `groups` (name: permutations (P, N)), with its σ and λ, and its metric.
 
     A coordinate search, along λ, for which one kernel matrix serves, and along σ: in large steps, for each group, on
-    as many points as make a kernel matrix of `search.rows`; then in small ones around the best, on twice that or
-    more. Validation configurations are taken as they are and relabelled by the largest of the groups.
+    as many points as make a kernel matrix of `search.rows`; then, with the best group, for some metrics and for one
+    whose scales are learned from the better half of them (`learn_scales`); then in small steps around the best, on
+    twice as many points or more. Validation configurations are taken as they are and relabelled by the largest of
+    the groups.
+
+    log: called with every trial; tell: with every iteration of the learning.
 
     Raises InputError where no trial gives a model.
     """
@@ -101,13 +111,17 @@ def select(
     copies = validation.relabelled(largest, rng)
     order = rng.permutation(len(train))
 
-    def descend(names: Iterable[str], start: _Cell, stage: int, steps: _Steps) -> list[Trial]:
+    metrics: dict[str, Metric | None] = {"1/r": None}
+
+    def descend(names: Iterable[str], start: _Cell, stage: int, steps: _Steps, metric: str = "1/r") -> list[Trial]:
         size = _size(train, max(len(groups[name]) for name in names), search, stage)
         part = train.take(np.sort(order[:size]))
         trials = []
         for name in names:
             whole = len(groups[name]) == len(largest)  # then copies are the same to the model
-            table = _Table(part, validation, None if whole else copies, name, groups[name], search, log)
+            table = _Table(
+                part, validation, None if whole else copies, name, groups[name], search, log, metric, metrics[metric]
+            )
             table.descend(start, steps)
             trials += table.trials
         return trials
@@ -121,10 +135,26 @@ def select(
             "duplicate configurations with `delta-sgdml dataset info`"
         )
     best = _best(trials, search)
-    near = search.cell(best.sigma, best.lam, best.robust)
-    finer = descend((best.group,), near, 1, (1, max(1, search.lam_stride // 2), False))
+
+    def here() -> _Cell:
+        return search.cell(best.sigma, best.lam, best.robust)
+
+    if search.metrics:
+        coarse = (search.sigma_stride, search.lam_stride, False)
+        for law in _LAWS:
+            metric = Metric(len(train.numbers), power=law[0], decay=law[1])
+            metrics[str(metric)] = metric
+            trials += descend((best.group,), here(), 0, coarse, str(metric))
+        best = _best(trials, search)
+        part, permutations = learning_set(train, groups, seed)
+        hyper = Hyper(best.sigma, best.lam, metric=metrics[best.metric])
+        learned = learn_scales(part, validation, permutations, largest, hyper, seed=seed, log=tell)
+        metrics[_LEARNED] = learned
+        trials += descend((best.group,), here(), 0, coarse, _LEARNED)
+        best = _best(trials, search)
+    finer = descend((best.group,), here(), 1, (1, max(1, search.lam_stride // 2), False), best.metric)
     best = _best(finer or trials, search)
-    hyper = Hyper(best.sigma, best.lam, search.energies, search.absolute, best.robust)
+    hyper = Hyper(best.sigma, best.lam, search.energies, search.absolute, best.robust, metric=metrics[best.metric])
     return best.group, hyper, trials + finer
 
 
@@ -157,10 +187,13 @@ class _Table:
         permutations: IntArray,
         search: Search,
         log: Callable[[Trial], None] | None,
+        metric_name: str,
+        metric: Metric | None,
     ) -> None:
         self.train, self.validation, self.copies = train, validation, copies
         self.name, self.permutations, self.search, self.log = name, permutations, search, log
-        self.kernel = Kernel(train.positions, permutations)
+        self.metric_name, self.metric = metric_name, metric
+        self.kernel = Kernel(train.positions, permutations, metric or Metric(len(train.numbers)))
         self.trials: list[Trial] = []
         self._matrix: tuple[int, Panels] | None = None
         self._scores: dict[_Cell, float] = {}
@@ -197,7 +230,7 @@ class _Table:
             return np.inf
         if self._matrix is None or self._matrix[0] != i:
             self._matrix = (i, self.kernel.matrix(search.sigmas[i], search.energies))
-        hyper = Hyper(search.sigmas[i], search.lams[j], search.energies, search.absolute, robust)
+        hyper = Hyper(search.sigmas[i], search.lams[j], search.energies, search.absolute, robust, metric=self.metric)
         try:
             model = fit_matrix(self.train, self.permutations, hyper, self._matrix[1].copy)
         except InputError:  # not positive definite: too small a λ for this σ
@@ -205,7 +238,7 @@ class _Table:
         plain = force_mae(model, self.validation)
         relabelled = plain if self.copies is None else force_mae(model, self.copies)
         trial = Trial(
-            self.name, len(self.permutations), hyper.sigma, hyper.lam, len(self.train),
+            self.name, len(self.permutations), self.metric_name, hyper.sigma, hyper.lam, len(self.train),
             plain, relabelled, robust, time.perf_counter() - start,
             rounding(model, self.validation.positions[:_ROUNDED]),
         )  # fmt: skip
@@ -221,9 +254,3 @@ def rounding(model: Model, positions: FloatArray) -> float:
     turned = positions @ np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0] + 10.0
     predict = CpuPredictor(model).predict
     return float(np.abs(predict(turned[:, model.permutations[-1]]).energy - predict(positions).energy).max())
-
-
-def force_mae(model: Model, labels: Labels) -> float:
-    """Mean absolute error of force components, kcal/mol/Å."""
-    forces = CpuPredictor(model).predict(labels.positions).forces / KCAL_MOL
-    return float(np.abs(forces - labels.forces).mean())

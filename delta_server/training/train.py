@@ -27,10 +27,11 @@ from .cholesky import NotPositiveDefiniteError
 from .data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from .data.split import split
 from .databases import Complex, Kind
-from .fit import Hyper, Labels, fit
+from .fit import Hyper, Labels, fit, force_mae
 from .heldout import RECORD
 from .memory import Speed, available_memory, forecast
-from .select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
+from .scales import Progress
+from .select import LAMBDAS, SIGMAS, Search, Trial, select
 from .stock import find_permutations, train_stock
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Reporter(Protocol):
 
     def trial(self, trial: Trial) -> None: ...
 
+    def learning(self, progress: Progress) -> None: ...
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -60,6 +63,7 @@ class Recipe:
     choose_group: bool = True  # of the binding: between none, its fragments' and all; otherwise all
     n_far: int = -1  # binding points pulled apart, among `n_train`; −1: a tenth, 20 at most
     energies: bool = True  # enter the fit of the binding
+    metric: Literal["inverse", "auto"] = "inverse"  # sGDML's, or chosen and learned (`select`)
     robust: bool = True  # try for the binding whether labels that stand out should count less
     full: bool = False  # also the single global model, by sGDML's defaults
     sigmas: tuple[float, ...] = SIGMAS
@@ -89,6 +93,8 @@ def train(dataset: Path, folder: Path, recipe: Recipe, reporter: Reporter, struc
 
     Raises InputError for data or a recipe that cannot be trained with.
     """
+    if recipe.metric == "auto" and (recipe.trainer == "sgdml" or recipe.absolute):
+        raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
     data = load_dataset(dataset)
     data.isolated()
     sides = _sides(data, recipe)
@@ -213,15 +219,18 @@ class _Work:
         search = Search(
             recipe.sigmas, recipe.lams, energies=energies, absolute=recipe.absolute,
             relabel=recipe.symmetry != "sgdml", sigma_stride=1 if recipe.absolute else 2,
-            robust=recipe.robust and name == "binding",
+            robust=recipe.robust and name == "binding", metrics=recipe.metric == "auto",
         )  # fmt: skip
-        group, hyper, trials = select(train, validation, groups, search, self.reporter.trial, recipe.seed)
+        group, hyper, trials = select(
+            train, validation, groups, search, self.reporter.trial, recipe.seed, self.reporter.learning
+        )
         permutations = groups[group]
         speed = Speed.measure(train, permutations)
         expected = forecast(len(train), len(train.numbers), len(permutations), energies, speed)
         self.reporter.say(
-            f"{name}: {len(train)} points, {len(permutations)} permutations ({group}), σ {hyper.sigma:.3g}, "
-            f"λ {hyper.lam:.2g}: {expected.rows} rows, {expected.memory / 1e9:.2f} GB, about {expected.seconds:.0f} s"
+            f"{name}: {len(train)} points, {len(permutations)} permutations ({group}), {hyper.metric or '1/r'}, "
+            f"σ {hyper.sigma:.3g}, λ {hyper.lam:.2g}: {expected.rows} rows, {expected.memory / 1e9:.2f} GB, "
+            f"about {expected.seconds:.0f} s"
         )
         if recipe.trainer == "delta" and expected.memory > (free := available_memory()):
             self.reporter.say(f"{name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")

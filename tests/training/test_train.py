@@ -19,6 +19,7 @@ from delta_server.training.data.dataset import Dataset, load_dataset, save_datas
 from delta_server.training.databases import Complex
 from delta_server.training.evaluate import evaluate
 from delta_server.training.heldout import RECORD
+from delta_server.training.scales import Progress
 from delta_server.training.select import Trial
 from delta_server.training.train import Recipe, train
 
@@ -30,12 +31,16 @@ class Listener:
         self.lines: list[str] = []
         self.trials: list[Trial] = []
         self.stages: set[str] = set()
+        self.learned: list[Progress] = []
 
     def say(self, line: str) -> None:
         self.lines.append(line)
 
     def trial(self, trial: Trial) -> None:
         self.trials.append(trial)
+
+    def learning(self, progress: Progress) -> None:
+        self.learned.append(progress)
 
     def progress(self, stage: str, done: float) -> None:
         assert 0 <= done <= 1
@@ -75,6 +80,25 @@ def test_from_a_data_set_to_a_potential(system: str, tmp_path: Path) -> None:
     assert result.binding is not None
     assert result.binding.force_mae < 0.85 * label
     assert result.total.force_mae < 0.1 * np.abs(data.forces[free]).mean()
+
+
+def test_a_metric_of_its_own_is_better(tmp_path: Path) -> None:
+    """On the same points, and served like any other model."""
+    source = dataset_of("h2o_benzene", tmp_path)
+    data, errors = load_dataset(source), []
+    for metric in ("inverse", "auto"):
+        listener = Listener()
+        recipe = replace(QUICK, metric=metric, sigmas=(2.0, 4.0, 8.0, 16.0))
+        manifest = train(source, tmp_path / metric, recipe, listener)
+        record = json.loads((tmp_path / metric / RECORD).read_text())
+        free = np.setdiff1d(np.arange(len(data)), record["train"] + record["validation"])
+        errors.append(evaluate(load_potential(manifest), data, free).total.force_mae)
+        assert bool(listener.learned) == (metric == "auto")
+        assert [c for c in check_manifest(manifest) if not c.passed and c.name != "separated fragments"] == []
+    assert {t["metric"] for t in record["models"]["benzene"]["trials"]} > {"1/r", "learned", "r^-2"}
+    assert errors[1] < 0.9 * errors[0]
+    with pytest.raises(InputError, match="1/r alone"):
+        train(source, tmp_path / "stock", replace(recipe, trainer="sgdml"), Listener())
 
 
 def test_equal_fragments_share_a_model_whatever_their_order(tmp_path: Path) -> None:
