@@ -17,7 +17,7 @@ PACKAGE = Path(delta_server.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"units", "errors", "_types"},
-    {"archive"},
+    {"archive", "limits"},
     {"geometry", "manifest"},
     {"gdml"},
     {"potential"},

@@ -1,14 +1,7 @@
 """Whether a trajectory stays the molecule, how long it did, and how many do at each temperature.
 
-It failed at the first record where
-
-- a bond of the start is longer than `stretch` times its length there, or two atoms that were not bonded are closer
-  than 1.25 times the sum of their covalent radii (`delta_server.geometry.bonds`);
-- the potential energy lies more than `energy` below the start's, or more than that above E_start + 3N kT, twice what
-  N classical atoms in harmonic wells have on average;
-- the instantaneous temperature is above `heat` times the set one and 100 K more;
-- the expected error of the forces (extras ``error_total``) is above `uncertainty`;
-- any of these is no number.
+It failed at the first record beyond `delta_server.limits`: of its bonds, and of what i-PI recorded of the potential
+energy, the instantaneous temperature and the expected error of the forces (extras ``error_total``).
 """
 
 from __future__ import annotations
@@ -18,26 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..geometry import bonds, symbols
+from ..geometry import BondGraph
+from ..limits import Limits
 from .trajectory import Block, Run
-
-BoolArray = npt.NDArray[np.bool_]
-_WARM = 100.0  # K; a few atoms fluctuate widely
-_FRAMES = 64  # whose distances are looked at together
-
-
-@dataclass(frozen=True)
-class Limits:
-    """stretch, heat: factors; energy: eV; uncertainty: eV/Å."""
-
-    stretch: float = 1.45
-    energy: float = 1.0
-    heat: float = 3.0
-    uncertainty: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,68 +45,6 @@ class Stability:
         if self.failed is None:
             return f"{self.name}: stable for {self.length:.2f} ps ({looked})"
         return f"{self.name}: failed at {self.failed:.3f} ps (step {self.step}): {self.cause}"
-
-
-class BondGraph:
-    """The bonds of a start geometry, (N, 3) in Å, and what counts as a change of them."""
-
-    def __init__(self, numbers: IntArray, start: FloatArray, stretch: float = Limits.stretch) -> None:
-        from ase.data import covalent_radii
-
-        self.numbers, self.stretch = numbers, stretch
-        self.bonds = bonds(numbers, start)
-        i, j = self.bonds.T
-        self.lengths: FloatArray = np.linalg.norm(start[i] - start[j], axis=1)
-        radii = covalent_radii[numbers]
-        # A sieve: how close (Å²) atoms come that make a bond which was not there; `bonds` has the last word.
-        self._near = (1.25 * (radii[:, None] + radii)) ** 2
-        self._near[i, j] = self._near[j, i] = -1.0  # less than rounding makes of zero
-        np.fill_diagonal(self._near, -1.0)
-        self._known = set(map(tuple, self.bonds.tolist()))
-
-    def first_change(self, positions: FloatArray) -> tuple[int, str] | None:
-        """The first of some frames (n, N, 3) whose bonds are not those of the start, and what happened in it."""
-        for start in range(0, len(positions), _FRAMES):
-            some = positions[start : start + _FRAMES]
-            finite: BoolArray = np.asarray(np.isfinite(some).all((1, 2)))
-            sane = np.where(finite[:, None, None], some, 0.0)
-            suspect = ~finite | self._stretched(sane) | self._crowded(sane)
-            for k in np.flatnonzero(suspect):
-                cause = self._cause(some[k])
-                if cause is not None:
-                    return start + int(k), cause
-        return None
-
-    def _stretched(self, positions: FloatArray) -> BoolArray:
-        i, j = self.bonds.T
-        lengths = np.linalg.norm(positions[:, i] - positions[:, j], axis=2)
-        return np.asarray((lengths > self.stretch * self.lengths).any(1))
-
-    def _crowded(self, positions: FloatArray) -> BoolArray:
-        centred = positions - positions.mean(1, keepdims=True)
-        square = (centred**2).sum(2)
-        distance = square[:, :, None] + square[:, None] - 2 * (centred @ np.transpose(centred, (0, 2, 1)))
-        return np.asarray((distance < self._near).any((1, 2)))
-
-    def _cause(self, positions: FloatArray) -> str | None:
-        if not np.isfinite(positions).all():
-            return "positions are not finite"
-        i, j = self.bonds.T
-        found = np.linalg.norm(positions[i] - positions[j], axis=1)
-        if len(found) and (found / self.lengths).max() > self.stretch:
-            worst = int((found / self.lengths).argmax())
-            return (
-                f"bond {self._label(*self.bonds[worst])} broke: {found[worst]:.2f} Å, was {self.lengths[worst]:.2f}"
-            )
-        for a, b in bonds(self.numbers, positions).tolist():
-            if (a, b) not in self._known:
-                distance = float(np.linalg.norm(positions[a] - positions[b]))
-                return f"a bond {self._label(a, b)} formed: {distance:.2f} Å"
-        return None
-
-    def _label(self, i: int, j: int) -> str:
-        symbol = symbols(self.numbers)
-        return f"{symbol[i]}{i}–{symbol[j]}{j}"
 
 
 def stability(
@@ -192,14 +109,11 @@ def _of_records(run: Run, limits: Limits, temperature: float | None) -> tuple[li
     potential, warmth = table.get("potential"), table.get("temperature")
     classical = "xc" not in run.path.name  # quantum atoms have their zero-point energy
     if temperature is not None:
-        from ase.units import kB
-
-        room = 3 * len(run.numbers) * kB * temperature + limits.energy if classical else math.inf
         if potential is not None and table.units.get("potential") == "electronvolt":
-            first = float(potential[0])
-            look("energy", table["step"], potential, first - limits.energy, first + room, "eV")
+            lowest, highest = limits.energies(float(potential[0]), len(run.numbers), temperature)
+            look("energy", table["step"], potential, lowest, highest if classical else math.inf, "eV")
         if warmth is not None and table.units.get("temperature") == "kelvin" and classical:
-            look("temperature", table["step"], warmth, 0.0, limits.heat * temperature + _WARM, "K")
+            look("temperature", table["step"], warmth, 0.0, limits.hottest(temperature), "K")
     if "error_total" in run.outputs.extras:
         steps, errors = run.outputs.extras["error_total"]
         look("uncertainty", steps, errors, 0.0, limits.uncertainty, "eV/Å")

@@ -41,9 +41,10 @@ def stability(
     Example: delta-sgdml analyze stability sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """
     from ..analysis.motion_plots import plot_stability
-    from ..analysis.stability import Limits, survival
     from ..analysis.stability import stability as examine
+    from ..analysis.stability import survival
     from ..geometry import read_structure
+    from ..limits import Limits
 
     complex_ = shared.manifest_of(manifest, runs)
     start = None if complex_ is None else read_structure(complex_.resolve(complex_.structure)).positions

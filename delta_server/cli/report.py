@@ -166,7 +166,6 @@ def _source(folder: Path, name: str) -> Source:
 
 def _of_sweep(sweep: Sweep, name: str) -> Source:
     from ..analysis.report.collect import Source, Told
-    from ..analysis.stability import Limits
     from ..analysis.trajectory import find_runs
     from ..errors import DeltaError
     from ..geometry import read_structure
@@ -209,7 +208,7 @@ def _of_sweep(sweep: Sweep, name: str) -> Source:
         tuple(runs),
         manifest,
         record.model_dump(mode="json"),
-        Limits(**record.limits.model_dump()),
+        record.limits,
         told,
         tuple(absent),
         tuple(notes),

@@ -85,8 +85,8 @@ def write(
     Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 10:400:50 --time 10 -o demo/sweep
     """
     from ..errors import InputError
+    from ..limits import Limits
     from ..server.address import parse_address
-    from ..sweep.record import Limits
     from ..sweep.temperatures import parse_temperatures
     from ..sweep.write import Plan, write_sweep
 

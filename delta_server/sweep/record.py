@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..archive import sha256_of
 from ..errors import InputError
+from ..limits import Limits
 from ..manifest import Manifest
 
 Kind = Literal["nvt", "pimd", "mts", "remd"]
@@ -24,15 +25,6 @@ _MAX_BYTES = 2**20
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Limits(_Strict):
-    """When a trajectory counts as broken (`stability`)."""
-
-    stretch: Annotated[float, Field(gt=1.0)] = 1.45  # of a covalent bond, against the start
-    energy: Annotated[float, Field(gt=0.0)] = 1.0  # eV, margin beside what the temperature explains
-    heat: Annotated[float, Field(gt=1.0)] = 3.0  # instantaneous over set temperature
-    uncertainty: Annotated[float, Field(gt=0.0)] = 1.0  # eV/Å, expected error of a force component
 
 
 class Start(_Strict):
@@ -124,14 +116,17 @@ def load_sweep(folder: Path) -> Sweep:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: too large to be the record of a sweep")
-        record = Record.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return Sweep(folder, Record.model_validate_json(text))
+    except InputError as error:
+        raise InputError(f"{path}: {error}; write the sweep anew") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(f"{path}: {where}: {first['msg']}; write the sweep anew") from None
-    return Sweep(folder, record)
 
 
 def hashes(manifest: Manifest) -> dict[str, str]:

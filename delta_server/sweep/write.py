@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DeltaError, GeometryError, InputError
 from ..geometry import read_structure, write_structure
+from ..limits import Limits
 from ..manifest import load_manifest
 from ..potential import Potential, load_potential
 from .files import is_locked, write_json
@@ -20,7 +21,6 @@ from .record import (
     PREFIX,
     RECORD,
     Kind,
-    Limits,
     Member,
     Record,
     Start,
@@ -59,7 +59,7 @@ class Plan:
     batch: int | None = None
     host: str | None = None
     port: int = 31415
-    limits: Limits = field(default_factory=lambda: Limits())
+    limits: Limits = field(default_factory=Limits)
 
 
 def write_sweep(

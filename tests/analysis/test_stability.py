@@ -9,10 +9,11 @@ import pytest
 from conftest import ROOT
 from made_runs import write_run
 
-from delta_server.analysis.stability import BondGraph, Limits, Stability, stability, survival
+from delta_server.analysis.stability import Stability, stability, survival
 from delta_server.analysis.trajectory import Run, find_runs
 from delta_server.errors import InputError
-from delta_server.geometry import read_structure
+from delta_server.geometry import BondGraph, read_structure
+from delta_server.limits import Limits
 
 STRIDE, N = 20, 200
 WATER = read_structure(ROOT / "models/h2o_benzene/geometry.xyz")

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import DeltaError, InputError
+from ...limits import Limits
 from ...manifest import Manifest
 from ..energies import EnergyReport, report_energies
 from ..free_energy import Surface, common_grid, surface
@@ -20,7 +21,7 @@ from ..ladder import ladder_surface
 from ..rigid import Orientations, orientations
 from ..rotation import Rotation, rotation
 from ..sampling import Samples, alike, samples_of
-from ..stability import Limits, Stability, stability
+from ..stability import Stability, stability
 from ..trajectory import Run
 from ..variables import Variables
 from .movie import FRAMES, Movie, movie_of
