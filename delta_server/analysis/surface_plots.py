@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .canvas import new_figure, save
 from .free_energy import Surface
 from .plots import BLUE, FRAGMENT_COLOURS, GREY, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WIDE = 4  # maps in a row
 
@@ -31,28 +34,40 @@ def plot_surfaces(
         _curves(surfaces, labels[0], path)
         return
     columns = min(len(surfaces), _WIDE)
-    rows = math.ceil(len(surfaces) / columns)
-    figure = new_figure(3.2 * columns + 1.2, 2.9 * rows + 0.3)
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure = new_figure(3.2 * columns + 1.2, 2.9 * math.ceil(len(surfaces) / columns) + 0.3)
+    titles = [f"{one.name}, {one.temperature:g} K" for one in surfaces]
+    draw_maps(figure, surfaces, titles, labels, columns, highest)
+    save(figure, path)
+
+
+def draw_maps(
+    figure: Figure,
+    surfaces: Sequence[Surface],
+    titles: Sequence[str],
+    labels: Sequence[str],
+    columns: int,
+    highest: float,
+    aspect: float = 20.0,
+) -> Any:
+    """Surfaces over two variables, which have these labels, side by side on one grid and one colour scale from 0 to
+    `highest` kcal/mol, a cross at each minimum. aspect: of the colour bar. Returns the panels (rows, columns)."""
+    panels = figure.subplots(math.ceil(len(surfaces) / columns), columns, sharex=True, sharey=True, squeeze=False)
     mesh: Any = None
-    for k, (axis, one) in enumerate(zip(axes.flat, surfaces, strict=False)):
+    for k, (axis, one) in enumerate(zip(panels.flat, surfaces, strict=False)):
         x, y = one.edges
         mesh = axis.pcolormesh(x, y, one.free_energy.T, cmap="viridis", vmin=0.0, vmax=highest, rasterized=True)
         axis.plot(*one.lowest, marker="+", color="white", ms=9, mew=1.5)
-        axis.set_title(f"{one.name}, {one.temperature:g} K", fontsize="medium")
+        axis.set_title(titles[k], fontsize="medium")
         if k % columns == 0:
             axis.set_ylabel(labels[1])
         if k + columns >= len(surfaces):
             axis.set_xlabel(labels[0])
             axis.tick_params(labelbottom=True)
-    for axis in axes.flat[len(surfaces) :]:
+    for axis in panels.flat[len(surfaces) :]:
         axis.set_axis_off()
-    figure.colorbar(mesh, ax=axes, label="F (kcal/mol)", extend="max" if _beyond(surfaces, highest) else "neither")
-    save(figure, path)
-
-
-def _beyond(surfaces: Sequence[Surface], highest: float) -> bool:
-    return any(float(np.nanmax(s.free_energy)) > highest for s in surfaces)
+    beyond = any(float(np.nanmax(one.free_energy)) > highest for one in surfaces)
+    figure.colorbar(mesh, ax=panels, aspect=aspect, label="F (kcal/mol)", extend="max" if beyond else "neither")
+    return panels
 
 
 def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:

@@ -17,6 +17,7 @@ from ..._types import FloatArray
 from ..canvas import new_figure
 from ..free_energy import Surface
 from ..plots import BLACK, BLUE, GREEN, GREY, ORANGE
+from ..surface_plots import draw_maps
 from .collect import Part, Report
 from .tables import windows
 
@@ -129,27 +130,12 @@ def _maps(
     label: str, found: Sequence[Named], axes: Sequence[str], top: float, styles: dict[str, dict[str, Any]]
 ) -> Picture:
     columns = min(2, len(found))
-    rows = -(-len(found) // columns)
-    figure = new_figure(_WIDTH, 2.1 * rows + 0.45 if columns > 1 else 3.0)
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    mesh: Any = None
-    for k, (axis, (name, one)) in enumerate(zip(panels.flat, found, strict=False)):
-        x, y = one.edges
-        mesh = axis.pcolormesh(x, y, one.free_energy.T, cmap="viridis", vmin=0.0, vmax=top, rasterized=True)
-        axis.plot(*one.lowest, marker="+", color="white", ms=9, mew=1.5)
-        axis.set_title(f"{name}, {label}" if columns == 1 else name)
+    figure = new_figure(_WIDTH, 2.1 * -(-len(found) // columns) + 0.45 if columns > 1 else 3.0)
+    titles = [f"{name}, {label}" if columns == 1 else name for name, _ in found]
+    for axis in draw_maps(figure, [one for _, one in found], titles, axes, columns, top, aspect=25).flat:
         axis.locator_params(nbins=4)
-        if k % columns == 0:
-            axis.set_ylabel(axes[1])
-        if k + columns >= len(found):
-            axis.set_xlabel(axes[0])
-            axis.tick_params(labelbottom=True)
-    for axis in panels.flat[len(found) :]:
-        axis.set_axis_off()
     if columns > 1:
         figure.suptitle(label, fontsize=_SIZE + 1)
-    bar = figure.colorbar(mesh, ax=panels, aspect=25)
-    bar.set_label("F (kcal/mol)", size=_SIZE)
     said = f"Free energy at {label} over {axes[0]} and {axes[1]}; the cross is its minimum."
     return _done(f"free_energy_{_slug(label)}", said, figure)
 
