@@ -9,21 +9,20 @@ from typing import Annotated
 
 import typer
 
+from ..limits import Limits
 from . import analyze_common as shared
-from .common import JsonOption
+from .common import EnergyMarginOption, JsonOption, MaxUncertaintyOption, StretchOption
 
 
 def stability(
     runs: shared.RunsArg,
     manifest: shared.ManifestOption = None,
-    stretch: Annotated[float, typer.Option(min=1.0, help="A bond this many times its length is broken.")] = 1.45,
-    energy: Annotated[
-        float, typer.Option(min=0.0, help="eV that the energy may leave what the temperature explains.")
-    ] = 1.0,
+    stretch: StretchOption = Limits.stretch,
+    energy: EnergyMarginOption = Limits.energy,
     heat: Annotated[
-        float, typer.Option(min=1.0, help="Instantaneous over set temperature (and 100 K) that is too hot.")
-    ] = 3.0,
-    uncertainty: Annotated[float, typer.Option(min=0.0, help="eV/Å: expected force error that is too much.")] = 1.0,
+        float, typer.Option(min=1.0, help="Broken: this times the set temperature, and 100 K more.")
+    ] = Limits.heat,
+    uncertainty: MaxUncertaintyOption = Limits.uncertainty,
     prefix: shared.PrefixOption = None,
     timestep: shared.TimestepOption = None,
     temperature: shared.TemperatureOption = None,
@@ -44,7 +43,6 @@ def stability(
     from ..analysis.stability import stability as examine
     from ..analysis.stability import survival
     from ..geometry import read_structure
-    from ..limits import Limits
 
     complex_ = shared.manifest_of(manifest, runs)
     start = None if complex_ is None else read_structure(complex_.resolve(complex_.structure)).positions

@@ -97,6 +97,9 @@ def set_threads(n: int) -> None:
 
 
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of a prediction, used where they pay.")]
+StretchOption = Annotated[float, typer.Option(min=1.01, help="Broken: a bond longer than this times its length.")]
+EnergyMarginOption = Annotated[float, typer.Option(min=0.0, help="Broken: eV beyond what the temperature explains.")]
+MaxUncertaintyOption = Annotated[float, typer.Option(min=0.0, help="Broken: expected force error above this, eV/Å.")]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda or cuda:N, or auto: a GPU where there is one.", metavar="DEVICE")
 ]

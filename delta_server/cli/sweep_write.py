@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .common import ManifestArg
+from ..limits import Limits
+from .common import EnergyMarginOption, ManifestArg, MaxUncertaintyOption, StretchOption
 
 
 def write(
@@ -58,15 +59,9 @@ def write(
             metavar="HOST:PORT",
         ),
     ] = None,
-    stretch: Annotated[
-        float, typer.Option(min=1.01, help="Broken: a bond longer than this times its length.")
-    ] = 1.45,
-    energy_margin: Annotated[
-        float, typer.Option(min=0.0, help="Broken: eV beyond what the temperature explains.")
-    ] = 1.0,
-    max_uncertainty: Annotated[
-        float, typer.Option(min=0.0, help="Broken: expected force error above this, eV/Å.")
-    ] = 1.0,
+    stretch: StretchOption = Limits.stretch,
+    energy_margin: EnergyMarginOption = Limits.energy,
+    max_uncertainty: MaxUncertaintyOption = Limits.uncertainty,
     structure: Annotated[
         Path | None,
         typer.Option(help="Start geometry (default: the manifest's), such as start.xyz of another sweep."),
@@ -84,8 +79,6 @@ def write(
 
     Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 10:400:50 --time 10 -o demo/sweep
     """
-    from ..errors import InputError
-    from ..limits import Limits
     from ..server.address import parse_address
     from ..sweep.temperatures import parse_temperatures
     from ..sweep.write import Plan, write_sweep
@@ -94,8 +87,6 @@ def write(
     if inet:
         address = parse_address(f"inet:{inet}")
         host, port = address.name, address.port
-    if energy_margin <= 0 or max_uncertainty <= 0:
-        raise InputError("--energy-margin and --max-uncertainty: expected more than 0")
     plan = Plan(
         parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, stride, frames, checkpoint,
         exchange, seed, batch, host, port, Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),

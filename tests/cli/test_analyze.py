@@ -145,6 +145,7 @@ def test_stability(runs: Path) -> None:
         (("free-energy", "delta"), "give --variables"),
         (("free-energy", "delta", "--manifest", MANIFEST, "--over", "R_p"), "expected one or two of R_CM"),
         (("stability", "nothing"), "no such file or folder"),
+        (("stability", "delta", "--energy", 0), "energy 0, expected a number above 0"),
     ],
 )
 def test_what_is_missing_is_said(runs: Path, arguments: tuple[object, ...], message: str) -> None:

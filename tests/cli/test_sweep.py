@@ -320,6 +320,7 @@ def test_models_that_changed(write: Callable[..., Path], manifest: Path) -> None
         (("write", "{manifest}", "-o", "{new}", "--stride", "20", "--frames", "30"), "multiple of --stride"),
         (("write", "{manifest}", "-o", "{new}", "--stride", "20", "--checkpoint", "30"), "multiple of --stride"),
         (("write", "{manifest}", "-o", "{new}", "--beads", "8"), "goes with --kind pimd"),
+        (("write", "{manifest}", "-o", "{new}", "--energy-margin", "0"), "energy 0, expected a number above 0"),
         (("write", "{manifest}", "-o", "{new}", "--kind", "remd", "--temperatures", "300"), "at least two"),
         (("write", "{full}", "-o", "{new}", "--kind", "mts"), "has no binding"),
         (("write", "{manifest}", "-o", "{new}", "--inet", "nowhere"), "inet:HOST:PORT"),
