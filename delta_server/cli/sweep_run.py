@@ -45,7 +45,7 @@ def run(
     from ..errors import InputError
     from ..sweep.jobs import NOT_FINISHED, run_jobs
     from ..sweep.record import load_sweep
-    from ..sweep.session import Session
+    from ..sweep.session import Options, Session
     from ..sweep.state import load_states
 
     if jobs and batched:
@@ -58,18 +58,11 @@ def run(
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     began = time.monotonic()
     with _display(quiet=as_json) as (show, say):
-        options = {
-            "drivers": drivers,
-            "threads": threads,
-            "wall_time": wall_time,
-            "should_stop": stop,
-            "on_states": show,
-            "on_event": say,
-        }
+        options = Options(drivers, threads, wall_time, stop, show, say)
         if jobs:
-            ending = run_jobs(sweep, sweep.members, jobs, **options)  # type: ignore[arg-type]
+            ending = run_jobs(sweep, sweep.members, jobs, options)
         else:
-            ending = Session(sweep, "batched", sweep.members, **options).run()  # type: ignore[arg-type]
+            ending = Session(sweep, "batched", sweep.members, options).run()
     states = load_states(sweep)
     if as_json:
         print_json(states)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from ..errors import RunError
 from ..server.leash import leashed
 from ..server.supervisor import script
 from .record import Member, Sweep
-from .session import Ending
-from .state import State, load_states
+from .session import Ending, Options
+from .state import load_states
 
 NOT_FINISHED = 75  # EX_TEMPFAIL of <sysexits.h>: run the same command again
 LOG = "sweep.log"
@@ -23,33 +24,22 @@ _LOOK = 0.5  # s
 _GRACE = 90.0  # s for a job to end softly: longer than it gives its i-PI
 
 
-def run_jobs(
-    sweep: Sweep,
-    members: Sequence[Member],
-    jobs: int,
-    *,
-    drivers: int = 1,
-    threads: int = 1,
-    wall_time: float | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_states: Callable[[list[State]], None] = lambda states: None,
-    on_event: Callable[[str], None] = lambda event: None,
-) -> Ending:
+def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: Options) -> Ending:
     """Run the temperatures as `jobs` processes at a time. A job that fails does not end the others; then RunError."""
     states = {state.name: state for state in load_states(sweep)}
     waiting = [member for member in members if not states[member.name].done]
     running: dict[str, tuple[Member, subprocess.Popen[bytes]]] = {}
-    deadline = None if wall_time is None else time.monotonic() + wall_time
+    deadline = options.deadline()
     failed: list[str] = []
     stopping = unfinished = False
     try:
         while waiting or running:
             while waiting and len(running) < jobs and not stopping:
                 member = waiting.pop(0)
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                running[member.name] = member, _start(member, drivers, threads, left)
+                left = max(0.0, deadline - time.monotonic())
+                running[member.name] = member, _start(member, options, left)
             time.sleep(_LOOK)
-            if not stopping and (should_stop() or (deadline is not None and time.monotonic() > deadline)):
+            if not stopping and (options.should_stop() or time.monotonic() > deadline):
                 stopping = True
                 unfinished = unfinished or bool(waiting)
                 waiting = []
@@ -62,13 +52,13 @@ def run_jobs(
                 unfinished = unfinished or code != 0
                 if code not in (0, NOT_FINISHED) and not (stopping and code in (-signal.SIGTERM, 143)):
                     failed.append(name)
-                    on_event(f"{name} failed (code {code}): {_last_words(member.folder / LOG)}")
+                    options.on_event(f"{name} failed (code {code}): {_last_words(member.folder / LOG)}")
             now = {state.name: state for state in load_states(sweep)}
             for name, state in now.items():
                 if state.phase == "unstable" and states[name].phase != "unstable":
-                    on_event(f"{name} is unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}")
+                    options.on_event(f"{name} is unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}")
             states = now
-            on_states(list(now.values()))
+            options.on_states(list(now.values()))
     finally:
         for _, process in running.values():
             process.terminate()
@@ -82,10 +72,10 @@ def run_jobs(
     return "stopped" if unfinished else "finished"
 
 
-def _start(member: Member, drivers: int, threads: int, wall_time: float | None) -> subprocess.Popen[bytes]:
-    command = [*script("delta-sgdml"), "sweep", "md", str(member.folder), "--drivers", str(drivers)]
-    command += ["--threads", str(threads)]
-    command += [] if wall_time is None else ["--wall-time", f"{wall_time:.0f}"]
+def _start(member: Member, options: Options, left: float) -> subprocess.Popen[bytes]:
+    command = [*script("delta-sgdml"), "sweep", "md", str(member.folder), "--drivers", str(options.drivers)]
+    command += ["--threads", str(options.threads)]
+    command += ["--wall-time", f"{left:.0f}"] if math.isfinite(left) else []
     with (member.folder / LOG).open("ab") as log:
         return subprocess.Popen(
             leashed(command),

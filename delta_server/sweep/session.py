@@ -7,9 +7,11 @@ process: nothing else needs to know. A broken trajectory keeps what it wrote, up
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import GeometryError, InputError, NonFiniteError, RunError
@@ -30,32 +32,31 @@ _LOOK = 0.5  # s between looks at the outputs
 _NUMERIC = (GeometryError.exit_code, NonFiniteError.exit_code)  # exit codes of a driver that a broken molecule causes
 
 
+@dataclass(frozen=True)
+class Options:
+    """How temperatures are run. drivers: for each socket; threads: of each; wall_time: seconds after which all stops
+    softly. on_states is told the states as they change, on_event what a user would want to know."""
+
+    drivers: int = 1
+    threads: int = 1
+    wall_time: float | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    on_states: Callable[[list[State]], None] = lambda states: None
+    on_event: Callable[[str], None] = lambda event: None
+
+    def deadline(self) -> float:
+        """When it stops, on the monotonic clock, if it begins now."""
+        return math.inf if self.wall_time is None else time.monotonic() + self.wall_time
+
+
 class Session:
-    """The temperatures that one i-PI process runs.
+    """The temperatures that one i-PI process runs: one, in its folder, or several, in the ladder's."""
 
-    members: one, in its folder, or several, in the ladder's. drivers: for each socket. wall_time: seconds after which
-    it stops softly. on_states is told the states as they change, on_event what a user would want to know.
-    """
-
-    def __init__(
-        self,
-        sweep: Sweep,
-        mode: Mode,
-        members: Sequence[Member],
-        *,
-        drivers: int = 1,
-        threads: int = 1,
-        wall_time: float | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
-        on_states: Callable[[list[State]], None] = lambda states: None,
-        on_event: Callable[[str], None] = lambda event: None,
-    ) -> None:
-        self.sweep, self.mode, self.members = sweep, mode, tuple(members)
+    def __init__(self, sweep: Sweep, mode: Mode, members: Sequence[Member], options: Options) -> None:
+        self.sweep, self.mode, self.members, self.options = sweep, mode, tuple(members), options
         self.folder = sweep.ladder if mode == "batched" else self.members[0].folder
-        self.drivers, self.threads = drivers, threads
-        self._deadline = None if wall_time is None else time.monotonic() + wall_time
-        self._should_stop, self._on_states, self._on_event = should_stop, on_states, on_event
-        self._looked = self._pruned = 0.0
+        self._deadline = options.deadline()
+        self._looked = 0.0
 
     def run(self) -> Ending:
         """Run to the end of every temperature, or until stopped. Raises RunError when i-PI or a driver fails."""
@@ -87,7 +88,7 @@ class Session:
         def say() -> None:
             if not said:
                 said.append(True)
-                self._on_event("waiting for an earlier run to end")
+                self.options.on_event("waiting for an earlier run to end")
 
         return say
 
@@ -126,12 +127,12 @@ class Session:
         )
 
     def _stopping(self) -> bool:
-        return self._should_stop() or (self._deadline is not None and time.monotonic() > self._deadline)
+        return self.options.should_stop() or time.monotonic() > self._deadline
 
     def _leg(self, left: list[Member], origin: Origin, locks: list[int]) -> bool:
         """One i-PI process: to the end, a break, or a stop. False when it was stopped."""
         if origin.step:
-            self._on_event(f"{self.folder.name}: going on from step {origin.step}")
+            self.options.on_event(f"{self.folder.name}: going on from step {origin.step}")
         watches = self._watch(left, origin)
         for watch in watches.values():
             watch.state.phase, watch.state.mode, watch.state.host = "running", self.mode, socket.gethostname()
@@ -156,13 +157,13 @@ class Session:
         supervisor = Supervisor(
             origin.input,
             self.sweep.manifest,
-            drivers=self.drivers,
+            drivers=self.options.drivers,
             directory=self.folder,
-            threads=self.threads,
+            threads=self.options.threads,
             holds=locks,
         )
         try:
-            outcome = supervisor.run(lambda: self._stopping() or broken(), on_progress, self._on_event)
+            outcome = supervisor.run(lambda: self._stopping() or broken(), on_progress, self.options.on_event)
             finished = outcome.finished
         except RunError as error:
             self._look(watches)
@@ -178,7 +179,7 @@ class Session:
             state = watch.state
             state.phase = "unstable" if watch.broken else "finished" if finished else "stopped"
             if watch.broken:
-                self._on_event(f"{state.name} is unstable at {state.broken_at:.3f} ps: {state.reason}")
+                self.options.on_event(f"{state.name} is unstable at {state.broken_at:.3f} ps: {state.reason}")
         if went_on and self.sweep.record.kind == "remd":
             self._end_together(watches)
         self._save(left)
@@ -238,4 +239,4 @@ class Session:
             self.states[member.name].save(member)
 
     def _tell(self) -> None:
-        self._on_states([self.states[m.name] for m in self.members])
+        self.options.on_states([self.states[m.name] for m in self.members])
