@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -10,11 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
+from .._types import FloatArray
 from ..archive import sha256_of
 from ..errors import InputError
 from ..gdml.model import Model
@@ -24,7 +22,7 @@ from ..potential import load_potential, read_model
 from ..units import KCAL_MOL
 from .data.dataset import Dataset, fingerprint, load_dataset
 from .evaluate import check_atoms
-from .heldout import RECORD
+from .record import RECORD, Record, load_record
 
 _ARRAY = "error_calibration.npy"
 
@@ -60,8 +58,8 @@ def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
     listed, data = load_manifest(manifest), load_dataset(dataset)
     potential = load_potential(listed)  # all is as the manifest says
     check_atoms(potential.numbers, data, potential.name)
-    record = manifest.parent / RECORD
-    part = data.take(_validation(record, data))
+    record = _record(manifest.parent / RECORD, data)
+    part = data.take(record.configurations("validation", len(data)))
     labels: dict[Path, tuple[str, ModelEntry, list[FloatArray], list[FloatArray]]] = {}
     for name, entry, positions, forces in _labels(listed, part):  # fragments that are alike share a file
         _, _, x, f = labels.setdefault(listed.resolve(entry.model), (name, entry, [], []))
@@ -75,22 +73,16 @@ def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
     return found
 
 
-def _validation(path: Path, data: Dataset) -> IntArray:
-    """The configurations of the data set that a record says validated. Raises InputError."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        same, which = record["dataset"]["fingerprint"] == fingerprint(data), record["validation"]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such record of the training; it says which configurations validated") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path}: is no record of `delta-sgdml train`, which says what validated") from None
-    if not same:
+def _record(path: Path, data: Dataset) -> Record:
+    """The record of the training on this data set. Raises InputError."""
+    record = load_record(path)
+    if record is None:
+        raise InputError(f"{path}: no such record of the training; it says which configurations validated")
+    if record.fingerprint is None:
+        raise InputError(f"{path}: is no record of `delta-sgdml train`, which says what validated")
+    if record.fingerprint != fingerprint(data):
         raise InputError(f"{path}: tells of another data set; give the one that the models were trained on")
-    if not isinstance(which, list) or not all(type(i) is int and 0 <= i < len(data) for i in which):
-        raise InputError(f"{path}: validation: expected a list of configurations, 0 to {len(data) - 1}")
-    return np.array(which, dtype=np.intp)
+    return record
 
 
 def _labels(manifest: Manifest, data: Dataset) -> Iterator[tuple[str, ModelEntry, FloatArray, FloatArray]]:
@@ -114,9 +106,9 @@ def _labels(manifest: Manifest, data: Dataset) -> Iterator[tuple[str, ModelEntry
         yield binding.name, binding, data.positions[:, mine], data.binding_forces()[:, mine]
 
 
-def _write(manifest: Path, record: Path, found: list[Calibrated]) -> None:
+def _write(manifest: Path, record: Record, found: list[Calibrated]) -> None:
     """New files beside the old, then all in their places; back again where one cannot be put there."""
-    text, entries = manifest.read_text(encoding="utf-8"), json.loads(record.read_text(encoding="utf-8"))
+    text = manifest.read_text(encoding="utf-8")
     with ExitStack() as stack:
         parts: dict[Path, Path] = {}
 
@@ -129,10 +121,11 @@ def _write(manifest: Path, record: Path, found: list[Calibrated]) -> None:
             for each in found:
                 before, part = sha256_of(each.path), part_of(each.path)
                 _with_calibration(each.path, part, each.calibration)
-                text = re.sub(before, sha256_of(part), text, flags=re.IGNORECASE)
-                _update(entries, before, sha256_of(part), each.calibration)
+                after = sha256_of(part)
+                text = re.sub(before, after, text, flags=re.IGNORECASE)
+                record = record.with_model(before, sha256=after, calibration=list(each.calibration))
             part_of(manifest).write_text(text, encoding="utf-8")
-            part_of(record).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+            part_of(record.path).write_text(record.text(), encoding="utf-8")
             replace_together(parts)
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be written: {error.strerror}; nothing was changed") from None
@@ -146,12 +139,6 @@ def _with_calibration(source: Path, target: Path, calibration: Calibration) -> N
                 new.writestr(member, old.read(member))
         with new.open(zipfile.ZipInfo(_ARRAY), "w") as stream:  # no time of day: equal files for equal numbers
             np.lib.format.write_array(stream, np.array(calibration))
-
-
-def _update(record: dict[str, Any], before: str, after: str, calibration: Calibration) -> None:
-    for entry in record.get("models", {}).values():
-        if entry.get("sha256") == before:
-            entry |= {"sha256": after, "calibration": list(calibration)}
 
 
 def replace_together(parts: dict[Path, Path]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from ..potential import Potential, Term, load_potential, read_model
 from .data.dataset import Dataset, fingerprint
 from .databases import Complex, Kind
 from .evaluate import Evaluation, evaluate
-from .fit import Hyper, Labels, fit
-from .heldout import RECORD
+from .fit import Labels, fit
+from .record import RECORD, Fitted, Record, load_record
 
 
 def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequence[int]) -> Iterator[Evaluation]:
@@ -29,13 +28,13 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
     record = _record(manifest, data)
     described = load_manifest(manifest)
     potential = load_potential(described)
-    train = np.random.default_rng(record["recipe"]["seed"]).permutation(record["train"])
+    settings = record.settings()
+    train = np.random.default_rng(settings.seed).permutation(record.configurations("train", len(data)))
     if max(sizes) > len(train) or min(sizes) < 2:
         raise InputError(
             f"sizes {list(sizes)}: expected 2 to {len(train)} points, as many as the models were trained on"
         )
-    symmetry = record["recipe"]["symmetry"]
-    system = Complex.of(data, "none" if symmetry == "sgdml" else symmetry)
+    system = Complex.of(data, "none" if settings.symmetry == "sgdml" else settings.symmetry)
     models = {name: read_model(described, entry) for name, entry in described.models().items()}
     for size in sizes:
         chosen = train[:size]
@@ -43,11 +42,8 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
         def refit(term: Term, chosen: IntArray = chosen) -> Term:
             if isinstance(term.model, float):
                 return term
-            labels, entry = _labels(system, record, term.name, chosen)
-            hyper = Hyper(
-                entry["sigma"], entry["lambda"], entry["energies"], record["recipe"]["absolute"], entry["robust"]
-            )
-            model: Model = fit(labels, models[term.name].permutations, hyper)
+            labels, fitted = _labels(system, record, term.name, chosen)
+            model: Model = fit(labels, models[term.name].permutations, fitted.hyper)
             return Term(term.name, term.atoms, CpuPredictor(model))
 
         fragments, bindings = ([refit(t) for t in terms] for terms in (potential.fragments, potential.bindings))
@@ -57,26 +53,24 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
         yield evaluate(smaller, data, which)
 
 
-def _labels(system: Complex, record: dict, term: str, chosen: IntArray) -> tuple[Labels, dict]:  # type: ignore[type-arg]
-    """Training labels of one term of the manifest, and its entry in the record."""
+def _labels(system: Complex, record: Record, term: str, chosen: IntArray) -> tuple[Labels, Fitted]:
+    """Training labels of one term of the manifest, and how it was fitted."""
     if term == "binding":
-        entry = record["models"]["binding"]
-        n_far = round(len(chosen) * entry["n_far"] / entry["n_train"])
+        fitted = record.model("binding")
+        n_far = round(len(chosen) * fitted.n_far / fitted.n_train)
         labels = system.binding_labels(chosen[n_far:])
         if n_far:
-            labels = system.apart(chosen[:n_far], np.random.default_rng(record["recipe"]["seed"])) + labels
-        return labels, entry
+            labels = system.apart(chosen[:n_far], np.random.default_rng(record.settings().seed)) + labels
+        return labels, fitted
     kind: Kind = next(k for k in system.kinds if term in {system.names[i] for i, _ in k.members})
-    return system.fragment_labels(kind, chosen), record["models"][kind.name]
+    return system.fragment_labels(kind, chosen), record.model(kind.name)
 
 
-def _record(manifest: Path, data: Dataset) -> dict:  # type: ignore[type-arg]
+def _record(manifest: Path, data: Dataset) -> Record:
     path = manifest.parent / RECORD
-    try:
-        record: dict = json.loads(path.read_text(encoding="utf-8"))  # type: ignore[type-arg]
-        same = record["dataset"]["fingerprint"] == fingerprint(data)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: no record of a training; a learning curve needs `delta-sgdml train`'s") from None
-    if not same:
+    record = load_record(path)
+    if record is None or record.fingerprint is None:
+        raise InputError(f"{path}: no record of a training; a learning curve needs `delta-sgdml train`'s")
+    if record.fingerprint != fingerprint(data):
         raise InputError(f"{path}: the models were trained on another data set than {data.name}")
     return record

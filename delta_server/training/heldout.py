@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from .._types import IntArray
 from ..errors import InputError
 from .data.dataset import TEST, Dataset, fingerprint
-
-RECORD = "training.json"
+from .record import RECORD as RECORD
+from .record import indices, load_record
 
 
 @dataclass(frozen=True)
@@ -76,42 +75,16 @@ def held_out(data: Dataset, sources: Sequence[Source]) -> HeldOut:
 def _said(source: Source, md5: str, n: int) -> tuple[IntArray | None, str]:
     """The configurations of the data set that a model says it has seen; or None, and why it says nothing."""
     found = [
-        _indices(source.provenance[f"idxs_{kind}"].tolist(), n, f"{source.path}: idxs_{kind}")
+        indices(source.provenance[f"idxs_{kind}"].tolist(), n, f"{source.path}: idxs_{kind}")
         for kind in ("train", "valid")
         if f"idxs_{kind}" in source.provenance and _text(source.provenance.get(f"md5_{kind}")) == md5
     ]
-    path = source.path.parent / RECORD
-    record = _read(path)
-    about = record.get("dataset")
-    if isinstance(about, dict) and about.get("fingerprint") == md5:
-        found += [_indices(record.get(kind), n, f"{path}: {kind}") for kind in ("train", "validation")]
+    record = load_record(source.path.parent / RECORD, ", or use --all")
+    if record is not None and record.fingerprint == md5:
+        found += [record.configurations("train", n), record.configurations("validation", n)]
     if found:
         return np.unique(np.concatenate(found)), ""
-    return (
-        None,
-        f"no {RECORD} beside it" if not record else f"its {RECORD} does not tell of this data set",
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Empty where there is none."""
-    if not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; --all does without") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON: {error}; mend or remove it, or use --all") from None
-    return record if isinstance(record, dict) else {}
-
-
-def _indices(value: object, n: int, where: str) -> IntArray:
-    numbers = value if isinstance(value, list) else [value]
-    bad = next((v for v in numbers if type(v) is not int or not 0 <= v < n), None)
-    if bad is not None or not isinstance(value, list):
-        raise InputError(f"{where}: holds {str(bad)[:40]!r}, expected a list of configurations, 0 to {n - 1}")
-    return np.array(value, dtype=np.intp)
+    return None, f"no {RECORD} beside it" if record is None else f"its {RECORD} does not tell of this data set"
 
 
 def _text(value: npt.NDArray[Any] | None) -> str:
