@@ -103,8 +103,9 @@ def _of_records(run: Run, limits: Limits, temperature: float | None) -> tuple[li
         examined.append(name)
         wrong = np.flatnonzero(~((values >= low) & (values <= high)))  # also what is no number
         if len(wrong):
-            value = values[wrong[0]]
-            failures.append((int(steps[wrong[0]]), f"{name} {value:.4g} {unit}, beyond {low:.4g} to {high:.4g}"))
+            value, form = values[wrong[0]], ".3f" if unit == "eV" else ".4g"  # total energies are large
+            cause = f"{name} {value:{form}} {unit}, beyond {low:{form}} to {high:{form}}"
+            failures.append((int(steps[wrong[0]]), cause))
 
     potential, warmth = table.get("potential"), table.get("temperature")
     classical = "xc" not in run.path.name  # quantum atoms have their zero-point energy

@@ -75,8 +75,8 @@ def test_a_coordinate_that_is_no_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "cause"),
     [
-        ("potential", -571.5, "energy -571.5 eV"),
-        ("potential", -566.0, "energy -566 eV"),
+        ("potential", -571.5, "energy -571.500 eV, beyond -571.000 to -567.837"),
+        ("potential", -566.0, "energy -566.000 eV"),
         ("potential", np.nan, "energy nan eV"),
         ("temperature", 1200.0, "temperature 1200 K"),
         ("error", 2.5, "uncertainty 2.5 eV/Å"),
@@ -92,6 +92,13 @@ def test_records_out_of_range(tmp_path: Path, column: str, value: float, cause: 
     assert found.cause is not None
     assert found.cause.startswith(cause)
     assert stability(write(tmp_path, vibrating(), **{column: np.full(N, quiet)})).failed is None
+
+
+def test_a_total_energy_keeps_its_digits(tmp_path: Path) -> None:
+    energy = np.full(N, -62345.678)
+    energy[120:] += 3.0
+    found = stability(write(tmp_path, vibrating(), potential=energy))
+    assert found.cause == "energy -62342.678 eV, beyond -62346.678 to -62343.515"
 
 
 def test_the_first_failure_counts(tmp_path: Path) -> None:
