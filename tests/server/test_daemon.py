@@ -52,6 +52,13 @@ def ask(connection: Connection, frame: np.ndarray) -> None:
     connection.send(posdata(frame), GETFORCE)
 
 
+def busy_with(daemon: Driver, connection: Connection, frame: np.ndarray) -> None:
+    """Ask, and go on once the daemon is in the middle of it."""
+    idle = daemon.cpu
+    ask(connection, frame)
+    daemon.wait_busy(idle)
+
+
 def right(reply: Reply, system: System, frames: np.ndarray) -> None:
     """What the potential gives in process, alone."""
     frames = np.reshape(frames, (-1, system.n_atoms, 3)) * BOHR
@@ -127,9 +134,7 @@ def test_requests_that_wait_together_are_evaluated_together(
     """While the first is computed the other three come."""
     daemon, connections = ready(start_driver, slow, peers(4))
     frames = slow.frames(4)
-    idle = daemon.cpu
-    ask(connections[0], frames[0])
-    daemon.wait_busy(idle)
+    busy_with(daemon, connections[0], frames[0])
     for connection, frame in zip(connections[1:], frames[1:], strict=True):
         ask(connection, frame)
     for connection, frame in zip(connections, frames, strict=True):
@@ -246,9 +251,7 @@ def test_forces_that_are_no_numbers_spoil_nobodys_batch(
     daemon, (a, b, c) = ready(start_driver, slow, servers, "--no-geometry-check")
     frames = slow.frames(3)
     frames[1, 4] = frames[1, 1]
-    idle = daemon.cpu
-    ask(a, frames[0])
-    daemon.wait_busy(idle)
+    busy_with(daemon, a, frames[0])
     ask(b, frames[1])
     ask(c, frames[2])
     right(a.reply(slow.n_atoms), slow, frames[0])
@@ -265,9 +268,7 @@ def test_a_server_gone_during_the_force(start_driver: StartDriver, peers: Peers,
     (one,) = peers(1)
     with listening("127.0.0.1") as gone:
         daemon, (a, b) = ready(start_driver, slow, [one, gone])
-        idle = daemon.cpu
-        ask(b, slow.bohr)
-        daemon.wait_busy(idle)
+        busy_with(daemon, b, slow.bohr)
         ask(a, slow.bohr)
         getattr(b, how)()
         right(a.reply(slow.n_atoms), slow, slow.bohr)
@@ -330,9 +331,7 @@ def test_signal_while_computing_and_waiting(start_driver: StartDriver, peers: Pe
     """Whatever was asked is answered, then the daemon leaves all."""
     daemon, connections = ready(start_driver, slow, peers(3))
     frames = slow.frames(2)
-    idle = daemon.cpu
-    ask(connections[0], frames[0])
-    daemon.wait_busy(idle)
+    busy_with(daemon, connections[0], frames[0])
     ask(connections[1], frames[1])
     daemon.send(signal.SIGTERM)
     for connection, frame in zip(connections, frames, strict=False):
@@ -345,9 +344,7 @@ def test_signal_while_computing_and_waiting(start_driver: StartDriver, peers: Pe
 def test_second_signal_while_computing(start_driver: StartDriver, peers: Peers, slow: System) -> None:
     """No reply, but a clean end for everybody."""
     daemon, connections = ready(start_driver, slow, peers(2))
-    idle = daemon.cpu
-    ask(connections[0], slow.bohr)
-    daemon.wait_busy(idle)
+    busy_with(daemon, connections[0], slow.bohr)
     daemon.send(signal.SIGTERM)
     daemon.send(signal.SIGINT)
     for connection in connections:
@@ -358,9 +355,7 @@ def test_second_signal_while_computing(start_driver: StartDriver, peers: Peers, 
 def test_killed_while_computing(start_driver: StartDriver, peers: Peers, slow: System) -> None:
     """Each connection has a guardian: unread bytes are no reset."""
     daemon, connections = ready(start_driver, slow, peers(3))
-    idle = daemon.cpu
-    ask(connections[0], slow.bohr)
-    daemon.wait_busy(idle)
+    busy_with(daemon, connections[0], slow.bohr)
     daemon.send(signal.SIGSTOP)
     ask(connections[1], slow.bohr)
     daemon.send(signal.SIGKILL)
