@@ -66,7 +66,7 @@ def train(
     from dataclasses import replace
 
     from ..training.heldout import RECORD
-    from ..training.train import Recipe
+    from ..training.tasks import Recipe
     from ..training.train import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
@@ -77,11 +77,11 @@ def train(
         chosen = replace(chosen, lams=(lam,))
     if overwrite and (output / RECORD).is_file():
         (output / RECORD).unlink()
-    manifest = train_all(dataset, output, chosen, _Terminal(), structure)
+    manifest = train_all(dataset, output, chosen, Terminal(), structure)
     print(manifest)
 
 
-class _Terminal:
+class Terminal:
     """Tells how a training goes, on stderr."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ class Descriptor(NamedTuple):
             return cls(x, slopes, centred, metric)
         return cls(*metric.shape(_distances(centred, metric.pairs)), centred, metric)
 
-    def take(self, which: slice) -> Descriptor:
+    def take(self, which: slice | IntArray) -> Descriptor:
         """Of some of the structures."""
         return Descriptor(self.x[which], self.slopes[which], self.positions[which], self.metric)
 

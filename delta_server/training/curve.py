@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
             if isinstance(term.model, float):
                 return term
             labels, fitted = _labels(system, record, term.name, chosen)
-            model: Model = fit(labels, models[term.name].permutations, fitted.hyper)
+            whole = models[term.name]
+            model: Model = fit(labels, whole.permutations, replace(fitted.hyper, metric=whole.metric))
             return Term(term.name, term.atoms, CpuPredictor(model))
 
         fragments, bindings = ([refit(t) for t in terms] for terms in (potential.fragments, potential.bindings))

@@ -28,7 +28,7 @@ from .fit import Hyper, Kernel, Labels, fit, force_mae
 _OUTLYING = 3.0  # times the median error: beyond, an error counts by its size and not by its square
 _LARGEST = 3.0  # of |log s|: pairs beyond are as good as left out, or all there is
 _MEMORY = 12  # gradients that L-BFGS-B keeps
-_IMPROVED = 0.998  # of the best validation error: what less is no progress
+_IMPROVED = 0.99  # of the validation error: less is no progress
 _PATIENCE = 8  # iterations without any
 
 
@@ -137,7 +137,7 @@ def learn_scales(
     first = np.concatenate([half.error(metric, None)[0] for half in halves])
     width = _OUTLYING * float(np.median(np.abs(first))) or 1.0
     best = Progress(0, float(np.sqrt((first**2).mean())), halves[0].validated(metric, validation), metric)
-    state = _State(best, best)
+    state = _State(best, best, best)
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
         found = [half.error(metric.scaled(np.exp(logs)[orbit]), width) for half in halves]
@@ -151,9 +151,11 @@ def learn_scales(
         state.last = Progress(state.last.iteration + 1, held_out, halves[0].validated(now, validation), now)
         if log:
             log(state.last)
-        if state.last.validation < _IMPROVED * state.best.validation:
+        if state.last.validation < _IMPROVED * state.mark.validation:
+            state.mark = state.last
+        if state.last.validation < state.best.validation:
             state.best = state.last
-        elif state.last.iteration - state.best.iteration >= _PATIENCE:
+        if state.last.iteration - state.mark.iteration >= _PATIENCE:
             raise StopIteration
 
     minimize(
@@ -166,4 +168,5 @@ def learn_scales(
 @dataclass
 class _State:
     best: Progress
+    mark: Progress  # of the last progress
     last: Progress

@@ -114,7 +114,7 @@ def select(
     metrics: dict[str, Metric | None] = {"1/r": None}
 
     def descend(names: Iterable[str], start: _Cell, stage: int, steps: _Steps, metric: str = "1/r") -> list[Trial]:
-        size = _size(train, max(len(groups[name]) for name in names), search, stage)
+        size = trial_size(train, max(len(groups[name]) for name in names), search, stage)
         part = train.take(np.sort(order[:size]))
         trials = []
         for name in names:
@@ -162,7 +162,7 @@ _Cell = tuple[int, int, bool]  # of σ, of λ, robust
 _Steps = tuple[int, int, bool]  # along σ, along λ, and whether to try robust
 
 
-def _size(train: Labels, n_perms: int, search: Search, stage: int) -> int:
+def trial_size(train: Labels, n_perms: int, search: Search, stage: int = 0) -> int:
     """Points to try on: few enough for some seconds a trial, or some more in the second stage."""
     by_rows = search.rows * _ENLARGE**stage / (train.forces[0].size + search.energies)
     by_blocks = (_WORK / (n_perms * len(train.numbers) ** 2)) ** 0.5 * _ENLARGE**stage

@@ -6,11 +6,10 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,21 +17,20 @@ from .._types import IntArray
 from ..archive import sha256_of
 from ..errors import InputError
 from ..gdml import Model, save_model
-from ..gdml.symmetry import Group
 from ..gdml.uncertainty import calibrate
 from ..geometry import read_structure, write_structure
 from ..manifest import FORMAT, format_atoms
 from ..units import KCAL_MOL
 from .cholesky import NotPositiveDefiniteError
 from .data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
-from .data.split import split
-from .databases import Complex, Kind
+from .databases import Complex
 from .fit import Hyper, Labels, fit, force_mae
 from .heldout import RECORD
 from .memory import Speed, available_memory, forecast
 from .scales import Progress
-from .select import LAMBDAS, SIGMAS, Search, Trial, select
-from .stock import find_permutations, train_stock
+from .select import Trial, select
+from .stock import train_stock
+from .tasks import Recipe, Task, sides_of, tasks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,41 +50,28 @@ class Reporter(Protocol):
     def learning(self, progress: Progress) -> None: ...
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; written into the record beside the models."""
-
-    n_train: int
-    n_validation: int = 0  # 0: as many as `n_train`, 200 at most
-    seed: int = 0
-    symmetry: Literal["graph", "skeleton", "sgdml", "none"] = "graph"
-    choose_group: bool = True  # of the binding: between none, its fragments' and all; otherwise all
-    n_far: int = -1  # binding points pulled apart, among `n_train`; −1: a tenth, 20 at most
-    energies: bool = True  # enter the fit of the binding
-    metric: Literal["inverse", "auto"] = "inverse"  # sGDML's, or chosen and learned (`select`)
-    robust: bool = True  # try for the binding whether labels that stand out should count less
-    full: bool = False  # also the single global model, by sGDML's defaults
-    sigmas: tuple[float, ...] = SIGMAS
-    lams: tuple[float, ...] = LAMBDAS
-    absolute: bool = False
-    trainer: Literal["delta", "sgdml"] = "delta"
-
-    @classmethod
-    def of_the_paper(cls, n_train: int, **other: Any) -> Recipe:
-        """arXiv 2511.01913, Sec. IV: sGDML's defaults for every database."""
-        return cls(
-            n_train, symmetry="sgdml", choose_group=False, n_far=0, energies=False, robust=False,
-            sigmas=_STOCK_SIGMAS, lams=_STOCK_LAMBDAS, absolute=True, **other,
-        )  # fmt: skip
-
-
 _RETRIES = 3
-_STOCK_SIGMAS = tuple(float(s) for s in range(10, 101, 10))
-_STOCK_LAMBDAS = (1e-10,)
 
 
-def train(dataset: Path, folder: Path, recipe: Recipe, reporter: Reporter, structure: Path | None = None) -> Path:
+class Chooser(Protocol):
+    """What decides how a model is fitted."""
+
+    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+        """The group, σ, λ and metric, and what was tried, for the record."""
+        ...
+
+
+def train(
+    dataset: Path,
+    folder: Path,
+    recipe: Recipe,
+    reporter: Reporter,
+    structure: Path | None = None,
+    choose: Chooser | None = None,
+) -> Path:
     """Train every model that `recipe` asks for; returns the manifest's path.
+
+    choose: in place of `select`.
 
     Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
     after the models that the record in the folder lists, if recipe and data are the same.
@@ -97,39 +82,30 @@ def train(dataset: Path, folder: Path, recipe: Recipe, reporter: Reporter, struc
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
     data = load_dataset(dataset)
     data.isolated()
-    sides = _sides(data, recipe)
+    sides = sides_of(data, recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    work = _Work(dataset, data, sides, folder, recipe, reporter)
-    system = Complex.of(data, "none" if recipe.symmetry == "sgdml" else recipe.symmetry)
-    fragments = {kind.name: work.fragment(system, kind) for kind in system.kinds if not kind.is_ion}
-    binding = work.binding(system)
-    if recipe.full:
-        work.full(system)
-    return work.write_manifest(system, fragments, binding, structure)
-
-
-def _sides(data: Dataset, recipe: Recipe) -> IntArray:
-    """The data set's own split where it has one that is large enough, otherwise one by energy and time."""
-    n_validation = recipe.n_validation or min(200, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
-    if data.split is not None:
-        sides, rng = np.full(len(data), -1), np.random.default_rng(recipe.seed)
-        for side, wanted, name in ((TRAIN, recipe.n_train, "training"), (VALIDATION, n_validation, "validation")):
-            there = np.flatnonzero(data.split == side)
-            if len(there) < wanted:
-                raise InputError(f"asked for {wanted} {name} configurations, the data set's split has {len(there)}")
-            sides[rng.permutation(there)[:wanted]] = side
-        return sides
-    n_test = max(0, min(500, len(data) - recipe.n_train - n_validation))
-    return split(data, recipe.n_train, n_validation, n_test, recipe.seed)
+    work = _Work(dataset, data, sides, folder, recipe, reporter, choose)
+    system = Complex.of(data, recipe.bonds)
+    for task in tasks(system, sides, recipe, reporter.say, work.record["models"]):
+        work.fit(task)
+    return work.write_manifest(system, structure)
 
 
 class _Work:
     """One training: where it writes, what it has done."""
 
     def __init__(
-        self, path: Path, data: Dataset, sides: IntArray, folder: Path, recipe: Recipe, reporter: Reporter
+        self,
+        path: Path,
+        data: Dataset,
+        sides: IntArray,
+        folder: Path,
+        recipe: Recipe,
+        reporter: Reporter,
+        choose: Chooser | None,
     ) -> None:
         self.data, self.folder, self.recipe, self.reporter = data, folder, recipe, reporter
+        self.choose: Chooser = choose or self._select
         self.train, self.validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
         self.record: dict[str, Any] = {
             "format": "delta-sgdml-training/1",
@@ -163,68 +139,11 @@ class _Work:
         if self.record["models"]:
             self.reporter.say(f"{path}: goes on after {', '.join(self.record['models'])}")
 
-    def fragment(self, system: Complex, kind: Kind) -> str:
-        """W(f) → file name."""
-        train, validation = (system.fragment_labels(kind, w) for w in (self.train, self.validation))
-        return self._model(kind.name, train, validation, self._groups(train, {"graph": kind.group}))
-
-    def binding(self, system: Complex) -> str:
-        """W(b) → file name."""
-        recipe = self.recipe
-        n_far = min(20, recipe.n_train // 10) if recipe.n_far < 0 else recipe.n_far
-        far = np.linspace(0, len(self.train) - 1, n_far).astype(int)  # even in time, as the near ones stay
-        train = system.binding_labels(np.delete(self.train, far))
-        validation = system.binding_labels(self.validation)
-        if n_far:
-            train = system.apart(self.train[far], np.random.default_rng(recipe.seed)) + train
-        groups = {"none": Group(self.data.n_atoms), "fragments": system.products, "full": system.full}
-        if not recipe.choose_group:
-            groups = {"full": system.full}
-        return self._model("binding", train, validation, self._groups(train, groups), recipe.energies, n_far)
-
-    def full(self, system: Complex) -> str:
-        """The single global model, trained as sGDML does by default → file name."""
-        train, validation = system.full_labels(self.train), system.full_labels(self.validation)
-        stock = Recipe.of_the_paper(self.recipe.n_train, seed=self.recipe.seed, trainer=self.recipe.trainer)
-        self.reporter.say("full: looking for sGDML's permutations")
-        groups = {"sgdml": find_permutations(train.positions, train.numbers, os.cpu_count() or 1)}
-        return self._model("full", train, validation, groups, recipe=stock)
-
-    def _groups(self, train: Labels, groups: Mapping[str, Group]) -> dict[str, IntArray]:
-        """Permutations to choose between, the largest last, none twice."""
-        if self.recipe.symmetry == "sgdml":
-            self.reporter.say(f"{train.name}: looking for sGDML's permutations")
-            return {"sgdml": find_permutations(train.positions, train.numbers, os.cpu_count() or 1)}
-        found: dict[int, tuple[str, IntArray]] = {}
-        for name, group in groups.items():
-            if not group.is_closed():
-                raise InputError(f"{train.name}: the permutations of {name!r} are no group")
-            found.setdefault(group.order, (name, group.permutations))
-        return dict(found.values())
-
-    def _model(
-        self,
-        name: str,
-        train: Labels,
-        validation: Labels,
-        groups: Mapping[str, IntArray],
-        energies: bool = False,
-        n_far: int = 0,
-        recipe: Recipe | None = None,
-    ) -> str:
-        recipe, file = recipe or self.recipe, f"{name}.npz"
-        if name in self.record["models"]:
-            return file
-        start = time.perf_counter()
-        search = Search(
-            recipe.sigmas, recipe.lams, energies=energies, absolute=recipe.absolute,
-            relabel=recipe.symmetry != "sgdml", sigma_stride=1 if recipe.absolute else 2,
-            robust=recipe.robust and name == "binding", metrics=recipe.metric == "auto",
-        )  # fmt: skip
-        group, hyper, trials = select(
-            train, validation, groups, search, self.reporter.trial, recipe.seed, self.reporter.learning
-        )
-        permutations = groups[group]
+    def fit(self, task: Task) -> None:
+        """One model, into the folder and the record."""
+        name, train, validation, start = task.name, task.train, task.validation, time.perf_counter()
+        group, hyper, trials = self.choose(task)
+        permutations, energies = task.groups[group], hyper.energies
         speed = Speed.measure(train, permutations)
         expected = forecast(len(train), len(train.numbers), len(permutations), energies, speed)
         self.reporter.say(
@@ -232,23 +151,30 @@ class _Work:
             f"σ {hyper.sigma:.3g}, λ {hyper.lam:.2g}: {expected.rows} rows, {expected.memory / 1e9:.2f} GB, "
             f"about {expected.seconds:.0f} s"
         )
-        if recipe.trainer == "delta" and expected.memory > (free := available_memory()):
+        if task.recipe.trainer == "delta" and expected.memory > (free := available_memory()):
             self.reporter.say(f"{name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")
             hyper = replace(hyper, memory=int(0.8 * free))
         fitting = time.perf_counter()
-        if recipe.trainer == "sgdml":
+        if task.recipe.trainer == "sgdml":
             model = train_stock(train, permutations, hyper)
         else:
             hyper, model = self._fit(train, permutations, hyper)
         seconds = time.perf_counter() - fitting
         facts = {
-            "n_train": len(train), "n_far": n_far, "rows": expected.rows, "energies": energies,
+            "n_train": len(train), "n_far": task.n_far, "rows": expected.rows, "energies": energies,
             "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
             "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
             "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, validation),
         }  # fmt: skip
-        self._finish(name, file, self._calibrated(name, model, validation), group, trials, facts)
-        return file
+        self._finish(name, self._calibrated(name, model, validation), group, trials, facts)
+
+    def _select(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+        """See `Chooser`."""
+        group, hyper, trials = select(
+            task.train, task.validation, task.groups, task.search, self.reporter.trial, task.recipe.seed,
+            self.reporter.learning,
+        )  # fmt: skip
+        return group, hyper, [t.as_dict() for t in trials]
 
     def _calibrated(self, name: str, model: Model, validation: Labels) -> Model:
         """With expected errors, where there is enough to find them on."""
@@ -270,13 +196,14 @@ class _Work:
         return hyper, fit(train, permutations, hyper, self.reporter.progress)
 
     def _finish(
-        self, name: str, file: str, model: Model, group: str, trials: list[Trial], facts: dict[str, Any]
+        self, name: str, model: Model, group: str, trials: list[dict[str, Any]], facts: dict[str, Any]
     ) -> None:
+        file = f"{name}.npz"
         save_model(self.folder / file, replace(model, name=f"{self.data.name}_{name}"))
         self.record["models"][name] = {
             "file": file, "sha256": sha256_of(self.folder / file), "group": group, "sigma": model.sigma,
             "permutations": len(model.permutations), "calibration": model.calibration, **facts,
-            "trials": [t.as_dict() for t in trials],
+            "metric": str(model.metric), "trials": trials,
         }  # fmt: skip
         write_whole(self.folder / RECORD, json.dumps(self.record, indent=1) + "\n")
         self.reporter.say(
@@ -284,9 +211,7 @@ class _Work:
             f"→ {file} ({(self.folder / file).stat().st_size / 1e6:.2f} MB)"
         )
 
-    def write_manifest(
-        self, system: Complex, fragments: Mapping[str, str], binding: str, structure: Path | None
-    ) -> Path:
+    def write_manifest(self, system: Complex, structure: Path | None) -> Path:
         """``geometry.xyz`` and ``manifest.yaml``, and ``full.yaml`` for the global model."""
         import yaml
 
@@ -299,7 +224,7 @@ class _Work:
                 if kind.is_ion:
                     entry |= {"energy": system.ion_energy(kind), "energy_unit": "kcal/mol"}
                 else:
-                    entry |= {"model": fragments[kind.name], "sha256": self._sha256(kind.name)}
+                    entry |= {"model": f"{kind.name}.npz", "sha256": self._sha256(kind.name)}
                 entries[i] = entry
         head = {"format": FORMAT, "name": data.name, "theory": data.theory or None, "structure": "geometry.xyz"}
         head = {k: v for k, v in head.items() if v}
@@ -316,7 +241,7 @@ class _Work:
             "manifest.yaml",
             {
                 "fragments": [entries[i] for i in sorted(entries)],
-                "binding": {"model": binding, "sha256": self._sha256("binding")},
+                "binding": {"model": "binding.npz", "sha256": self._sha256("binding")},
             },
         )
 

@@ -21,7 +21,8 @@ from delta_server.training.evaluate import evaluate
 from delta_server.training.heldout import RECORD
 from delta_server.training.scales import Progress
 from delta_server.training.select import Trial
-from delta_server.training.train import Recipe, train
+from delta_server.training.tasks import Recipe
+from delta_server.training.train import train
 
 
 class Listener:

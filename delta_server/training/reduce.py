@@ -1,0 +1,164 @@
+"""A trained Δ-model with fewer pairs of atoms in the descriptors of its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._types import IntArray
+from ..errors import InputError
+from ..gdml.metric import Metric
+from ..manifest import load_manifest
+from ..potential import read_model
+from .data.dataset import Dataset, fingerprint, load_dataset
+from .databases import Complex
+from .fit import Hyper, Labels
+from .record import RECORD, Record, load_record
+from .reduction import FRACTIONS, Ranking, Step, Trials, choose
+from .select import trial_size
+from .tasks import Recipe, Task, sides_of, tasks
+from .train import Reporter, train
+
+_TEST = 200  # configurations that neither trained nor validated, at most
+
+Log = Callable[[str, str, Step], None]
+"""Called with the term, the ranking and the step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """What was tried for each term, ranking by ranking, and which step was chosen."""
+
+    terms: Mapping[str, Mapping[str, list[Step]]]
+    chosen: Mapping[str, Step]
+    manifest: Path | None = None  # of the models that were written
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a record, or a machine."""
+        return {
+            name: {
+                "chosen": self.chosen[name].as_dict(),
+                **{ranking: [s.as_dict() for s in steps] for ranking, steps in rankings.items()},
+            }
+            for name, rankings in self.terms.items()
+        }
+
+
+@dataclass
+class Reducer:
+    """Chooses the descriptor of each model that `train` fits again; see `Chooser`."""
+
+    hypers: Mapping[str, tuple[str, Hyper]]  # group, σ, λ and metric of each
+    test: Mapping[str, Labels]
+    fragment: IntArray  # (N,) of each atom
+    keep: float | None
+    tolerance: float
+    rankings: tuple[Ranking, ...]
+    log: Log
+    fractions: tuple[float, ...] = FRACTIONS
+    terms: dict[str, dict[str, list[Step]]] = field(default_factory=dict)
+    chosen: dict[str, Step] = field(default_factory=dict)
+
+    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+        """On as many points as a trial of `select` has."""
+        group, hyper = self.hypers[task.name]
+        permutations = task.groups[group]
+        order = np.random.default_rng(0).permutation(len(task.train))
+        part = task.train.take(np.sort(order[: trial_size(task.train, len(permutations), task.search)]))
+        found = self.terms.setdefault(task.name, {})
+
+        def trials(ranking: str) -> Trials:
+            return Trials(
+                part, task.validation, permutations, hyper, self.test.get(task.name),
+                lambda step: self.log(task.name, ranking, step),
+            )  # fmt: skip
+
+        for ranking in self.rankings:
+            found[ranking] = trials(ranking).eliminate(self.fractions, ranking)
+        if len(self.rankings) > 1 and task.name == "binding":
+            row, col = np.divmod((hyper.metric or Metric(len(self.fragment))).pairs, len(self.fragment))
+            within = self.fragment[row] == self.fragment[col]
+            for name, which in (("within", within), ("between", ~within)):
+                if which.any():
+                    found[name] = [trials(name).only(which)]
+        steps = found["importance"]
+        step = self.chosen[task.name] = choose(steps, self.keep, self.tolerance)
+        sigma = step.sigma / steps[0].sigma * hyper.sigma
+        return group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps]
+
+
+def reduce(
+    manifest: Path,
+    dataset: Path,
+    folder: Path | None,
+    reporter: Reporter,
+    log: Log,
+    *,
+    keep: float | None = None,
+    tolerance: float = 1.05,
+    rivals: bool = False,
+    fractions: tuple[float, ...] = FRACTIONS,
+) -> Reduction:
+    """Find descriptors of fewer pairs for every model of a manifest and, with `folder`, train them and write them.
+
+    keep: of the pairs of each, at most; otherwise the fewest whose validation error is at most `tolerance` times that
+    of all. rivals: also the shortest pairs, random ones, and for the binding those within and between fragments.
+
+    Raises InputError where the record beside the manifest does not tell how the models were trained on this data set.
+    """
+    data, listed = load_dataset(dataset), load_manifest(manifest)
+    record, recipe = _recipe(manifest, data)
+    system = Complex.of(data, recipe.bonds)
+    models = {listed.resolve(e.model).stem: read_model(listed, e) for e in listed.models().values()}
+    hypers = {
+        name: (_group(record, name), replace(record.model(name).hyper, metric=model.metric))
+        for name, model in models.items()
+    }
+    rankings: tuple[Ranking, ...] = ("importance", "shortest", "random") if rivals else ("importance",)
+    reducer = Reducer(hypers, _test(system, record), data.isolated()[0], keep, tolerance, rankings, log, fractions)
+    written = None
+    if folder is not None:
+        written = train(dataset, folder, recipe, reporter, listed.resolve(listed.structure), reducer)
+    else:
+        for task in tasks(system, sides_of(data, recipe), recipe, reporter.say):
+            reducer(task)
+    return Reduction(reducer.terms, reducer.chosen, written)
+
+
+def _test(system: Complex, record: Record) -> dict[str, Labels]:
+    """Configurations that no model was trained or validated on, of each kind of fragment and of the binding."""
+    n = len(system.data)
+    seen = np.concatenate([record.configurations("train", n), record.configurations("validation", n)])
+    free = np.setdiff1d(np.arange(n), seen)
+    if not len(free):
+        return {}
+    free = free[np.linspace(0, len(free) - 1, min(_TEST, len(free))).astype(int)]
+    fragments = {kind.name: system.fragment_labels(kind, free) for kind in system.kinds if not kind.is_ion}
+    return {**fragments, "binding": system.binding_labels(free)}
+
+
+def _group(record: Record, name: str) -> str:
+    group = record.content.get("models", {}).get(name, {}).get("group")
+    if not isinstance(group, str):
+        raise InputError(f"{record.path}: models: {name}: group: expected the name of a group of permutations")
+    return group
+
+
+def _recipe(manifest: Path, data: Dataset) -> tuple[Record, Recipe]:
+    path = manifest.parent / RECORD
+    record = load_record(path)
+    if record is None or record.fingerprint is None:
+        raise InputError(f"{path}: no record of a training, which says how models are trained again")
+    if record.fingerprint != fingerprint(data):
+        raise InputError(f"{path}: the models were trained on another data set than {data.name}")
+    record.settings()
+    given = record.content["recipe"]
+    known = {f.name for f in fields(Recipe)}
+    if not set(given) <= known:
+        raise InputError(f"{path}: recipe: {', '.join(sorted(set(given) - known))}: is of another version")
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    return record, replace(Recipe(**settings), full=False)
