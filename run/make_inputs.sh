@@ -9,5 +9,6 @@ for system in "$@"; do
     "${write[@]}" -o "inputs/$system/sweep" --temperatures 10:400:50 --time 500
     "${write[@]}" -o "inputs/$system/remd" --kind remd --temperatures 266,282,299,317,336,356,377,400 --time 500
     "${write[@]}" -o "inputs/$system/pimd" --kind pimd --temperatures 300 --beads 16 --time 50
+    "${write[@]}" -o "inputs/$system/rpc" --kind pimd --temperatures 300 --beads 16 --contract 4 --time 50
     "${write[@]}" -o "inputs/$system/mts" --kind mts --temperatures 10:400:50 --time 500
 done

@@ -43,6 +43,9 @@ def write(
             min=1, max=20, help="With mts: steps of the fragments to one of the binding (2).", show_default=False
         ),
     ] = 1,
+    contract: Annotated[
+        int, typer.Option(min=0, help="With pimd: beads that the binding is computed on (0: all).")
+    ] = 0,
     stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.")] = 20,
     frames: Annotated[int, typer.Option(min=1, help="Steps between recorded geometries.")] = 100,
     checkpoint: Annotated[int, typer.Option(min=1, help="Steps between checkpoints: what a crash may cost.")] = 2000,
@@ -88,8 +91,9 @@ def write(
         address = parse_address(f"inet:{inet}")
         host, port = address.name, address.port
     plan = Plan(
-        parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, stride, frames, checkpoint,
-        exchange, seed, batch, host, port, Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),
+        parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, contract, stride, frames,
+        checkpoint, exchange, seed, batch, host, port,
+        Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),
     )  # fmt: skip
     command = shlex.join(["delta-sgdml", *sys.argv[1:]])
     with _progress() as on_relax:

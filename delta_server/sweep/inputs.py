@@ -40,9 +40,11 @@ class Simulation:
     Temperature in K, time in ps, time step and tau (of the thermostat) in fs; strides and checkpoint in steps.
 
     frames: steps between recorded geometries, by default those between records. inner: time steps of the fragments'
-    forces to one of the binding's (then served by two drivers). exchange: mean steps between attempts to
-    exchange replicas, 0 for none. numbered: each checkpoint is a file of its own, so that one that is being written
-    when the machine stops spoils no other. host: of i-PI, for drivers that connect over inet, on its port.
+    forces to one of the binding's; contract: beads that the binding is computed on, 0 for all (ring-polymer
+    contraction; Markland and Manolopoulos, J. Chem. Phys. 129, 024105 (2008)); either way two drivers serve.
+    exchange: mean steps between attempts to exchange replicas, 0 for none. numbered: each checkpoint is a file of its
+    own, so that one that is being written when the machine stops spoils no other. host: of i-PI, for drivers that
+    connect over inet, on its port.
     """
 
     name: str  # of the socket
@@ -59,6 +61,7 @@ class Simulation:
     frames: int | None = None
     checkpoint: int = 1000
     inner: int = 1
+    contract: int = 0
     exchange: int = 0
     numbered: bool = False
     batch: int | None = None  # structures in a request to one driver, by default all
@@ -80,15 +83,17 @@ class Simulation:
             self._output(prefix),
             f"  <total_steps> {self.steps} </total_steps>",
             f"  <prng> <seed> {self.seed} </seed> </prng>",
-            *(self._socket(name, len(systems)) for name in self._sockets()),
+            *(self._socket(name, len(systems)) for name in self.sockets),
             *map(self._system, systems),
         ]
         if self.exchange:
             parts.append(f'  <smotion mode="remd"> <remd> <stride> {self.exchange} </stride> </remd> </smotion>')
         return "\n".join((*parts, "</simulation>\n"))
 
-    def _sockets(self) -> tuple[str, ...]:
-        return ("binding", "fragments") if self.inner > 1 else ("delta",)
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """Each served by a driver of its own: what a force field asks for."""
+        return ("binding", "fragments") if self.inner > 1 or self.contract else ("delta",)
 
     def _output(self, prefix: str) -> str:
         quantum = self.beads > 1
@@ -108,11 +113,12 @@ class Simulation:
   </output>"""
 
     def _socket(self, name: str, systems: int) -> str:
-        batch = self.batch or self.beads * systems
-        address = f"{self.name}_{name}" if self.inner > 1 else self.name
+        beads = self.contract if self.contract and name == "binding" else self.beads
+        batch = self.batch or beads * systems
+        address = f"{self.name}_{name}" if len(self.sockets) > 1 else self.name
         where = f"    <address> {escape(self.host or address)} </address>"
         if self.host:
-            where += f"\n    <port> {self.port + self._sockets().index(name)} </port>"
+            where += f"\n    <port> {self.port + self.sockets.index(name)} </port>"
         batched, mode = batch > 1, "inet" if self.host else "unix"
         return (
             f'  <ffsocket name="{name}" mode="{mode}" pbc="False"' + ' matching="any"' * batched + f">\n{where}\n"
@@ -134,7 +140,13 @@ class Simulation:
             weights = {"binding": "[ 1, 0 ]", "fragments": "[ 0, 1 ]"}
             forces = " ".join(
                 f'<force forcefield="{name}"> <mts_weights> {weights[name]} </mts_weights> </force>'
-                for name in self._sockets()
+                for name in self.sockets
+            )
+        if self.contract:  # extras of fewer beads are lost unless i-PI is told that they are like energies
+            extras = "<interpolate_extras> [ energy_binding, binding_force_rms ] </interpolate_extras>"
+            forces = (
+                f'<force forcefield="binding" nbeads="{self.contract}"> {extras} </force> '
+                '<force forcefield="fragments"/>'
             )
         steps = f"        <nmts> [ 1, {self.inner} ] </nmts>\n" if several else ""
         return f"""  <system{prefix}>

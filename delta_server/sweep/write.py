@@ -51,6 +51,7 @@ class Plan:
     tau: float = 1000.0
     beads: int = 1
     inner: int = 1
+    contract: int = 0
     stride: int = 20
     frames: int = 100
     checkpoint: int = 2000
@@ -130,6 +131,8 @@ def _checked(plan: Plan) -> Plan:
         raise InputError("--beads goes with --kind pimd")
     if plan.inner > 1 and plan.kind != "mts":
         raise InputError("--inner goes with --kind mts")
+    if plan.contract and (plan.kind != "pimd" or plan.contract >= (plan.beads if plan.beads > 1 else 16)):
+        raise InputError(f"--contract {plan.contract}: goes with --kind pimd, and is less than its --beads")
     if plan.host and plan.port + 2 * len(plan.temperatures) > 65535:
         raise InputError(f"--port {plan.port}: every temperature needs a port of its own, up to 65535")
     default = {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
@@ -195,6 +198,7 @@ def _simulation(plan: Plan, name: str, fragments: tuple[str, ...], binding: bool
         frames=plan.frames,
         checkpoint=plan.checkpoint,
         inner=plan.inner,
+        contract=plan.contract,
         exchange=plan.exchange if plan.kind == "remd" else 0,
         numbered=True,
         batch=plan.batch,
@@ -212,7 +216,7 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
             member.folder.mkdir(exist_ok=True)
             if record.kind != "remd":
                 alone = (_system(member, "alone"),)
-                port = simulation.port + i * (2 if record.kind == "mts" else 1)
+                port = simulation.port + i * len(simulation.sockets)
                 one = replace(simulation, systems=alone, seed=record.seed + i, port=port)
                 (member.folder / INPUT).write_text(one.xml(prefix=PREFIX), encoding="utf-8")
                 write_structure(member.folder / "init.xyz", atoms)

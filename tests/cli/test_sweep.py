@@ -273,6 +273,20 @@ def test_multiple_time_steps_are_of_the_same_potential(write: Callable[..., Path
     np.testing.assert_allclose(rows[:, 5], expected, atol=2e-4)  # i-PI's electronvolt, and the digits of its xyz
 
 
+def test_the_binding_of_fewer_beads_is_nearly_the_same(write: Callable[..., Path]) -> None:
+    """Ring-polymer contraction: where all beads are in one place nothing changes, then little does."""
+    rows, bindings = [], []
+    for contract in ("0", "2"):
+        folder = write("300", 0.05, "--kind", "pimd", "--beads", "8", "--contract", contract, "--overwrite")
+        assert sgdml("sweep", "md", folder / "300K").returncode == 0
+        run = folder / "300K"
+        rows.append(np.loadtxt(run / "300K_md.out")[:, 5])
+        bindings.append(np.mean([np.loadtxt(run / f"300K_md.energy_binding_{k}") for k in range(8)], axis=0).ravel())
+    assert rows[1][0] == pytest.approx(rows[0][0], abs=1e-5)
+    assert bindings[1] == pytest.approx(bindings[0], abs=0.01)  # eV
+    assert 1e-7 < np.abs(rows[1] - rows[0]).max() < 0.02
+
+
 def test_beads_spread_over_drivers_that_connect_over_tcp(write: Callable[..., Path], manifest: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -320,6 +334,8 @@ def test_models_that_changed(write: Callable[..., Path], manifest: Path) -> None
         (("write", "{manifest}", "-o", "{new}", "--stride", "20", "--frames", "30"), "multiple of --stride"),
         (("write", "{manifest}", "-o", "{new}", "--stride", "20", "--checkpoint", "30"), "multiple of --stride"),
         (("write", "{manifest}", "-o", "{new}", "--beads", "8"), "goes with --kind pimd"),
+        (("write", "{manifest}", "-o", "{new}", "--kind", "pimd", "--contract", "16"), "less than its --beads"),
+        (("write", "{manifest}", "-o", "{new}", "--contract", "4"), "goes with --kind pimd"),
         (("write", "{manifest}", "-o", "{new}", "--energy-margin", "0"), "energy 0, expected a number above 0"),
         (("write", "{manifest}", "-o", "{new}", "--kind", "remd", "--temperatures", "300"), "at least two"),
         (("write", "{full}", "-o", "{new}", "--kind", "mts"), "has no binding"),
