@@ -85,7 +85,8 @@ def bench(
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, term.atoms])
             units = model.angstrom, model.electronvolt
-            rows.append(bench_term(term.name, predictor, positions, seconds, rival, *units, limits))
+            same = model.metric.is_stock
+            rows.append(bench_term(term.name, predictor, positions, seconds, rival, *units, limits, same))
             if not as_json:
                 print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
     for size in () if points else sizes:
@@ -148,7 +149,10 @@ def _row(t: Timing, units: str) -> str:
     line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:18}"
     if t.sgdml_ms is None or t.ratio is None:
         return line.rstrip()
-    return f"{line} {t.sgdml_ms:9.3f} {t.ratio:7.1f}   {t.energy_difference:.1e}, {t.force_difference:.1e} ({units})"
+    differences = "no comparison: another descriptor"
+    if t.energy_difference is not None:
+        differences = f"{t.energy_difference:.1e}, {t.force_difference:.1e} ({units})"
+    return f"{line} {t.sgdml_ms:9.3f} {t.ratio:7.1f}   {differences}"
 
 
 def _growth(name: str, curve: Growth) -> str:

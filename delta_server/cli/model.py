@@ -38,6 +38,7 @@ class _Info:
     atoms: int
     training_points: int
     permutations: int
+    descriptor: str
     sigma: float
     lam: float | None
     energies_in_fit: bool
@@ -62,7 +63,8 @@ class _Info:
             ("molecule", f"{self.formula}, {self.atoms} atoms"),
             ("training points", f"{self.training_points}{', energies in the fit' * self.energies_in_fit}"),
             ("permutations", f"{self.permutations}"),
-            ("σ", f"{self.sigma:g} (of descriptors in 1/{self.length_unit})"),
+            ("descriptor", self.descriptor),
+            ("σ", f"{self.sigma:g}"),
             ("λ", "unknown" if self.lam is None else f"{self.lam:.3g}"),
             ("c", f"{self.offset:.8g} {self.energy_unit}"),
             ("std of labels", f"{self.scale:.6g} ({self.energy_unit}, {self.energy_unit}/{self.length_unit})"),
@@ -99,6 +101,7 @@ def info(
         atoms=model.n_atoms,
         training_points=model.n_train,
         permutations=len(model.permutations),
+        descriptor=str(model.metric),
         sigma=model.sigma,
         lam=model.lam,
         energies_in_fit=model.energy_weights is not None,

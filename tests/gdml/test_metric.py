@@ -164,3 +164,17 @@ def test_what_a_file_may_not_hold(key: str, value: object, message: str, tmp_pat
 def test_other_units_of_length_are_for_sgdml_alone() -> None:
     with pytest.raises(ValueError, match="in Å"):
         replace(model(METRICS["reduced"]), length_unit="bohr")
+
+
+def test_sgdml_is_timed_on_the_same_points_with_its_own_descriptor() -> None:
+    """Its price does not depend on the numbers, but on how many there are."""
+    pytest.importorskip("sgdml")
+    from delta_server.gdml.bench import bench_term, sgdml_predictor
+
+    made, r = model(METRICS["reduced"]), positions(2)
+    rival = sgdml_predictor(made)
+    stock = model(METRICS["stock"])
+    assert rival(r)[1] == pytest.approx(CpuPredictor(stock).predict(r).forces / stock.electronvolt, abs=1e-9)
+    timing = bench_term("m", CpuPredictor(made), r, 0.01, rival, same=False)
+    assert timing.ratio
+    assert timing.energy_difference is None
