@@ -19,6 +19,7 @@ from . import (
     model,
     pes,
     predict,
+    reduce,
     report,
     run,
     sweep,
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(dataset.app, name="dataset")
 app.command()(train.train)
+app.command()(reduce.reduce)
 app.command()(evaluate.evaluate)
 app.command()(check.check)
 app.command()(predict.predict)

@@ -17,6 +17,7 @@ from ..potential import read_model
 from .data.dataset import Dataset, fingerprint, load_dataset
 from .databases import Complex
 from .fit import Hyper, Labels
+from .reach import Pairs, Reach
 from .record import RECORD, Record, load_record
 from .reduction import FRACTIONS, Ranking, Step, Trials, choose
 from .select import trial_size
@@ -35,13 +36,18 @@ class Reduction:
 
     terms: Mapping[str, Mapping[str, list[Step]]]
     chosen: Mapping[str, Step]
+    pairs: Mapping[str, Pairs]  # that each began with
     manifest: Path | None = None  # of the models that were written
+
+    def reach(self, name: str) -> Reach:
+        """Of the chosen descriptor of a term."""
+        return self.pairs[name].reach(self.chosen[name].metric)
 
     def as_dict(self) -> dict[str, Any]:
         """For a record, or a machine."""
         return {
             name: {
-                "chosen": self.chosen[name].as_dict(),
+                "chosen": self.chosen[name].as_dict() | self.reach(name).as_dict(),
                 **{ranking: [s.as_dict() for s in steps] for ranking, steps in rankings.items()},
             }
             for name, rankings in self.terms.items()
@@ -55,21 +61,33 @@ class Reducer:
     hypers: Mapping[str, tuple[str, Hyper]]  # group, σ, λ and metric of each
     test: Mapping[str, Labels]
     fragment: IntArray  # (N,) of each atom
+    names: tuple[str, ...]  # of the fragments
     keep: float | None
     tolerance: float
     rankings: tuple[Ranking, ...]
     log: Log
     fractions: tuple[float, ...] = FRACTIONS
+    which: tuple[str, ...] = ()  # models; none: all
     terms: dict[str, dict[str, list[Step]]] = field(default_factory=dict)
     chosen: dict[str, Step] = field(default_factory=dict)
+    pairs: dict[str, Pairs] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Chooser`."""
+        told = {"keep": self.keep, "tolerance": self.tolerance, "fractions": list(self.fractions)}
+        return {"reduction": told | {"models": list(self.which)}}
 
     def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
         """On as many points as a trial of `select` has."""
         group, hyper = self.hypers[task.name]
+        if self.which and task.name not in self.which:
+            return group, hyper, []
         permutations = task.groups[group]
         order = np.random.default_rng(0).permutation(len(task.train))
         part = task.train.take(np.sort(order[: trial_size(task.train, len(permutations), task.search)]))
         found = self.terms.setdefault(task.name, {})
+        pairs = self.pairs[task.name] = self._pairs(task, hyper)
 
         def trials(ranking: str) -> Trials:
             return Trials(
@@ -80,15 +98,20 @@ class Reducer:
         for ranking in self.rankings:
             found[ranking] = trials(ranking).eliminate(self.fractions, ranking)
         if len(self.rankings) > 1 and task.name == "binding":
-            row, col = np.divmod((hyper.metric or Metric(len(self.fragment))).pairs, len(self.fragment))
-            within = self.fragment[row] == self.fragment[col]
-            for name, which in (("within", within), ("between", ~within)):
+            for name, which in (("within", pairs.within), ("between", ~pairs.within)):
                 if which.any():
-                    found[name] = [trials(name).only(which)]
+                    found[name] = [trials(name).only(np.flatnonzero(which))]
         steps = found["importance"]
         step = self.chosen[task.name] = choose(steps, self.keep, self.tolerance)
         sigma = step.sigma / steps[0].sigma * hyper.sigma
         return group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps]
+
+    def _pairs(self, task: Task, hyper: Hyper) -> Pairs:
+        n_atoms = len(task.train.numbers)
+        metric = hyper.metric or Metric(n_atoms)
+        if task.name == "binding":
+            return Pairs.of(metric, task.validation, self.fragment, self.names)
+        return Pairs.of(metric, task.validation, np.zeros(n_atoms, dtype=np.intp), (task.name,))
 
 
 def reduce(
@@ -102,11 +125,13 @@ def reduce(
     tolerance: float = 1.05,
     rivals: bool = False,
     fractions: tuple[float, ...] = FRACTIONS,
+    which: tuple[str, ...] = (),
 ) -> Reduction:
     """Find descriptors of fewer pairs for every model of a manifest and, with `folder`, train them and write them.
 
     keep: of the pairs of each, at most; otherwise the fewest whose validation error is at most `tolerance` times that
-    of all. rivals: also the shortest pairs, random ones, and for the binding those within and between fragments.
+    of all. which: models, as their files are called; none: all. rivals: also the shortest pairs, random ones, and for
+    the binding those within and between fragments.
 
     Raises InputError where the record beside the manifest does not tell how the models were trained on this data set.
     """
@@ -118,15 +143,20 @@ def reduce(
         name: (_group(record, name), replace(record.model(name).hyper, metric=model.metric))
         for name, model in models.items()
     }
+    if unknown := set(which) - set(hypers):
+        raise InputError(f"{manifest}: has no model {', '.join(sorted(unknown))}; there are {', '.join(hypers)}")
     rankings: tuple[Ranking, ...] = ("importance", "shortest", "random") if rivals else ("importance",)
-    reducer = Reducer(hypers, _test(system, record), data.isolated()[0], keep, tolerance, rankings, log, fractions)
+    reducer = Reducer(
+        hypers, _test(system, record), data.isolated()[0], system.names, keep, tolerance, rankings, log, fractions,
+        which,
+    )  # fmt: skip
     written = None
     if folder is not None:
         written = train(dataset, folder, recipe, reporter, listed.resolve(listed.structure), reducer)
     else:
         for task in tasks(system, sides_of(data, recipe), recipe, reporter.say):
             reducer(task)
-    return Reduction(reducer.terms, reducer.chosen, written)
+    return Reduction(reducer.terms, reducer.chosen, reducer.pairs, written)
 
 
 def _test(system: Complex, record: Record) -> dict[str, Labels]:

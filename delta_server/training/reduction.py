@@ -3,9 +3,7 @@
 Kabylda, Vassilev-Galindo, Chmiela, Poltavsky and Tkatchenko, Nat. Commun. 14, 3562 (2023): a feature counts by how
 much the forces of a trained model change when its contribution is set to zero in the query, the training set and the
 weights, with the coefficients as they are. Those that count least go, the model is trained again, and so on. Here a
-feature is an orbit of pairs, all that the permutations exchange, so that what is left has the same symmetry; its
-change of the forces is divided by the root of its size, as changes of independent pairs add up, to rank it by what a
-pair does.
+feature is an orbit of pairs, all that the permutations exchange, so that what is left has the same symmetry.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from .fit import Hyper, Labels, fit, force_mae
 
 Ranking = Literal["importance", "shortest", "random"]
 """What stays: the pairs that forces miss most, those of the shortest mean distance, or any."""
-FRACTIONS = (0.8, 0.6, 0.4, 0.2, 0.1)
+FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Of the pairs, that are tried one after the other."""
 
 _CHUNK = 2**23  # numbers in a table of training points, permutations and pairs
@@ -47,7 +45,7 @@ class Step:
         """For a record."""
         return {
             "metric": str(self.metric), "pairs": len(self.metric.pairs), "kept": round(self.kept, 4),
-            "sigma": self.sigma, "validation": self.error, "test": self.test,
+            "sigma": self.sigma, "validation": self.error, "test": None if np.isnan(self.test) else self.test,
         }  # fmt: skip
 
 
@@ -127,12 +125,13 @@ class Trials:
         for fraction in fractions:
             orbit = _orbits(step.metric, self.permutations)
             kept = _best(self._scores(ranking, model, orbit, rng), orbit, fraction * len(self.metric.pairs))
-            model, step = self._narrower(step.metric.keep(kept), step.sigma)
-            steps.append(step)
+            if len(kept) < len(step.metric.pairs):
+                model, step = self._narrower(step.metric.keep(kept), step.sigma)
+                steps.append(step)
         return steps
 
     def only(self, which: IntArray) -> Step:
-        """These pairs, (D,) bool, of all."""
+        """These pairs, (K,) indices, of all."""
         return self._narrower(self.metric.keep(which), self.hyper.sigma)[1]
 
     def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, Step]:
@@ -154,10 +153,10 @@ class Trials:
         if ranking == "random":
             return rng.random(len(size))
         if ranking == "shortest":
-            distances = Descriptor.of(self.train.positions, model.metric).distances().mean(0)
+            distances = Descriptor.of(self.validation.positions, model.metric).distances().mean(0)
             return np.asarray(-np.bincount(orbit, distances) / size)
         some = np.linspace(0, len(self.validation) - 1, min(_QUERIES, len(self.validation))).astype(int)
-        return np.asarray(importance(model, orbit, self.validation.positions[some]) / np.sqrt(size))
+        return importance(model, orbit, self.validation.positions[some])
 
 
 def _orbits(metric: Metric, permutations: IntArray) -> IntArray:

@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -56,6 +57,11 @@ _RETRIES = 3
 class Chooser(Protocol):
     """What decides how a model is fitted."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it was told, for the record: a training goes on only with the same."""
+        ...
+
     def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
         """The group, σ, λ and metric, and what was tried, for the record."""
         ...
@@ -91,6 +97,24 @@ def train(
     return work.write_manifest(system, structure)
 
 
+@dataclass(frozen=True)
+class _Selection:
+    """`select`; see `Chooser`."""
+
+    reporter: Reporter
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return {}
+
+    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+        group, hyper, trials = select(
+            task.train, task.validation, task.groups, task.search, self.reporter.trial, task.recipe.seed,
+            self.reporter.learning,
+        )  # fmt: skip
+        return group, hyper, [t.as_dict() for t in trials]
+
+
 class _Work:
     """One training: where it writes, what it has done."""
 
@@ -105,12 +129,13 @@ class _Work:
         choose: Chooser | None,
     ) -> None:
         self.data, self.folder, self.recipe, self.reporter = data, folder, recipe, reporter
-        self.choose: Chooser = choose or self._select
+        self.choose: Chooser = choose or _Selection(reporter)
         self.train, self.validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
         self.record: dict[str, Any] = {
             "format": "delta-sgdml-training/1",
             "dataset": {"name": path.name, "sha256": sha256_of(path), "fingerprint": fingerprint(data)},
             "recipe": asdict(recipe),
+            **self.choose.settings,
             "train": self.train.tolist(),
             "validation": self.validation.tolist(),
             "versions": _versions(),
@@ -125,7 +150,8 @@ class _Work:
             return
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-            same = all(before[k] == json.loads(json.dumps(self.record[k])) for k in ("dataset", "recipe", "train"))
+            kept = ("dataset", "recipe", "train", *self.choose.settings)
+            same = all(before[k] == json.loads(json.dumps(self.record[k])) for k in kept)
         except (ValueError, KeyError, TypeError):
             same = False
         if not same:
@@ -167,14 +193,6 @@ class _Work:
             "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, validation),
         }  # fmt: skip
         self._finish(name, self._calibrated(name, model, validation), group, trials, facts)
-
-    def _select(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
-        """See `Chooser`."""
-        group, hyper, trials = select(
-            task.train, task.validation, task.groups, task.search, self.reporter.trial, task.recipe.seed,
-            self.reporter.learning,
-        )  # fmt: skip
-        return group, hyper, [t.as_dict() for t in trials]
 
     def _calibrated(self, name: str, model: Model, validation: Labels) -> Model:
         """With expected errors, where there is enough to find them on."""
