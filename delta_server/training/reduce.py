@@ -12,6 +12,7 @@ import numpy as np
 from .._types import IntArray
 from ..errors import InputError
 from ..gdml.metric import Metric
+from ..gdml.model import Model
 from ..manifest import load_manifest
 from ..potential import read_model
 from .data.dataset import Dataset, fingerprint, load_dataset
@@ -24,6 +25,7 @@ from .select import trial_size
 from .tasks import Recipe, Task, sides_of, tasks
 from .train import Reporter, train
 
+_ROWS = 3000  # of a kernel matrix that is tried on
 _TEST = 200  # configurations that neither trained nor validated, at most
 
 Log = Callable[[str, str, Step], None]
@@ -68,6 +70,7 @@ class Reducer:
     log: Log
     fractions: tuple[float, ...] = FRACTIONS
     which: tuple[str, ...] = ()  # models; none: all
+    kept: Mapping[str, tuple[Model, Mapping[str, Any]]] = field(default_factory=dict)  # the others
     terms: dict[str, dict[str, list[Step]]] = field(default_factory=dict)
     chosen: dict[str, Step] = field(default_factory=dict)
     pairs: dict[str, Pairs] = field(default_factory=dict)
@@ -79,13 +82,12 @@ class Reducer:
         return {"reduction": told | {"models": list(self.which)}}
 
     def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
-        """On as many points as a trial of `select` has."""
+        """On as many points as make a small kernel matrix."""
         group, hyper = self.hypers[task.name]
-        if self.which and task.name not in self.which:
-            return group, hyper, []
         permutations = task.groups[group]
         order = np.random.default_rng(0).permutation(len(task.train))
-        part = task.train.take(np.sort(order[: trial_size(task.train, len(permutations), task.search)]))
+        size = trial_size(task.train, len(permutations), replace(task.search, rows=_ROWS))
+        part = task.train.take(np.sort(order[:size]))
         found = self.terms.setdefault(task.name, {})
         pairs = self.pairs[task.name] = self._pairs(task, hyper)
 
@@ -148,13 +150,13 @@ def reduce(
     rankings: tuple[Ranking, ...] = ("importance", "shortest", "random") if rivals else ("importance",)
     reducer = Reducer(
         hypers, _test(system, record), data.isolated()[0], system.names, keep, tolerance, rankings, log, fractions,
-        which,
+        which, {n: (m, record.content["models"][n]) for n, m in models.items() if which and n not in which},
     )  # fmt: skip
     written = None
     if folder is not None:
         written = train(dataset, folder, recipe, reporter, listed.resolve(listed.structure), reducer)
     else:
-        for task in tasks(system, sides_of(data, recipe), recipe, reporter.say):
+        for task in tasks(system, sides_of(data, recipe), recipe, reporter.say, reducer.kept):
             reducer(task)
     return Reduction(reducer.terms, reducer.chosen, reducer.pairs, written)
 

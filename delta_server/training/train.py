@@ -62,6 +62,11 @@ class Chooser(Protocol):
         """What it was told, for the record: a training goes on only with the same."""
         ...
 
+    @property
+    def kept(self) -> Mapping[str, tuple[Model, Mapping[str, Any]]]:
+        """Models that stay as they are, and what their record says of them."""
+        ...
+
     def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
         """The group, σ, λ and metric, and what was tried, for the record."""
         ...
@@ -107,6 +112,10 @@ class _Selection:
     def settings(self) -> Mapping[str, Any]:
         return {}
 
+    @property
+    def kept(self) -> Mapping[str, tuple[Model, Mapping[str, Any]]]:
+        return {}
+
     def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
         group, hyper, trials = select(
             task.train, task.validation, task.groups, task.search, self.reporter.trial, task.recipe.seed,
@@ -142,6 +151,9 @@ class _Work:
             "models": {},
         }
         self._continue()
+        for name, (model, entry) in self.choose.kept.items():
+            if name not in self.record["models"]:
+                self._enter(name, model, entry)
 
     def _continue(self) -> None:
         """Take over what an earlier, equal training finished. Raises InputError where the folder holds another's."""
@@ -217,17 +229,21 @@ class _Work:
         self, name: str, model: Model, group: str, trials: list[dict[str, Any]], facts: dict[str, Any]
     ) -> None:
         file = f"{name}.npz"
-        save_model(self.folder / file, replace(model, name=f"{self.data.name}_{name}"))
-        self.record["models"][name] = {
-            "file": file, "sha256": sha256_of(self.folder / file), "group": group, "sigma": model.sigma,
-            "permutations": len(model.permutations), "calibration": model.calibration, **facts,
-            "metric": str(model.metric), "trials": trials,
-        }  # fmt: skip
-        write_whole(self.folder / RECORD, json.dumps(self.record, indent=1) + "\n")
+        self._enter(name, model, {
+            "group": group, "sigma": model.sigma, "permutations": len(model.permutations),
+            "calibration": model.calibration, **facts, "metric": str(model.metric), "trials": trials,
+        })  # fmt: skip
         self.reporter.say(
             f"{name}: validation force MAE {facts[_MAE]:.4f} kcal/mol/Å, {facts['fit_s']:.1f} s "
             f"→ {file} ({(self.folder / file).stat().st_size / 1e6:.2f} MB)"
         )
+
+    def _enter(self, name: str, model: Model, facts: Mapping[str, Any]) -> None:
+        """Write a model and what the record says of it."""
+        file = f"{name}.npz"
+        save_model(self.folder / file, replace(model, name=f"{self.data.name}_{name}"))
+        self.record["models"][name] = {**facts, "file": file, "sha256": sha256_of(self.folder / file)}
+        write_whole(self.folder / RECORD, json.dumps(self.record, indent=1) + "\n")
 
     def write_manifest(self, system: Complex, structure: Path | None) -> Path:
         """``geometry.xyz`` and ``manifest.yaml``, and ``full.yaml`` for the global model."""

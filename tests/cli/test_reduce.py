@@ -153,3 +153,16 @@ def test_bad_input(home: Path, arguments: tuple[str, ...], words: str) -> None:
     assert line.startswith("delta-sgdml: ")
     assert done.stdout == ""
     assert state(home) == before
+
+
+def test_the_others_stay_as_they_are(home: Path) -> None:
+    options = ("--only", "binding", "--keep", 0.6, "--fractions", "0.6", "-o", "one")
+    call(home, "model/manifest.yaml", "data.npz", *options)
+    before, after = (load_potential(home / f / "manifest.yaml") for f in ("model", "one"))
+    x = load_dataset(home / "data.npz").positions[:4]
+    fragments = [potential.compute(x, "fragments").energy for potential in (before, after)]
+    bindings = [potential.compute(x, "binding").energy for potential in (before, after)]
+    assert np.array_equal(*fragments)
+    assert not np.array_equal(*bindings)
+    done = call(home, "model/manifest.yaml", "data.npz", "--only", "water", code=2)
+    assert "there are benzene, binding" in done.stderr
