@@ -6,9 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-declare -A points=([methane_dimer]=200 [benzene_dimer]=600 [h2o_benzene]=1000 [na_benzene]=1000 [no3_corona]=100
+declare -A points=([methane_dimer]=200 [benzene_dimer]=600 [h2o_benzene]=600 [na_benzene]=1000 [no3_corona]=100
                    [c60_buckycatcher]=100)
-declare -A metric=([c60_buckycatcher]=auto)
+declare -A metric=([c60_buckycatcher]=auto [h2o_benzene]=auto)
 system=${1:?a folder of models/: ${!points[*]}}
 n=${points[$system]:?no such system; there are ${!points[*]}}
 train=(delta-sgdml train "models/$system/dataset.npz" -n "$n" --structure "models/$system/geometry.xyz" --overwrite)
