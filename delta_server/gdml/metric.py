@@ -73,6 +73,19 @@ class Metric:
         lower = lower.reshape(*values.shape[:-1], self.n_atoms, self.n_atoms)
         return np.asarray(lower + np.swapaxes(lower, -1, -2))
 
+    def __eq__(self, other: object) -> bool:
+        """To the last bit."""
+        return isinstance(other, Metric) and (
+            (self.n_atoms, self.power, self.decay) == (other.n_atoms, other.power, other.decay)
+            and (self.chosen is None) == (other.chosen is None)
+            and (self.scales is None) == (other.scales is None)
+            and np.array_equal(self.pairs, other.pairs)
+            and (self.scales is None or np.array_equal(self.scales, np.asarray(other.scales)))
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.n_atoms, self.power, self.decay, len(self.pairs)))
+
     def __str__(self) -> str:
         """In a few words."""
         law = "1/r" if self.power == 1.0 else f"r^-{self.power:g}"

@@ -19,7 +19,7 @@ from made import made_model
 from delta_server.gdml import compare, load_model
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
-BINDING = ROOT / "models/h2o_benzene/binding.npz"
+BINDING = ROOT / "models/na_benzene/binding.npz"
 
 
 def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -54,11 +54,11 @@ def test_a_model_is_converted_there_and_back(tmp_path: Path) -> None:
 
 def test_what_is_in_a_file(tmp_path: Path) -> None:
     text = answer(tmp_path, "info", BINDING)
-    for words in ("C6H8O, 15 atoms", "1000, energies in the fit", "GFN2-xTB", "kcal/mol"):
+    for words in ("C6H6Na, 13 atoms", "1000, energies in the fit", "GFN2-xTB", "kcal/mol"):
         assert words in text
     found = json.loads(answer(tmp_path, "info", BINDING, "--json"))
     assert found["form"] == "native"
-    assert (found["atoms"], found["training_points"], found["permutations"]) == (15, 1000, 24)
+    assert (found["atoms"], found["training_points"], found["permutations"]) == (13, 1000, 12)
     model = load_model(BINDING)
     assert (found["sigma"], found["lam"], tuple(found["calibration"])) == (model.sigma, model.lam, model.calibration)
     assert found["bytes_on_disk"] == BINDING.stat().st_size
@@ -76,7 +76,7 @@ def test_a_calibration_is_shown_and_kept(tmp_path: Path) -> None:
 
 
 def test_units_that_the_file_does_not_carry_are_written_into_the_next(tmp_path: Path) -> None:
-    with np.load(ROOT / "models/h2o_benzene/water.npz") as data:
+    with np.load(ROOT / "models/methane_dimer/methane.npz") as data:
         np.savez(tmp_path / "bare.npz", **{k: v for k, v in data.items() if not k.endswith("_unit")})
     assert "length unit" in call(tmp_path, "info", "bare.npz").stderr
     units = ("--length-unit", "Ang", "--energy-unit", "kcal/mol")

@@ -18,9 +18,10 @@ _STOCK = 4e7  # numbers that stock sgdml holds for each of its arrays
 
 
 def affordable(path: Path) -> bool:
-    """Whether stock sgdml, which keeps a copy of the training set for each permutation, has the memory."""
+    """Whether stock sgdml knows the descriptor and, with a copy of the training set for each permutation, has the
+    memory."""
     model = load_model(path)
-    return model.descriptors.size * len(model.permutations) < _STOCK
+    return model.metric.is_stock and model.descriptors.size * len(model.permutations) < _STOCK
 
 
 MODELS = [path for path in shipped_models() if affordable(path)]

@@ -63,7 +63,7 @@ def test_the_kernel_matrix_is_the_covariance_of_what_is_predicted(labels: Labels
     for column in (0, 1, 2, 3, 50, matrix.n - 1):
         unit = np.zeros(matrix.n)
         unit[column] = 1.0
-        model = model_of(few, permutations, 5.0, 0.0, 1.0, unit, 0.0)
+        model = model_of(few, permutations, Hyper(5.0), 0.0, 1.0, unit, 0.0)
         result = CpuPredictor(model).predict(few.positions)
         expected = result.forces.ravel() / KCAL_MOL
         if energies:

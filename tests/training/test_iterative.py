@@ -13,7 +13,7 @@ from delta_server.gdml.symmetry import complex_group, molecule_group
 from delta_server.training import iterative
 from delta_server.training.cholesky import Panels
 from delta_server.training.data.dataset import Dataset
-from delta_server.training.fit import Kernel, Labels, model_of, targets
+from delta_server.training.fit import Hyper, Kernel, Labels, model_of, targets
 from delta_server.training.iterative import MatrixFree, Solution, plan, solve, symmetric_product
 from delta_server.training.nystrom import Nystrom, mean_variance
 from delta_server.units import KCAL_MOL
@@ -53,7 +53,7 @@ class Problem:
 
     def forces(self, coefficients: np.ndarray, lam: float) -> np.ndarray:
         offset = self.mean if self.energies else None
-        model = model_of(self.train, self.permutations, SIGMA, lam, self.scale, coefficients, offset)
+        model = model_of(self.train, self.permutations, Hyper(SIGMA), lam, self.scale, coefficients, offset)
         return CpuPredictor(model).predict(self.test.positions).forces / KCAL_MOL
 
     def least(self) -> int:
