@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from .pairs import n_pairs, pair_permutations, pairs_of
+from .pairs import n_pairs, orbits, pair_permutations, pairs_of
 
 MAX_POWER, MAX_DECAY = 12.0, 10.0
 
@@ -65,6 +65,11 @@ class Metric:
         """Raises ValueError where scales or pairs are not invariant under these permutations (P, N)."""
         if self.chosen is not None or self.scales is not None:
             self.permutations(permutations)
+
+    def orbits(self, permutations: IntArray) -> IntArray:
+        """(D,) number of the orbit of each pair, from 0. Raises ValueError as `permutations`."""
+        found: IntArray = np.unique(orbits(self.permutations(permutations)), return_inverse=True)[1]
+        return found
 
     def square(self, values: FloatArray) -> FloatArray:
         """Values (…, D) of the pairs as symmetric matrices (…, N, N), zero elsewhere."""

@@ -13,11 +13,11 @@ from ..errors import InputError
 from ..gdml import CpuPredictor, Model
 from ..manifest import load_manifest
 from ..potential import Potential, Term, load_potential, read_model
-from .data.dataset import Dataset, fingerprint
+from .data.dataset import Dataset
 from .databases import Complex, Kind
 from .evaluate import Evaluation, evaluate
 from .fit import Labels, fit
-from .record import RECORD, Fitted, Record, load_record
+from .record import Fitted, Record, record_of
 
 
 def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequence[int]) -> Iterator[Evaluation]:
@@ -26,7 +26,7 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
     Each size counts the points of every model, those pulled apart in proportion among them, and can be as large as
     the manifest's own. Raises InputError where the manifest has no record, or one of other data.
     """
-    record = _record(manifest, data)
+    record = record_of(manifest, data, "; a learning curve needs `delta-sgdml train`'s")
     described = load_manifest(manifest)
     potential = load_potential(described)
     settings = record.settings()
@@ -66,13 +66,3 @@ def _labels(system: Complex, record: Record, term: str, chosen: IntArray) -> tup
         return labels, fitted
     kind: Kind = next(k for k in system.kinds if term in {system.names[i] for i, _ in k.members})
     return system.fragment_labels(kind, chosen), record.model(kind.name)
-
-
-def _record(manifest: Path, data: Dataset) -> Record:
-    path = manifest.parent / RECORD
-    record = load_record(path)
-    if record is None or record.fingerprint is None:
-        raise InputError(f"{path}: no record of a training; a learning curve needs `delta-sgdml train`'s")
-    if record.fingerprint != fingerprint(data):
-        raise InputError(f"{path}: the models were trained on another data set than {data.name}")
-    return record

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._types import IntArray
 from ..errors import InputError
+from .data.dataset import Dataset, fingerprint
 from .fit import Hyper
 
 RECORD = "training.json"
@@ -111,6 +112,20 @@ def load_record(path: Path, otherwise: str = "") -> Record | None:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON: {error}; mend or remove it{otherwise}") from None
     return Record(path, content if isinstance(content, dict) else {})
+
+
+def record_of(manifest: Path, data: Dataset, otherwise: str) -> Record:
+    """Of the models beside a manifest, trained on this data set. otherwise: what needs it, for the message.
+
+    Raises InputError where there is none, or it tells of other data.
+    """
+    path = manifest.parent / RECORD
+    record = load_record(path)
+    if record is None or record.fingerprint is None:
+        raise InputError(f"{path}: no record of a training{otherwise}")
+    if record.fingerprint != fingerprint(data):
+        raise InputError(f"{path}: the models were trained on another data set than {data.name}")
+    return record
 
 
 def indices(value: object, n: int, where: str) -> IntArray:

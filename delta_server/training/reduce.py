@@ -15,11 +15,11 @@ from ..gdml.metric import Metric
 from ..gdml.model import Model
 from ..manifest import load_manifest
 from ..potential import read_model
-from .data.dataset import Dataset, fingerprint, load_dataset
+from .data.dataset import Dataset, load_dataset
 from .databases import Complex
 from .fit import Hyper, Labels
 from .reach import Pairs, Reach
-from .record import RECORD, Record, load_record
+from .record import Record, record_of
 from .reduction import FRACTIONS, Ranking, Step, Trials, choose
 from .select import trial_size
 from .tasks import Recipe, Task, sides_of, tasks
@@ -181,16 +181,11 @@ def _group(record: Record, name: str) -> str:
 
 
 def _recipe(manifest: Path, data: Dataset) -> tuple[Record, Recipe]:
-    path = manifest.parent / RECORD
-    record = load_record(path)
-    if record is None or record.fingerprint is None:
-        raise InputError(f"{path}: no record of a training, which says how models are trained again")
-    if record.fingerprint != fingerprint(data):
-        raise InputError(f"{path}: the models were trained on another data set than {data.name}")
+    record = record_of(manifest, data, ", which says how models are trained again")
     record.settings()
     given = record.content["recipe"]
     known = {f.name for f in fields(Recipe)}
     if not set(given) <= known:
-        raise InputError(f"{path}: recipe: {', '.join(sorted(set(given) - known))}: is of another version")
+        raise InputError(f"{record.path}: recipe: {', '.join(sorted(set(given) - known))}: is of another version")
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     return record, replace(Recipe(**settings), full=False)

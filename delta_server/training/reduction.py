@@ -18,7 +18,6 @@ from .._types import FloatArray, IntArray
 from ..gdml.descriptor import Descriptor
 from ..gdml.metric import Metric
 from ..gdml.model import Model
-from ..gdml.pairs import orbits
 from .fit import Hyper, Labels, fit, force_mae
 
 Ranking = Literal["importance", "shortest", "random"]
@@ -123,7 +122,7 @@ class Trials:
         model, step = self._fit(self.metric, self.hyper.sigma)
         steps = [step]
         for fraction in fractions:
-            orbit = _orbits(step.metric, self.permutations)
+            orbit = step.metric.orbits(self.permutations)
             kept = _best(self._scores(ranking, model, orbit, rng), orbit, fraction * len(self.metric.pairs))
             if len(kept) < len(step.metric.pairs):
                 model, step = self._narrower(step.metric.keep(kept), step.sigma)
@@ -157,12 +156,6 @@ class Trials:
             return np.asarray(-np.bincount(orbit, distances) / size)
         some = np.linspace(0, len(self.validation) - 1, min(_QUERIES, len(self.validation))).astype(int)
         return importance(model, orbit, self.validation.positions[some])
-
-
-def _orbits(metric: Metric, permutations: IntArray) -> IntArray:
-    """(D,) number of the orbit of each pair."""
-    orbit: IntArray = np.unique(orbits(metric.permutations(permutations)), return_inverse=True)[1]
-    return orbit
 
 
 def _best(scores: FloatArray, orbit: IntArray, most: float) -> IntArray:

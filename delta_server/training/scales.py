@@ -22,7 +22,6 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..gdml.descriptor import Descriptor
 from ..gdml.metric import Metric
-from ..gdml.pairs import orbits
 from .fit import Hyper, Kernel, Labels, fit, force_mae
 
 _OUTLYING = 3.0  # times the median error: beyond, an error counts by its size and not by its square
@@ -30,8 +29,6 @@ _LARGEST = 3.0  # of |log s|: pairs beyond are as good as left out, or all there
 _MEMORY = 12  # gradients that L-BFGS-B keeps
 _IMPROVED = 0.99  # of the validation error: less is no progress
 _PATIENCE = 8  # iterations without any
-
-
 _ROWS = 5000  # of the kernel matrix of half the points
 _WORK = 2e10  # operations of an iteration
 _ENOUGH = 20  # points of a half
@@ -122,12 +119,12 @@ def learn_scales(
 
     train: about twice the points that a fit is to have while learning. permutations: (P, N) of those fits; invariant:
     (P', N), a larger group perhaps, of which every orbit of pairs has one scale. hyper: σ and λ of the fits. It ends
-    where the validation error no longer falls, or with Ctrl-C.
+    where the validation error no longer falls.
     """
     from scipy.optimize import OptimizeResult, minimize
 
     metric = hyper.metric or Metric(len(train.numbers))
-    _, orbit = np.unique(orbits(metric.permutations(invariant)), return_inverse=True)
+    orbit = metric.orbits(invariant)
     order = np.random.default_rng(seed).permutation(len(train))
     cut = len(train) // 2
     halves = [
