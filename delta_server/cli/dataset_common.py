@@ -49,6 +49,13 @@ def check_output(path: Path) -> None:
     check_writable(path)
 
 
+def check_picture(path: Path) -> None:
+    """Whether a picture can be written there, before anything is computed. Raises InputError."""
+    if path.suffix not in (pictures := (".png", ".svg", ".pdf")):
+        raise InputError(f"{path}: expected a name that ends in {', '.join(pictures)}")
+    check_writable(path)
+
+
 def check_writable(path: Path) -> None:
     """Whether a file can be written there. Raises InputError."""
     import os

@@ -11,16 +11,13 @@ import typer
 
 from ..errors import InputError
 from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, complain, set_threads
-from .dataset_common import DatasetArg, Progress, check_writable
+from .dataset_common import DatasetArg, Progress, check_picture
 
 if TYPE_CHECKING:
     from ..potential import Potential
     from ..training.data.dataset import Dataset
     from ..training.evaluate import Evaluation, Improvement, Part
     from ..training.heldout import HeldOut, Source
-
-
-_PICTURES = (".png", ".svg", ".pdf")
 
 
 def evaluate(
@@ -60,9 +57,7 @@ def evaluate(
     from ..training.heldout import Source
 
     if plot is not None:
-        if plot.suffix not in _PICTURES:
-            raise InputError(f"{plot}: expected a name that ends in {', '.join(_PICTURES)}")
-        check_writable(plot)
+        check_picture(plot)
     data = load_dataset(dataset)
     potential = load_potential(manifest, threads=threads, device=device)
     check_atoms(potential.numbers, data, potential.name)

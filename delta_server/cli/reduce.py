@@ -12,13 +12,11 @@ import typer
 
 from ..errors import InputError
 from .common import JsonOption, ManifestArg, set_threads
-from .dataset_common import DatasetArg, check_writable
+from .dataset_common import DatasetArg, check_picture
 
 if TYPE_CHECKING:
     from ..training.reduce import Reduction
     from ..training.reduction import Step
-
-_PICTURES = (".png", ".svg", ".pdf")
 
 
 def reduce(
@@ -68,9 +66,7 @@ def reduce(
 
     tried = _fractions(fractions, keep)
     if plot is not None:
-        if plot.suffix not in _PICTURES:
-            raise InputError(f"{plot}: expected a name that ends in {', '.join(_PICTURES)}")
-        check_writable(plot)
+        check_picture(plot)
     if output is not None and output.resolve() == manifest.resolve().parent:
         raise InputError(f"{output}: holds the models that are to be reduced; choose another folder")
     if overwrite and output is not None and (output / RECORD).is_file():

@@ -98,7 +98,7 @@ def select(
 
     A coordinate search, along λ, for which one kernel matrix serves, and along σ: in large steps, for each group, on
     as many points as make a kernel matrix of `search.rows`; then, with the best group, for some metrics and for one
-    whose scales are learned from the better half of them (`learn_scales`); then in small steps around the best, on
+    whose scales are learned from the best of them on (`learn_scales`); then in small steps around the best, on
     twice as many points or more. Validation configurations are taken as they are and relabelled by the largest of
     the groups.
 
