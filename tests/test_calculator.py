@@ -38,7 +38,7 @@ def test_stress_where_there_is_a_cell(atoms: Atoms) -> None:
         atoms.get_stress()
     atoms.cell = [20.0, 21.0, 22.0]
     stress = atoms.get_stress(voigt=False)
-    numeric, h = np.zeros((3, 3)), 1e-4
+    numeric, h = np.zeros((3, 3)), 5e-4
     for i in range(3):
         for j in range(3):
             energies = []
@@ -51,7 +51,8 @@ def test_stress_where_there_is_a_cell(atoms: Atoms) -> None:
                 strained.calc = atoms.calc
                 energies.append(strained.get_potential_energy())
             numeric[i, j] = (energies[0] - energies[1]) / (2 * h) / atoms.get_volume()
-    assert stress == pytest.approx(numeric, abs=1e-7)
+    assert np.abs(stress).max() > 1e-4
+    assert stress == pytest.approx(numeric, abs=2e-7)  # eV/Å³: rounding of the energies, 1e-7 eV, over 2hV
 
 
 def test_other_atoms_are_refused(atoms: Atoms) -> None:

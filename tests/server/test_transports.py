@@ -151,8 +151,8 @@ def test_unix_inet_shm_and_in_process_give_the_same_trajectory(run) -> None:
     assert np.ptp(expected["potential"]) > 0.05  # it did move
     for name, other in others.items():
         for column, values in other.table().items():
-            # temperatures (K) and energies (eV) of a trajectory that repeats up to rounding
-            assert values == pytest.approx(expected[column], rel=1e-9, abs=1e-7), (name, column)
+            # temperatures (K) and energies (eV) of a trajectory that repeats up to rounding, which dynamics amplify
+            assert values == pytest.approx(expected[column], rel=1e-7, abs=1e-6), (name, column)
 
     potential = load_potential(MANIFEST)
     frames = np.array([a.positions for a in ase.io.read(reference.folder / "nvt.frames_0.extxyz", ":")])
