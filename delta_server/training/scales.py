@@ -14,12 +14,14 @@ arXiv 2511.01913, Sec. II A, traces the errors of large systems, is made to fit 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from ..errors import InputError
 from ..gdml.descriptor import Descriptor
 from ..gdml.metric import Metric
 from .fit import Hyper, Kernel, Labels, fit, force_mae
@@ -64,7 +66,13 @@ class _Half:
         fill_block(kernel.x, kernel.u, self.permutations, inverse, self.hyper.sigma, np.arange(m), False, matrix)
         square, cross = matrix[: m * rows].copy(), matrix[m * rows :]
         square[np.diag_indices_from(square)] += self.hyper.lam * square.diagonal().mean()
-        factor = cho_factor(square, lower=True, overwrite_a=True, check_finite=False)
+        try:
+            factor = cho_factor(square, lower=True, overwrite_a=True, check_finite=False)
+        except np.linalg.LinAlgError:
+            raise InputError(
+                f"the kernel matrix ({len(square)} rows) is not positive definite with the metric {metric}: "
+                "raise --lambda"
+            ) from None
         y = self.labels.forces.reshape(-1)
         a = cho_solve(factor, y[: m * rows], check_finite=False)
         error = cross @ a - y[m * rows :]
@@ -119,7 +127,8 @@ def learn_scales(
 
     train: about twice the points that a fit is to have while learning. permutations: (P, N) of those fits; invariant:
     (P', N), a larger group perhaps, of which every orbit of pairs has one scale. hyper: σ and λ of the fits. It ends
-    where the validation error no longer falls.
+    where the validation error no longer falls, or at a metric for which the kernel matrix is not positive definite.
+    Raises InputError where it is not with the metric of `hyper`.
     """
     from scipy.optimize import OptimizeResult, minimize
 
@@ -155,10 +164,11 @@ def learn_scales(
         if state.last.iteration - state.mark.iteration >= _PATIENCE:
             raise StopIteration
 
-    minimize(
-        loss, np.zeros(orbit.max() + 1), jac=True, method="L-BFGS-B", callback=look,
-        bounds=[(-_LARGEST, _LARGEST)] * (orbit.max() + 1), options={"maxiter": iterations, "maxcor": _MEMORY},
-    )  # fmt: skip
+    with suppress(InputError):  # scales too far out for λ: the best before them stands
+        minimize(
+            loss, np.zeros(orbit.max() + 1), jac=True, method="L-BFGS-B", callback=look,
+            bounds=[(-_LARGEST, _LARGEST)] * (orbit.max() + 1), options={"maxiter": iterations, "maxcor": _MEMORY},
+        )  # fmt: skip
     return state.best.metric
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from delta_server.analysis.outputs import read_extras, read_properties
 from delta_server.errors import DeltaError
+from delta_server.server.supervisor import Supervisor
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 
@@ -189,6 +190,33 @@ def test_a_crash_is_continued_from_the_last_checkpoint(start: Callable[..., Job]
     (job.folder / "run.chk").write_text(
         (job.folder / "run.chk").read_text().replace(" 100000 ", " 200 ").replace(">100000<", ">200<")
     )
+    code, _, err = start(200, "--restart").ended()
+    assert code == 0, err
+    assert steps_of(job.folder) == list(range(0, 201, 2))
+
+
+def test_an_ipi_that_does_not_end_is_killed_and_continued(
+    start: Callable[..., Job], tmp_path: Path, h2o_benzene: Path
+) -> None:
+    """Its threads can wait for one another for ever when it is asked to end: here it is stopped altogether."""
+    job = start(200, edit=lambda text: text.replace('stride="1000" filename="chk"', 'stride="10" filename="chk"'))
+    assert job.ended()[0] == 0  # for its files
+    (job.folder / "RESTART").unlink()
+    supervisor = Supervisor(tmp_path / "source/input.xml", h2o_benzene, directory=job.folder, grace=1.0)
+    told: list[str] = []
+
+    def freeze() -> bool:
+        if supervisor.progress.step < 40:
+            return False
+        for pid in job.pids("i-pi"):
+            os.kill(pid, signal.SIGSTOP)
+        return True
+
+    outcome = supervisor.run(freeze, on_event=told.append)
+    assert not outcome.finished
+    assert told == ["i-PI did not end within 1 s of being asked, and is killed"]
+    assert not job.pids("i-pi")
+    assert not job.pids("delta-driver")
     code, _, err = start(200, "--restart").ended()
     assert code == 0, err
     assert steps_of(job.folder) == list(range(0, 201, 2))

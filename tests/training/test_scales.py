@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from delta_server.errors import InputError
 from delta_server.gdml.metric import Metric
 from delta_server.gdml.pairs import n_pairs, orbits, pair_permutations
 from delta_server.training.fit import Hyper, Labels
@@ -60,3 +61,8 @@ def test_pairs_that_matter_are_found() -> None:
     before = _Half(labels(30), 15, GROUP, hyper).validated(Metric(5), labels(40, 1))
     assert min(p.validation for p in seen) < before / 3
     assert [p.iteration for p in seen] == list(range(1, len(seen) + 1))
+
+
+def test_a_matrix_that_is_not_positive_definite_is_said() -> None:
+    with pytest.raises(InputError, match="not positive definite with the metric 1/r: raise --lambda"):
+        learn_scales(labels(40), labels(10, 1), GROUP, GROUP, Hyper(1e4, 1e-20))
