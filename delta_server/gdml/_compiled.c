@@ -13,7 +13,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-#define MANY 8 /* structures at once, from which on they are transposed */
+#define STRETCH 96 /* entries of a descriptor that all queries are multiplied with at a time */
 
 typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int64_t i4 __attribute__((vector_size(32)));
@@ -25,7 +25,7 @@ typedef int64_t i4 __attribute__((vector_size(32)));
 #endif
 
 typedef struct {
-    Py_ssize_t d, n, start, first; /* dimension, copies (padded), place in a row, place of its elements */
+    Py_ssize_t d, n, start, first; /* dimension, copies, place in a row, place of its elements */
 } Irrep;
 
 typedef struct {
@@ -34,18 +34,17 @@ typedef struct {
     const int64_t *place;    /* of element ij among the rows of the tables' product */
     Py_ssize_t ra, a, rb, b; /* tables are (ra, a) and (rb, b) */
     const double *ta, *tat, *tb, *tbt;
-    const double *rows;            /* (M, 2, width) */
-    const double *norms, *products, *energy_weights;
+    const double *rows;            /* (M / 4, 2, width, 4): training points in quads, descriptors and weights */
+    const double *norms, *products, *energy_weights; /* (M,) */
     double sigma;
 } Terms;
 
 typedef struct {
-    Py_ssize_t points, pairs, lanes; /* of a block: training points, with structures, both kinds of rows */
-    double *x, *y;                   /* (ra, rb, lanes) and what comes of it */
-    double *factors;                 /* (structures × d, points × 2 × d) */
+    Py_ssize_t quads, pairs, lanes; /* of a block: points by four, points with structures, both kinds of rows */
+    double *x, *y;                  /* (ra, rb, lanes) and what comes of it; lanes: kind, quad, structure, point */
     const double **in;
     double **out;
-    double *base, *centre, *weight, *energy, *pull, *transposed;
+    double *base, *centre, *weight, *energy, *pull; /* (pairs,) */
 } Space;
 
 typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
@@ -97,30 +96,28 @@ static void *aligned(Py_ssize_t n)
 static PyObject *py_contract(PyObject *self, PyObject *args)
 {
     Py_buffer shapes, place, ta, tat, tb, tbt, rows, norms, products, weights, query, query_norms, energy, pull, gradient;
-    Py_ssize_t ra, a, rb, b, start, stop, points;
+    Py_ssize_t ra, a, rb, b, start, stop, quads;
     double sigma;
     if (!PyArg_ParseTuple(args, "y*y*(nnnn)y*y*y*y*y*y*y*y*dy*y*nnnw*w*w*", &shapes, &place, &ra, &a, &rb, &b, &ta, &tat,
                           &tb, &tbt, &rows, &norms, &products, &weights, &sigma, &query, &query_norms, &start, &stop,
-                          &points, &energy, &pull, &gradient))
+                          &quads, &energy, &pull, &gradient))
         return NULL;
     const int64_t *shape = shapes.buf, *places = place.buf;
     Py_ssize_t n_irreps = shapes.len / 16, n_train = doubles(&norms), batch = doubles(&query_norms);
-    Py_ssize_t width = 0, first = 0, widest = 1, most = 1;
+    Py_ssize_t width = 0, first = 0;
     Irrep *irreps = malloc(sizeof(Irrep) * (n_irreps + 1));
-    int good = irreps && ra > 0 && a > 0 && rb > 0 && b > 0 && points > 0;
+    int good = irreps && ra > 0 && a > 0 && rb > 0 && b > 0 && quads > 0 && n_train % 4 == 0;
     for (Py_ssize_t r = 0; good && r < n_irreps; r++) {
         irreps[r] = (Irrep){shape[2 * r], shape[2 * r + 1], width, first};
-        good = irreps[r].d > 0 && irreps[r].d < 65536 && irreps[r].n > 0 && irreps[r].n % 4 == 0;
+        good = irreps[r].d > 0 && irreps[r].d < 65536 && irreps[r].n > 0;
         width += irreps[r].d * irreps[r].n;
         first += irreps[r].d * irreps[r].d;
-        widest = irreps[r].d > widest ? irreps[r].d : widest;
-        most = irreps[r].n > most ? irreps[r].n : most;
     }
     good = good && place.len == 8 * first && doubles(&ta) == ra * a && doubles(&tat) == ra * a &&
            doubles(&tb) == rb * b && doubles(&tbt) == rb * b && doubles(&rows) == 2 * n_train * width &&
            doubles(&products) == n_train && (weights.len == 0 || doubles(&weights) == n_train) &&
            doubles(&query) == batch * width && doubles(&energy) == batch && doubles(&pull) == batch &&
-           doubles(&gradient) == batch * width && 0 <= start && start <= stop && stop <= n_train;
+           doubles(&gradient) == batch * width && 0 <= start && start <= stop && stop <= n_train / 4;
     for (Py_ssize_t k = 0; good && k < first; k++)
         good = 0 <= places[k] && places[k] < ra * rb;
     int failed = 0;
@@ -128,17 +125,12 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
         Terms t = {n_irreps, width, irreps, places, ra, a, rb, b, ta.buf, tat.buf, tb.buf, tbt.buf, rows.buf,
                    norms.buf, products.buf, weights.len ? weights.buf : NULL, sigma};
         Space s = {0};
-        s.points = points < stop - start ? points : stop - start;
-        s.points = s.points > 0 ? s.points : 1;
-        s.pairs = (s.points * batch + 3) / 4 * 4;
+        s.quads = quads < stop - start ? quads : stop - start;
+        s.quads = s.quads > 0 ? s.quads : 1;
+        s.pairs = 4 * s.quads * batch;
         s.lanes = 2 * s.pairs;
-        Py_ssize_t ma = ra > a ? ra : a, mb = rb > b ? rb : b;
-        Py_ssize_t k = 2 * s.points * widest, longest = ma > mb ? ma : mb;
-        longest = longest > k ? longest : k;
-        longest = longest > batch * widest ? longest : batch * widest;
-        longest = longest > most ? longest : most;
-        Py_ssize_t room = ma * mb * s.lanes;
-        double *space = aligned(2 * room + batch * (widest * k + width) + 5 * s.pairs);
+        Py_ssize_t ma = ra > a ? ra : a, mb = rb > b ? rb : b, longest = ma > mb ? ma : mb, room = ma * mb * s.lanes;
+        double *space = aligned(2 * room + 5 * s.pairs);
         s.in = malloc(sizeof(double *) * longest);
         s.out = malloc(sizeof(double *) * longest);
         if (space && s.in && s.out) {
@@ -149,8 +141,6 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
             s.weight = s.centre + s.pairs;
             s.energy = s.weight + s.pairs;
             s.pull = s.energy + s.pairs;
-            s.transposed = s.pull + s.pairs;
-            s.factors = s.transposed + batch * width;
             Py_BEGIN_ALLOW_THREADS
             BEST(contract)(&t, &s, start, stop, query.buf, query_norms.buf, batch, energy.buf, pull.buf, gradient.buf);
             Py_END_ALLOW_THREADS

@@ -17,27 +17,6 @@ INLINE v4 NAME(decay_of)(v4 n)
     return p * (v4)bits;
 }
 
-/* Σ_c y_i[c] x_j[c] for 4 rows of y, as a vector for each of J of x, of n (a multiple of 4) entries. */
-INLINE void NAME(dots)(const int J, const double *const *y, const double *const *x, Py_ssize_t n, v4 *out)
-{
-    v4 sum[4][3];
-    for (int i = 0; i < 4; i++)
-        for (int j = 0; j < J; j++)
-            sum[i][j] = (v4){0.0};
-    for (Py_ssize_t c = 0; c < n; c += 4)
-        for (int i = 0; i < 4; i++) {
-            v4 a = *(const v4 *)(y[i] + c);
-            for (int j = 0; j < J; j++)
-                sum[i][j] += a * *(const v4 *)(x[j] + c);
-        }
-    for (int j = 0; j < J; j++) { /* four sums over four lanes: a transpose, on the way */
-        v4 a = sum[0][j], b = sum[1][j], c = sum[2][j], d = sum[3][j];
-        v4 ab = SHUFFLE(a, b, 0, 4, 2, 6) + SHUFFLE(a, b, 1, 5, 3, 7);
-        v4 cd = SHUFFLE(c, d, 0, 4, 2, 6) + SHUFFLE(c, d, 1, 5, 3, 7);
-        out[j] = SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
-    }
-}
-
 /* C[i, :] (+)= Σ_k A[i, k] B_k for I rows, in 4 W columns. */
 INLINE void NAME(tile)(const int I, const int W, const int add, Py_ssize_t K, const double *A, Py_ssize_t lda,
                        const double *const *B, Py_ssize_t column, double *const *C)
@@ -91,66 +70,75 @@ INLINE void NAME(multiply)(const int add, Py_ssize_t rows, Py_ssize_t K, const d
     }
 }
 
-/* x̂·ŷ of the block, to the places of the tables' rows: few structures by dot products with four points at once, ... */
-INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points, const double *query,
+/* Adds Σ_c x_j[c] y_u[c] for J queries and U rows of y, `row` apart, of four training points (a quad) each: of both kinds
+   of a quad, then of the next quad. R sums for each, so that no addition waits for the one before. */
+INLINE void NAME(dots)(const int U, const int J, const int R, Py_ssize_t n, const double *y, Py_ssize_t row,
+                       const double *const *x, double *const *to, Py_ssize_t kind, Py_ssize_t quad)
+{
+    v4 sum[4][4][6];
+    for (int r = 0; r < R; r++)
+        for (int u = 0; u < U; u++)
+            for (int j = 0; j < J; j++)
+                sum[r][u][j] = r ? (v4){0.0} : *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad);
+    Py_ssize_t c = 0;
+    for (; c + R <= n; c += R)
+        for (int r = 0; r < R; r++)
+            for (int u = 0; u < U; u++) {
+                v4 a = *(const v4 *)(y + u * row + 4 * (c + r));
+                for (int j = 0; j < J; j++)
+                    sum[r][u][j] += a * x[j][c + r];
+            }
+    for (; c < n; c++)
+        for (int u = 0; u < U; u++)
+            for (int j = 0; j < J; j++)
+                sum[0][u][j] += *(const v4 *)(y + u * row + 4 * c) * x[j][c];
+    for (int u = 0; u < U; u++)
+        for (int j = 0; j < J; j++) {
+            for (int r = 1; r < R; r++)
+                sum[0][u][j] += sum[r][u][j];
+            *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad) = sum[0][u][j];
+        }
+}
+
+/* x̂·ŷ of T quads of training points from `quad` on, the block's own from `q` on, to the places of the tables' rows. */
+INLINE void NAME(multiply_quads)(const int T, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
+                                 Py_ssize_t q, const double *query, Py_ssize_t batch)
+{
+    const int most = T == 1 ? 6 : 3;
+    Py_ssize_t d = irrep->d, all = irrep->n, row = 4 * t->width, next = 4 * batch;
+    for (Py_ssize_t i = 0; i < d; i++)
+        for (Py_ssize_t c = 0; c < all; c += STRETCH) { /* stays in the cache for all queries */
+            Py_ssize_t n = all - c < STRETCH ? all - c : STRETCH;
+            const double *y = t->rows + 4 * (2 * quad * t->width + irrep->start + i * all + c);
+            for (Py_ssize_t k = 0; k < batch * d;) {
+                const double *x[6];
+                double *to[6];
+                int J = 0;
+                for (; J < most && k < batch * d; J++, k++) {
+                    x[J] = query + k / d * t->width + irrep->start + k % d * all + c;
+                    to[J] = s->x + t->place[irrep->first + i * d + k % d] * s->lanes + 4 * (q * batch + k / d);
+                }
+                switch (J) {
+                case 6: NAME(dots)(2 * T, most, 1, n, y, row, x, to, s->pairs, next); break;
+                case 5: NAME(dots)(2 * T, most - 1, 1, n, y, row, x, to, s->pairs, next); break;
+                case 4: NAME(dots)(2 * T, most - 2, 1, n, y, row, x, to, s->pairs, next); break;
+                case 3: NAME(dots)(2 * T, 3, 1, n, y, row, x, to, s->pairs, next); break;
+                case 2: NAME(dots)(2 * T, 2, 2 / T, n, y, row, x, to, s->pairs, next); break;
+                default: NAME(dots)(2 * T, 1, 4 / T, n, y, row, x, to, s->pairs, next); break;
+                }
+            }
+        }
+}
+
+INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t quad, Py_ssize_t quads, const double *query,
                           Py_ssize_t batch)
 {
     for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
-        const Irrep *irrep = t->irreps + r;
-        Py_ssize_t d = irrep->d, n = irrep->n;
-        const int64_t *place = t->place + irrep->first;
-        for (Py_ssize_t m = 0; m < points; m += 4)
-            for (Py_ssize_t row = 0; row < 2 * d; row++) {
-                Py_ssize_t kind = row / d, i = row % d;
-                const double *y[4], *x[3];
-                double *to[3];
-                for (Py_ssize_t k = 0; k < 4; k++) { /* beyond the last point: the last, into lanes that are not used */
-                    Py_ssize_t point = m0 + (m + k < points ? m + k : points - 1);
-                    y[k] = t->rows + (point * 2 + kind) * t->width + irrep->start + i * n;
-                }
-                int J = 0;
-                for (Py_ssize_t q = 0; q < batch * d; q++) {
-                    Py_ssize_t structure = q / d, j = q % d;
-                    x[J] = query + structure * t->width + irrep->start + j * n;
-                    to[J++] = s->x + place[i * d + j] * s->lanes + kind * s->pairs + m * batch + structure;
-                    if (J < 3 && q + 1 < batch * d)
-                        continue;
-                    v4 found[3];
-                    switch (J) {
-                    case 3: NAME(dots)(3, y, x, n, found); break;
-                    case 2: NAME(dots)(2, y, x, n, found); break;
-                    default: NAME(dots)(1, y, x, n, found); break;
-                    }
-                    for (int p = 0; p < J; p++) {
-                        if (batch == 1)
-                            *(v4 *)to[p] = found[p];
-                        else
-                            for (Py_ssize_t k = 0; k < 4 && m + k < points; k++)
-                                to[p][k * batch] = found[p][k];
-                    }
-                    J = 0;
-                }
-            }
-    }
-}
-
-/* ... many (a multiple of 4) as a matrix product with the transposed queries (width, batch). */
-INLINE void NAME(forward_many)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points,
-                               const double *transposed, Py_ssize_t batch)
-{
-    for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
-        const Irrep *irrep = t->irreps + r;
-        Py_ssize_t d = irrep->d, n = irrep->n;
-        for (Py_ssize_t i = 0; i < d; i++)
-            for (Py_ssize_t j = 0; j < d; j++) {
-                double *to = s->x + t->place[irrep->first + i * d + j] * s->lanes;
-                for (Py_ssize_t m = 0; m < 2 * points; m++)
-                    s->out[m] = to + (m % 2) * s->pairs + m / 2 * batch;
-                for (Py_ssize_t c = 0; c < n; c++)
-                    s->in[c] = transposed + (irrep->start + j * n + c) * batch;
-                NAME(multiply)(0, 2 * points, n, t->rows + m0 * 2 * t->width + irrep->start + i * n, t->width, s->in,
-                               batch, s->out);
-            }
+        Py_ssize_t q = 0;
+        for (; q + 2 <= quads; q += 2)
+            NAME(multiply_quads)(2, t, s, t->irreps + r, quad + q, q, query, batch);
+        if (q < quads)
+            NAME(multiply_quads)(1, t, s, t->irreps + r, quad + q, q, query, batch);
     }
 }
 
@@ -177,12 +165,12 @@ INLINE void NAME(transform)(const Space *s, Py_ssize_t na, Py_ssize_t ka, const 
 }
 
 /* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient add up. */
-INLINE void NAME(kernel)(const Terms *t, const Space *s)
+INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t used)
 {
     Py_ssize_t pairs = s->pairs, elements = t->a * t->b;
     double root = sqrt(5.0) / t->sigma, front = 5.0 / (3.0 * t->sigma * t->sigma), square = 5.0 / (t->sigma * t->sigma);
     int constrained = t->energy_weights != NULL;
-    for (Py_ssize_t q = 0; q < pairs; q += 4) {
+    for (Py_ssize_t q = 0; q < used; q += 4) {
         v4 base = *(v4 *)(s->base + q), centre = *(v4 *)(s->centre + q), weight = *(v4 *)(s->weight + q);
         v4 energy = {0.0}, pull = {0.0};
         for (Py_ssize_t g = 0; g < elements; g++) {
@@ -208,64 +196,102 @@ INLINE void NAME(kernel)(const Terms *t, const Space *s)
     }
 }
 
-/* The block's part of the gradient's coefficients. */
-INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t m0, Py_ssize_t points, double *gradient,
-                     Py_ssize_t batch)
+/* Sums over the lanes of four vectors. */
+INLINE v4 NAME(sums)(v4 a, v4 b, v4 c, v4 d)
+{
+    v4 ab = SHUFFLE(a, b, 0, 4, 2, 6) + SHUFFLE(a, b, 1, 5, 3, 7);
+    v4 cd = SHUFFLE(c, d, 0, 4, 2, 6) + SHUFFLE(c, d, 1, 5, 3, 7);
+    return SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
+}
+
+/* C entries of the gradient of J queries, from the k-th on: what the block's points add to them. */
+INLINE void NAME(pull)(const int J, const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
+                       Py_ssize_t quads, Py_ssize_t k, Py_ssize_t c, double *gradient, Py_ssize_t batch)
+{
+    Py_ssize_t d = irrep->d, n = irrep->n;
+    v4 sum[3][8];
+    for (int j = 0; j < J; j++)
+        for (int e = 0; e < C; e++)
+            sum[j][e] = (v4){0.0};
+    for (Py_ssize_t i = 0; i < d; i++) {
+        const double *y = t->rows + 4 * (2 * quad * t->width + irrep->start + i * n + c), *f[3];
+        for (int j = 0; j < J; j++)
+            f[j] = s->x + t->place[irrep->first + i * d + (k + j) % d] * s->lanes + 4 * ((k + j) / d);
+        for (Py_ssize_t q = 0; q < quads; q++)
+            for (int kind = 0; kind < 2; kind++, y += 4 * t->width) {
+                v4 a[3];
+                for (int j = 0; j < J; j++)
+                    a[j] = *(const v4 *)(f[j] + kind * s->pairs + 4 * q * batch);
+                for (int e = 0; e < C; e++) {
+                    v4 b = *(const v4 *)(y + 4 * e);
+                    for (int j = 0; j < J; j++)
+                        sum[j][e] += a[j] * b;
+                }
+            }
+    }
+    for (int j = 0; j < J; j++) {
+        double *to = gradient + (k + j) / d * t->width + irrep->start + (k + j) % d * n + c;
+        for (int e = 0; e + 4 <= C; e += 4)
+            *(v4 *)(to + e) += NAME(sums)(sum[j][e], sum[j][e + 1], sum[j][e + 2], sum[j][e + 3]);
+        for (int e = C / 4 * 4; e < C; e++)
+            to[e] += sum[j][e][0] + sum[j][e][1] + sum[j][e][2] + sum[j][e][3];
+    }
+}
+
+/* All queries, C entries. */
+INLINE void NAME(pull_column)(const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
+                              Py_ssize_t quads, Py_ssize_t c, double *gradient, Py_ssize_t batch)
+{
+    Py_ssize_t k = 0, most = batch * irrep->d;
+    for (; k + 3 <= most; k += 3)
+        NAME(pull)(3, C, t, s, irrep, quad, quads, k, c, gradient, batch);
+    if (most - k == 2)
+        NAME(pull)(2, C, t, s, irrep, quad, quads, k, c, gradient, batch);
+    else if (most - k == 1)
+        NAME(pull)(1, C, t, s, irrep, quad, quads, k, c, gradient, batch);
+}
+
+/* The block's part of the gradient. */
+INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t quad, Py_ssize_t quads, double *gradient,
+                           Py_ssize_t batch)
 {
     for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
         const Irrep *irrep = t->irreps + r;
-        Py_ssize_t d = irrep->d, n = irrep->n, K = points * 2 * d;
-        const int64_t *place = t->place + irrep->first;
-        for (Py_ssize_t row = 0; row < 2 * d; row++) {
-            Py_ssize_t kind = row / d, i = row % d;
-            const double *y = t->rows + (m0 * 2 + kind) * t->width + irrep->start + i * n;
-            for (Py_ssize_t m = 0; m < points; m++)
-                s->in[row * points + m] = y + m * 2 * t->width;
-            for (Py_ssize_t j = 0; j < d; j++) {
-                const double *from = s->x + place[i * d + j] * s->lanes + kind * s->pairs;
-                for (Py_ssize_t structure = 0; structure < batch; structure++) {
-                    double *to = s->factors + (structure * d + j) * K + row * points;
-                    for (Py_ssize_t m = 0; m < points; m++)
-                        to[m] = from[m * batch + structure];
-                }
-            }
+        Py_ssize_t c = 0, n = irrep->n;
+        for (; batch * irrep->d == 1 && c + 8 <= n; c += 8)
+            NAME(pull)(1, 8, t, s, irrep, quad, quads, 0, c, gradient, batch);
+        for (; c + 4 <= n; c += 4)
+            NAME(pull_column)(4, t, s, irrep, quad, quads, c, gradient, batch);
+        switch (n - c) {
+        case 3: NAME(pull_column)(3, t, s, irrep, quad, quads, c, gradient, batch); break;
+        case 2: NAME(pull_column)(2, t, s, irrep, quad, quads, c, gradient, batch); break;
+        case 1: NAME(pull_column)(1, t, s, irrep, quad, quads, c, gradient, batch); break;
+        default: break;
         }
-        for (Py_ssize_t structure = 0; structure < batch; structure++)
-            for (Py_ssize_t j = 0; j < d; j++)
-                s->out[structure * d + j] = gradient + structure * t->width + irrep->start + j * n;
-        NAME(multiply)(1, batch * d, K, s->factors, K, s->in, n, s->out);
     }
 }
 
 static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_t stop, const double *query,
                            const double *norms, Py_ssize_t batch, double *energy, double *pull, double *gradient)
 {
-    int many = batch >= MANY && batch % 4 == 0;
-    for (Py_ssize_t c = 0; many && c < t->width; c++)
-        for (Py_ssize_t structure = 0; structure < batch; structure++)
-            s->transposed[c * batch + structure] = query[structure * t->width + c];
-    for (Py_ssize_t m0 = start; m0 < stop; m0 += s->points) {
-        Py_ssize_t points = stop - m0 < s->points ? stop - m0 : s->points;
-        for (Py_ssize_t q = 0; q < s->pairs; q++) { /* lanes that pad the block repeat its last pair, unused */
-            Py_ssize_t m = q / batch < points ? q / batch : points - 1;
-            s->base[q] = norms[q % batch] + t->norms[m0 + m];
-            s->centre[q] = t->products[m0 + m];
-            s->weight[q] = t->energy_weights ? t->energy_weights[m0 + m] : 0.0;
-            s->energy[q] = s->pull[q] = 0.0;
+    for (Py_ssize_t quad = start; quad < stop; quad += s->quads) {
+        Py_ssize_t quads = stop - quad < s->quads ? stop - quad : s->quads;
+        for (Py_ssize_t q = 0; q < quads * batch; q++) { /* a quad with a structure */
+            v4 *norm = (v4 *)(t->norms + 4 * (quad + q / batch));
+            ((v4 *)s->base)[q] = norms[q % batch] + *norm;
+            ((v4 *)s->centre)[q] = *(v4 *)(t->products + 4 * (quad + q / batch));
+            ((v4 *)s->weight)[q] = t->energy_weights ? *(v4 *)(t->energy_weights + 4 * (quad + q / batch)) : (v4){0.0};
         }
-        memset(s->x, 0, sizeof(double) * t->ra * t->rb * s->lanes); /* some representations may not occur */
-        if (many)
-            NAME(forward_many)(t, s, m0, points, s->transposed, batch);
-        else
-            NAME(forward)(t, s, m0, points, query, batch);
+        memset(s->x, 0, sizeof(double) * t->ra * t->rb * s->lanes);
+        NAME(forward)(t, s, quad, quads, query, batch);
         NAME(transform)(s, t->a, t->ra, t->tat, t->b, t->rb, t->tbt);
-        NAME(kernel)(t, s);
-        for (Py_ssize_t q = 0; q < points * batch; q++) {
-            energy[q % batch] += s->energy[q];
-            pull[q % batch] += s->pull[q];
+        NAME(kernel)(t, s, 4 * quads * batch);
+        for (Py_ssize_t q = 0; q < 4 * quads * batch; q++) {
+            energy[q / 4 % batch] += s->energy[q];
+            pull[q / 4 % batch] += s->pull[q];
         }
         NAME(transform)(s, t->ra, t->a, t->ta, t->rb, t->b, t->tb);
-        NAME(backward)(t, s, m0, points, gradient, batch);
+        NAME(backward)(t, s, quad, quads, gradient, batch);
     }
 }
 

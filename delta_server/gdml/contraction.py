@@ -21,8 +21,9 @@ from .._types import FloatArray
 from .compiled import compiled_module
 from .fourier import Basis
 
-_CACHE = 2**18  # bytes of a core's cache that a block of training points may take, and its results again
-_LANES = 32  # structures × points of a block, at most
+_CACHE = 2**20  # bytes of a core's cache that a block of training points may take, and its results again
+_TOGETHER = 12  # structures at once
+_LANES = 192  # structures × points of a block, at most
 _SHARE = 4e6  # flops that are worth a thread of their own
 _KERNEL = 50  # flops for a training point and permutation: root, exponential, polynomials
 
@@ -179,22 +180,16 @@ class CompiledContraction:
     def __init__(self, compiled: Any, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
         """points: (M, D), in the basis."""
         self._contract, self._sigma = compiled.contract, float(sigma)
-        # copies are padded to whole vectors of 4
-        shapes = np.array([(d, -(-n // 4) * 4) for d, n in basis.shapes], dtype=np.int64)
-        place, start = [], 0
-        for (d, n), (_, padded) in zip(basis.shapes, shapes, strict=True):
-            place.append((start + np.arange(d)[:, None] * padded + np.arange(n)).reshape(-1))
-            start += d * padded
-        self._place, self._width = np.concatenate(place), int(start)
-        self._padded = start != len(self._place)
+        shapes = np.array(basis.shapes, dtype=np.int64)
         (ra, a), (rb, b) = (t.shape for t in basis.tables)
         tables = [np.ascontiguousarray(t) for table in basis.tables for t in (table, table.T)]
         self._layout = (shapes, basis.place.astype(np.int64), (ra, a, rb, b), *tables)
-        self._n_train, self._elements = len(points), max(ra, a) * max(rb, b)
-        self._rows = np.zeros((len(points), 2, self._width))
-        self._rows[:, 0, self._place] = points
-        self._norms = np.einsum("md,md->m", points, points)
-        self._products, self._energy_weights = np.zeros(len(points)), np.zeros(0)
+        self._elements = max(ra, a) * max(rb, b)
+        self._quads, self._width = -(-len(points) // 4), int(points.shape[1])
+        self._rows = np.zeros((self._quads, 2, self._width, 4))
+        self._rows[:, 0] = self._by_four(points)
+        self._norms = self._by_four(np.einsum("md,md->m", points, points))
+        self._products, self._energy_weights = np.zeros_like(self._norms), np.zeros(0)
         self.work = work_of(basis, len(points))
         self._threads = threads
 
@@ -202,19 +197,20 @@ class CompiledContraction:
     def bytes_per_query(self) -> int:
         return 8 * 4 * self._width
 
+    def _by_four(self, values: FloatArray) -> FloatArray:
+        """(M, …) → (M/4, …, 4): four points to a vector; points that are none, to fill the last, have weight 0."""
+        padded = np.zeros((4 * self._quads, *values.shape[1:]))
+        padded[: len(values)] = values
+        return np.ascontiguousarray(np.moveaxis(padded.reshape(self._quads, 4, *values.shape[1:]), 1, -1))
+
     def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
-        self._rows[:, 1, self._place] = weights
-        self._products = products
-        self._energy_weights = np.zeros(0) if energy_weights is None else energy_weights
+        self._rows[:, 1] = self._by_four(weights)
+        self._products = self._by_four(products)
+        self._energy_weights = np.zeros(0) if energy_weights is None else self._by_four(energy_weights)
 
     def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
         query = np.ascontiguousarray(query)
-        if self._padded:
-            padded = np.zeros((len(query), self._width))
-            padded[:, self._place] = query
-            query = padded
-        # few enough structures at once for them to stay in the cache, and for their results with a point's
-        together = max(8, min(_LANES, _CACHE // (8 * self._width), _CACHE // (32 * self._elements)))
+        together = max(1, min(_TOGETHER, _CACHE // (32 * self._elements)))
         calls = [slice(i, i + together) for i in range(0, len(query), together)]
         sums = Sums(np.zeros(len(query)), np.zeros(len(query)), np.zeros_like(query))
         threads = min(self._threads, int(self.work.flops * len(query) / _SHARE) or 1)
@@ -222,20 +218,19 @@ class CompiledContraction:
             self._shared(query, norms, sums, calls, threads)
         else:
             for part in calls:
-                self._add(query[part], norms[part], Sums(*(s[part] for s in sums)), 0, self._n_train)
-        return sums._replace(gradient=sums.gradient[:, self._place]) if self._padded else sums
+                self._add(query[part], norms[part], Sums(*(s[part] for s in sums)), 0, self._quads)
+        return sums
 
     def _add(self, query: FloatArray, norms: FloatArray, sums: Sums, start: int, stop: int) -> None:
         points = min(_LANES // len(query), _CACHE // (32 * self._elements * len(query)), _CACHE // (16 * self._width))
-        points = max(points, 4)  # four at once fill a vector
         self._contract(
             *self._layout, self._rows, self._norms, self._products, self._energy_weights, self._sigma,
-            query, norms, start, stop, max(1, points), *sums,
+            query, norms, start, stop, max(1, points // 4), *sums,
         )  # fmt: skip
 
     def _shared(self, query: FloatArray, norms: FloatArray, sums: Sums, calls: list[slice], threads: int) -> None:
         """Training points shared among threads, each with sums of its own."""
-        edges = np.linspace(0, self._n_train, threads + 1).astype(int)
+        edges = np.linspace(0, self._quads, threads + 1).astype(int)
         own = [Sums(*(np.zeros_like(s) for s in sums)) for _ in range(threads)]
 
         def work(i: int) -> None:

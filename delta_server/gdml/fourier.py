@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -27,7 +28,8 @@ from .irreps import Irreps
 from .metric import Metric
 from .pairs import orbits
 
-_SPLIT = 16  # order of a group from which on it is worth being split
+_DENSE = 128  # entries of a descriptor up to which one product with a matrix takes less time than many small ones
+_SPLIT = 8  # order of a group from which on it is worth being split
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,11 @@ class Basis:
         place = np.concatenate([pair.places[k] for k in kept])
         return cls(shapes, (groups[0].table, groups[1].table), place, tuple(blocks), order)
 
+    @cached_property
+    def _dense(self) -> FloatArray | None:
+        """(D, D) the whole transform, where it is small and there is any."""
+        return None if self.is_plain or len(self.order) > _DENSE else self._by_blocks(np.eye(len(self.order)))
+
     @property
     def is_plain(self) -> bool:
         return len(self.shapes) == 1 and len(self.blocks) == 1 and self.blocks[0][1].size == 1
@@ -70,8 +77,11 @@ class Basis:
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Coefficients (B, D) of descriptors (B, D)."""
-        if self.is_plain:
-            return x
+        if self._dense is not None:
+            return x @ self._dense
+        return x if self.is_plain else self._by_blocks(x)
+
+    def _by_blocks(self, x: FloatArray) -> FloatArray:
         parts = [(x[:, entries] @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
@@ -85,6 +95,8 @@ class Basis:
 
     def backward(self, coefficients: FloatArray) -> FloatArray:
         """Descriptors (B, D) of coefficients (B, D)."""
+        if self._dense is not None:
+            return coefficients @ self._dense.T
         if self.is_plain:
             return coefficients
         parts = np.empty_like(coefficients)
