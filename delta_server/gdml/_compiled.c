@@ -45,6 +45,7 @@ typedef struct {
     const double **in;
     double **out;
     double *base, *centre, *weight, *energy, *pull; /* (pairs,) */
+    double *norms, *own; /* of each query: its square, and what it has of itself in the gradient */
 } Space;
 
 typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
@@ -95,15 +96,15 @@ static void *aligned(Py_ssize_t n)
 
 static PyObject *py_contract(PyObject *self, PyObject *args)
 {
-    Py_buffer shapes, place, ta, tat, tb, tbt, rows, norms, products, weights, query, query_norms, energy, pull, gradient;
+    Py_buffer shapes, place, ta, tat, tb, tbt, rows, norms, products, weights, query, energy, gradient;
     Py_ssize_t ra, a, rb, b, start, stop, quads;
     double sigma;
-    if (!PyArg_ParseTuple(args, "y*y*(nnnn)y*y*y*y*y*y*y*y*dy*y*nnnw*w*w*", &shapes, &place, &ra, &a, &rb, &b, &ta, &tat,
-                          &tb, &tbt, &rows, &norms, &products, &weights, &sigma, &query, &query_norms, &start, &stop,
-                          &quads, &energy, &pull, &gradient))
+    if (!PyArg_ParseTuple(args, "y*y*(nnnn)y*y*y*y*y*y*y*y*dy*nnnw*w*", &shapes, &place, &ra, &a, &rb, &b, &ta, &tat,
+                          &tb, &tbt, &rows, &norms, &products, &weights, &sigma, &query, &start, &stop, &quads,
+                          &energy, &gradient))
         return NULL;
     const int64_t *shape = shapes.buf, *places = place.buf;
-    Py_ssize_t n_irreps = shapes.len / 16, n_train = doubles(&norms), batch = doubles(&query_norms);
+    Py_ssize_t n_irreps = shapes.len / 16, n_train = doubles(&norms), batch = doubles(&energy);
     Py_ssize_t width = 0, first = 0;
     Irrep *irreps = malloc(sizeof(Irrep) * (n_irreps + 1));
     int good = irreps && ra > 0 && a > 0 && rb > 0 && b > 0 && quads > 0 && n_train % 4 == 0;
@@ -116,8 +117,7 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
     good = good && place.len == 8 * first && doubles(&ta) == ra * a && doubles(&tat) == ra * a &&
            doubles(&tb) == rb * b && doubles(&tbt) == rb * b && doubles(&rows) == 2 * n_train * width &&
            doubles(&products) == n_train && (weights.len == 0 || doubles(&weights) == n_train) &&
-           doubles(&query) == batch * width && doubles(&energy) == batch && doubles(&pull) == batch &&
-           doubles(&gradient) == batch * width && 0 <= start && start <= stop && stop <= n_train / 4;
+           doubles(&query) == batch * width && doubles(&gradient) == batch * width && 0 <= start && start <= stop && stop <= n_train / 4;
     for (Py_ssize_t k = 0; good && k < first; k++)
         good = 0 <= places[k] && places[k] < ra * rb;
     int failed = 0;
@@ -130,7 +130,7 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
         s.pairs = 4 * s.quads * batch;
         s.lanes = 2 * s.pairs;
         Py_ssize_t ma = ra > a ? ra : a, mb = rb > b ? rb : b, longest = ma > mb ? ma : mb, room = ma * mb * s.lanes;
-        double *space = aligned(2 * room + 5 * s.pairs);
+        double *space = aligned(2 * room + 5 * s.pairs + 2 * batch);
         s.in = malloc(sizeof(double *) * longest);
         s.out = malloc(sizeof(double *) * longest);
         if (space && s.in && s.out) {
@@ -141,8 +141,10 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
             s.weight = s.centre + s.pairs;
             s.energy = s.weight + s.pairs;
             s.pull = s.energy + s.pairs;
+            s.norms = s.pull + s.pairs;
+            s.own = s.norms + batch;
             Py_BEGIN_ALLOW_THREADS
-            BEST(contract)(&t, &s, start, stop, query.buf, query_norms.buf, batch, energy.buf, pull.buf, gradient.buf);
+            BEST(contract)(&t, &s, start, stop, query.buf, batch, energy.buf, gradient.buf);
             Py_END_ALLOW_THREADS
         } else
             failed = 1;
@@ -151,8 +153,8 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
         free(s.out);
     }
     free(irreps);
-    Py_buffer *all[] = {&shapes, &place, &ta, &tat, &tb, &tbt, &rows, &norms, &products, &weights, &query, &query_norms,
-                        &energy, &pull, &gradient};
+    Py_buffer *all[] = {&shapes, &place, &ta, &tat, &tb, &tbt, &rows, &norms, &products, &weights, &query,
+                        &energy, &gradient};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         PyBuffer_Release(all[i]);
     if (failed)

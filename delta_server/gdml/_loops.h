@@ -164,7 +164,7 @@ INLINE void NAME(transform)(const Space *s, Py_ssize_t na, Py_ssize_t ka, const 
     NAME(multiply)(0, na, ka, A, ka, s->in, nb * lanes, s->out);
 }
 
-/* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient add up. */
+/* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient beside them. */
 INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t used)
 {
     Py_ssize_t pairs = s->pairs, elements = t->a * t->b;
@@ -272,13 +272,25 @@ INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t quad, Py_s
 }
 
 static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_t stop, const double *query,
-                           const double *norms, Py_ssize_t batch, double *energy, double *pull, double *gradient)
+                           Py_ssize_t batch, double *energy, double *gradient)
 {
+    Py_ssize_t width = t->width;
+    for (Py_ssize_t b = 0; b < batch; b++) {
+        const double *x = query + b * width;
+        Py_ssize_t c = 0;
+        v4 sum = {0.0};
+        for (; c + 4 <= width; c += 4)
+            sum += *(const v4 *)(x + c) * *(const v4 *)(x + c);
+        for (; c < width; c++)
+            sum[0] += x[c] * x[c];
+        s->norms[b] = sum[0] + sum[1] + sum[2] + sum[3];
+        s->own[b] = 0.0;
+    }
     for (Py_ssize_t quad = start; quad < stop; quad += s->quads) {
         Py_ssize_t quads = stop - quad < s->quads ? stop - quad : s->quads;
         for (Py_ssize_t q = 0; q < quads * batch; q++) { /* a quad with a structure */
             v4 *norm = (v4 *)(t->norms + 4 * (quad + q / batch));
-            ((v4 *)s->base)[q] = norms[q % batch] + *norm;
+            ((v4 *)s->base)[q] = s->norms[q % batch] + *norm;
             ((v4 *)s->centre)[q] = *(v4 *)(t->products + 4 * (quad + q / batch));
             ((v4 *)s->weight)[q] = t->energy_weights ? *(v4 *)(t->energy_weights + 4 * (quad + q / batch)) : (v4){0.0};
         }
@@ -288,11 +300,14 @@ static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_
         NAME(kernel)(t, s, 4 * quads * batch);
         for (Py_ssize_t q = 0; q < 4 * quads * batch; q++) {
             energy[q / 4 % batch] += s->energy[q];
-            pull[q / 4 % batch] += s->pull[q];
+            s->own[q / 4 % batch] += s->pull[q];
         }
         NAME(transform)(s, t->ra, t->a, t->ta, t->rb, t->b, t->tb);
         NAME(backward)(t, s, quad, quads, gradient, batch);
     }
+    for (Py_ssize_t b = 0; b < batch; b++)
+        for (Py_ssize_t c = 0; c < width; c++)
+            gradient[b * width + c] += s->own[b] * query[b * width + c];
 }
 
 /* Squared distances of all pairs or of those in ends, into x. */

@@ -32,8 +32,7 @@ class Sums(NamedTuple):
     """Of B queries."""
 
     energy: FloatArray  # (B,)
-    pull: FloatArray  # (B,) coefficient of the query itself in −∂E/∂x
-    gradient: FloatArray  # (B, D) the rest of it, in the basis
+    gradient: FloatArray  # (B, D) −∂E/∂x, in the basis
 
 
 class Work(NamedTuple):
@@ -60,8 +59,8 @@ class Contraction(Protocol):
         """Take weights (M, D), in the basis, x_m·w_m (M,), and the coefficients of energy constraints (M,)."""
         ...
 
-    def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
-        """query: (B, D), in the basis; norms: (B,) their squares."""
+    def __call__(self, query: FloatArray) -> Sums:
+        """query: (B, D), in the basis."""
         ...
 
 
@@ -96,13 +95,13 @@ class NumpyContraction:
             rows[self._n_train :] = part
         self._products, self._energy_weights = products, energy_weights
 
-    def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
+    def __call__(self, query: FloatArray) -> Sums:
         batch, m = len(query), self._n_train
         products = correlations(self._basis, self._rows, query)
 
         squared, slope = products[:m], products[m:]
         squared *= -2.0
-        squared += norms[:, None] + self._norms[:, None, None]
+        squared += np.einsum("bd,bd->b", query, query)[:, None] + self._norms[:, None, None]
         slope -= self._products[:, None, None]
         n_ = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
         n_ *= np.sqrt(5.0) / self._sigma
@@ -128,7 +127,8 @@ class NumpyContraction:
             part = part.transpose(1, 3, 0, 2).reshape(batch * d, -1) @ rows.reshape(-1, n)
             gradient[:, start : start + d * n] = part.reshape(batch, d * n)
             at, start = at + d * d, start + d * n
-        return Sums(energy, pull.sum((0, 2)), gradient)
+        gradient += pull.sum((0, 2))[:, None] * query
+        return Sums(energy, gradient)
 
 
 def correlations(basis: Basis, rows: Sequence[FloatArray], query: FloatArray) -> FloatArray:
@@ -208,27 +208,27 @@ class CompiledContraction:
         self._products = self._by_four(products)
         self._energy_weights = np.zeros(0) if energy_weights is None else self._by_four(energy_weights)
 
-    def __call__(self, query: FloatArray, norms: FloatArray) -> Sums:
+    def __call__(self, query: FloatArray) -> Sums:
         query = np.ascontiguousarray(query)
         together = max(1, min(_TOGETHER, _CACHE // (32 * self._elements)))
         calls = [slice(i, i + together) for i in range(0, len(query), together)]
-        sums = Sums(np.zeros(len(query)), np.zeros(len(query)), np.zeros_like(query))
+        sums = Sums(np.zeros(len(query)), np.zeros(query.shape))
         threads = min(self._threads, int(self.work.flops * len(query) / _SHARE) or 1)
         if threads > 1:
-            self._shared(query, norms, sums, calls, threads)
+            self._shared(query, sums, calls, threads)
         else:
             for part in calls:
-                self._add(query[part], norms[part], Sums(*(s[part] for s in sums)), 0, self._quads)
+                self._add(query[part], Sums(sums.energy[part], sums.gradient[part]), 0, self._quads)
         return sums
 
-    def _add(self, query: FloatArray, norms: FloatArray, sums: Sums, start: int, stop: int) -> None:
+    def _add(self, query: FloatArray, sums: Sums, start: int, stop: int) -> None:
         points = min(_LANES // len(query), _CACHE // (32 * self._elements * len(query)), _CACHE // (16 * self._width))
         self._contract(
             *self._layout, self._rows, self._norms, self._products, self._energy_weights, self._sigma,
-            query, norms, start, stop, max(1, points // 4), *sums,
+            query, start, stop, max(1, points // 4), *sums,
         )  # fmt: skip
 
-    def _shared(self, query: FloatArray, norms: FloatArray, sums: Sums, calls: list[slice], threads: int) -> None:
+    def _shared(self, query: FloatArray, sums: Sums, calls: list[slice], threads: int) -> None:
         """Training points shared among threads, each with sums of its own."""
         edges = np.linspace(0, self._quads, threads + 1).astype(int)
         own = [Sums(*(np.zeros_like(s) for s in sums)) for _ in range(threads)]
@@ -236,7 +236,7 @@ class CompiledContraction:
         def work(i: int) -> None:
             for part in calls:
                 parts = Sums(*(s[part] for s in own[i]))
-                self._add(query[part], norms[part], parts, int(edges[i]), int(edges[i + 1]))
+                self._add(query[part], parts, int(edges[i]), int(edges[i + 1]))
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, range(threads)))

@@ -22,7 +22,8 @@ class Descriptor(NamedTuple):
     @classmethod
     def of(cls, positions: FloatArray, metric: Metric) -> Descriptor:
         """positions: (B, N, 3) in Å."""
-        centred = np.subtract(positions, positions.mean(1, keepdims=True), order="C")
+        # not numpy's mean: it takes four times as long for a small molecule
+        centred = np.subtract(positions, np.add.reduce(positions, axis=1, keepdims=True) / metric.n_atoms, order="C")
         if compiled := compiled_module():
             x = np.empty((len(centred), len(metric.pairs)))
             slopes = np.empty_like(x)

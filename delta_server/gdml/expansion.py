@@ -86,19 +86,13 @@ class Expansion:
     def __call__(self, descriptors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """E (B,) and −∂E/∂x (B, D) at the queries (B, D)."""
         x = descriptors - self._centre
-        norms = np.einsum("bd,bd->b", x, x)
         if self.method == "fourier" or self._n_perms == 1:
-            energy, pull, gradient = self._sum(self._basis.forward(x), norms)
-            gradient = self._basis.backward(gradient)
-        else:
-            batch, p = len(x), self._n_perms
-            query = x.take(self._inverse, axis=1).reshape(batch * p, self._dim)
-            energy, pull, stacked = self._sum(query, np.repeat(norms, p))
-            energy, pull = energy.reshape(batch, p).sum(1), pull.reshape(batch, p).sum(1)
-            gradient = stacked.reshape(batch, p * self._dim).take(self._back, axis=1)
-            gradient = gradient.reshape(batch, p, self._dim).sum(1)
-        gradient += pull[:, None] * x
-        return energy, gradient
+            energy, gradient = self._sum(self._basis.forward(x))
+            return energy, self._basis.backward(gradient)
+        batch, p = len(x), self._n_perms
+        energy, stacked = self._sum(x.take(self._inverse, axis=1).reshape(batch * p, self._dim))
+        gradient = stacked.reshape(batch, p * self._dim).take(self._back, axis=1)
+        return energy.reshape(batch, p).sum(1), gradient.reshape(batch, p, self._dim).sum(1)
 
 
 def invariant_mean(descriptors: FloatArray, pair_perms: IntArray) -> FloatArray:
