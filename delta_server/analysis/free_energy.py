@@ -17,6 +17,8 @@ from .sampling import Samples, block_length, kt, resampled
 from .statistics import Mean
 
 RESAMPLES = 200
+_PER_BIN = 20  # samples that a bin should hold on average
+_FEWEST, _MOST = 8, 40  # bins along a variable
 MIN_COUNT = 10
 FEW = 50  # independent samples; with fewer, an error bar is a guess
 Edges = tuple[FloatArray, ...]
@@ -72,9 +74,12 @@ class Surface:
         }
 
 
-def common_grid(samples: Sequence[Samples], variables: Sequence[str], bins: int) -> Edges:
-    """The same bins for all: edges over what any of them visits. Raises InputError for a variable that is not there,
-    or that never changes."""
+def common_grid(samples: Sequence[Samples], variables: Sequence[str], bins: int | None = None) -> Edges:
+    """The same bins for all: edges over what any of them visits. bins: along each variable; None: so few that all
+    are filled. Raises InputError for a variable that is not there, or that never changes."""
+    if bins is None:
+        filled = min(map(len, samples), default=0) / _PER_BIN
+        bins = int(np.clip(filled ** (1 / len(variables)), _FEWEST, _MOST))
     grid = []
     for name in variables:
         for one in samples:

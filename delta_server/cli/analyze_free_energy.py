@@ -26,7 +26,9 @@ def free_energy(
     over: Annotated[
         str | None, typer.Option("--over", help="One or two of the variables, as R_p,R_CM (default: the first two).")
     ] = None,
-    bins: Annotated[int, typer.Option(min=2, max=1000, help="Bins along each variable.")] = 40,
+    bins: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="Along each variable (default: by the number of samples).")
+    ] = None,
     min_count: Annotated[int, typer.Option(min=1, help="Samples below which a bin is left empty.")] = 10,
     mbar: Annotated[
         float | None,

@@ -20,7 +20,7 @@ from .cholesky import Panels
 
 _ENERGY_LAMBDA = 0.1  # of the forces' λ: an energy is the better label, its error is of second order in the density's
 _OUTLYING = 3.0  # times the median residual: beyond, a label is doubted
-_PANEL = 1024  # columns, about: wide enough for BLAS, narrow enough to waste little memory above the diagonal
+_PANEL = 512  # columns, about: wide enough for BLAS, narrow enough to waste little above the diagonal
 
 Report = Callable[[str, float], None]
 """Called with the stage and the fraction of it that is done."""

@@ -28,8 +28,6 @@ from .movie import FRAMES, Movie, movie_of
 
 T = TypeVar("T")
 STAGES = ("stability", "energies", "free energy", "rotation", "molecule")  # of each part
-_PER_BIN = 20  # samples that a bin should hold on average
-_FEWEST, _MOST = 8, 40  # bins along a variable
 OnStage = Callable[[int, int, str], None]
 
 
@@ -261,20 +259,12 @@ def _with_surfaces(parts: Sequence[Part], choices: Choices) -> list[Part]:
             made.append(part)
             continue
         try:
-            edges = common_grid(beside, choices.over, bins_for(beside, choices))
+            edges = common_grid(beside, choices.over, choices.bins)
             found = replace(surface(part.samples, choices.over, edges), name=part.title)
             made.append(replace(part, surface=found))
         except DeltaError as error:
             made.append(replace(part, missing={**part.missing, "free energy": str(error)}))
     return made
-
-
-def bins_for(samples: Sequence[Samples], choices: Choices) -> int:
-    """Bins along each variable: few enough that they are filled."""
-    if choices.bins is not None:
-        return choices.bins
-    filled = min(map(len, samples)) / _PER_BIN
-    return int(np.clip(filled ** (1 / len(choices.over)), _FEWEST, _MOST))
 
 
 def _ladders(
@@ -290,7 +280,7 @@ def _ladders(
     found, notes = [], []
     for source, group in zip(sources, groups, strict=True):
         try:
-            grid = common_grid(everything, choices.over, bins_for(everything, choices))
+            grid = common_grid(everything, choices.over, choices.bins)
             name = f"{source.name} (MBAR of {len(group)})"
             found.append(ladder_surface(group, choices.mbar, choices.over, grid, name=name))
         except DeltaError as error:
