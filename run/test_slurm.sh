@@ -4,8 +4,9 @@
 #   run/test_slurm.sh [FOLDER]
 #
 # Shown: an array task that its time limit kills (SIGTERM, SIGKILL five seconds later) and that goes on when submitted again; one that
-# is warned, stops softly and puts itself into the queue again; both end with contiguous rows. With Snakemake on PATH also run/Snakefile
-# through the Slurm profile. Takes about ten minutes. It writes /etc/slurm/slurm.conf and refuses to replace one that is not its own.
+# is warned, stops softly and puts itself into the queue again; both end with contiguous rows; a ladder that means the same as one run
+# here. With Snakemake on PATH also run/Snakefile through the Slurm profile. Takes about a quarter of an hour. It writes
+# /etc/slurm/slurm.conf and refuses to replace one that is not its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=$(realpath -m "${1:-/tmp/sweep-slurm}")
@@ -94,6 +95,37 @@ for out in sorted(folder.glob("*/*_md.out")):
 PYTHON
 }
 
+same() { # means of the energies, and free energies over R_CM, of two ladders
+    python3 - "$1" "$2" << 'PYTHON'
+import json, subprocess, sys
+from pathlib import Path
+
+def analyzed(what, *arguments):
+    command = ["delta-sgdml", "analyze", what, *map(str, arguments), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+def deviation(a, b, error_a, error_b):
+    return abs(a - b) / (error_a**2 + error_b**2) ** 0.5
+
+here, there = map(Path, sys.argv[1:])
+found = []
+for run in sorted(here.glob("*K")):
+    pair = [analyzed("energies", folder / run.name) for folder in (here, there)]
+    for name in ("potential_eV", "temperature_K", "binding_kcal_per_mol"):
+        a, b = (one[name] for one in pair)
+        found.append(deviation(a["value"], b["value"], a["error"], b["error"]))
+        print(f"{run.name} {name}: {a['value']:.5g} ± {a['error']:.2g}, {b['value']:.5g} ± {b['error']:.2g}")
+    surfaces = analyzed("free-energy", run, there / run.name, "--over", "R_CM")["surfaces"]
+    a, b = (list(zip(s["free_energy_kcal_per_mol"], s["error_kcal_per_mol"])) for s in surfaces)
+    bins = [deviation(f, g, e, d) for (f, e), (g, d) in zip(a, b) if None not in (f, g) and e and d]
+    found += bins
+    print(f"{run.name} F(R_CM): {len(bins)} bins, at most {max(bins):.1f} errors apart")
+outside = sum(d > 2 for d in found)
+print(f"{len(found)} numbers, {outside} more than two errors apart, the farthest {max(found):.1f}")
+assert max(found) < 5 and outside < 0.15 * len(found)
+PYTHON
+}
+
 write() { # FOLDER PS: about three seconds for each picosecond
     delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 100,200 --time "$2" --checkpoint 1000 \
         -o "$1"
@@ -125,6 +157,15 @@ wait_for "$id"
 wait_for "$after"
 cat "$folder"/warned-*.log "$folder/after.log"
 contiguous "$folder/warned"
+
+echo "== one ladder in one process here, and as a job each on Slurm: the same analysis within its errors"
+for where in here slurm; do
+    delta-sgdml sweep write models/na_benzene/manifest.yaml --temperatures 100,200,300 --time 20 -o "$folder/$where"
+done
+delta-sgdml sweep run "$folder/here"
+wait_for "$(sbatch --parsable --array=0-2 --time=20 --mem=500 -o "$folder/slurm-%a.log" run/sweep.slurm "$folder/slurm")"
+contiguous "$folder/slurm"
+same "$folder/here" "$folder/slurm"
 
 if command -v snakemake > /dev/null; then
     echo "== Snakemake on Slurm, each attempt one minute"

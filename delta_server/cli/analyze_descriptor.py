@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .common import JsonOption
-from .dataset_common import Progress, check_writable
+from .common import JsonOption, picture
+from .dataset_common import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +43,7 @@ def descriptor(
         Path | None,
         typer.Option(
             metavar="FILE.png",
+            callback=picture,
             help="Draw it (PNG, SVG, PDF); several data sets side by side.",
             show_default=False,
         ),
@@ -57,8 +58,6 @@ def descriptor(
     """
     from ..analysis.descriptor_plots import plot_descriptor, plot_overview
 
-    if plot is not None:
-        check_writable(plot)
     found = []
     for k, path in enumerate(datasets):
         of = f" ({k + 1} of {len(datasets)})" if len(datasets) > 1 else ""

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from .common import JsonOption
+from .common import JsonOption, picture
 
 
 def energies(
     directory: Annotated[Path, typer.Argument(help="Folder of an i-PI run.", show_default=False)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Picture (default: PREFIX.png in the run's folder).")
+        Path | None,
+        typer.Option("-o", "--output", help="Picture (default: PREFIX.png in the run's folder).", callback=picture),
     ] = None,
     prefix: Annotated[str | None, typer.Option(help="Output prefix, where the folder has several runs.")] = None,
     as_json: JsonOption = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import analyze_common as shared
-from .common import JsonOption
+from .common import JsonOption, picture
 
 if TYPE_CHECKING:
     from ..analysis.free_energy import Surface
@@ -43,7 +43,9 @@ def free_energy(
     every: shared.EveryOption = 1,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Picture (default: free_energy.png beside the first run)."),
+        typer.Option(
+            "-o", "--output", help="Picture (default: free_energy.png beside the first run).", callback=picture
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import analyze_common as shared
-from .common import JsonOption
+from .common import JsonOption, picture
 
 if TYPE_CHECKING:
     from .._types import IntArray
@@ -34,7 +34,10 @@ def rotation(
     timestep: shared.TimestepOption = None,
     every: shared.EveryOption = 1,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Picture (default: rotation.png beside the first run).")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Picture (default: rotation.png beside the first run).", callback=picture
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from ..limits import Limits
 from . import analyze_common as shared
-from .common import EnergyMarginOption, JsonOption, MaxUncertaintyOption, StretchOption
+from .common import EnergyMarginOption, JsonOption, MaxUncertaintyOption, StretchOption, picture
 
 
 def stability(
@@ -28,7 +28,9 @@ def stability(
     temperature: shared.TemperatureOption = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Picture (default: stability.png beside the first run)."),
+        typer.Option(
+            "-o", "--output", help="Picture (default: stability.png beside the first run).", callback=picture
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

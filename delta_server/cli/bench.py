@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, set_threads
+from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, picture, set_threads
 
 if TYPE_CHECKING:
     from ..gdml.bench import Machine, Timing
@@ -33,7 +33,10 @@ def bench(
     ] = 0,
     growth: Annotated[
         Path | None,
-        typer.Option(help="Picture of how the last model's time grows with points, permutations, structures, atoms."),
+        typer.Option(
+            help="Picture of how the last model's time grows with points, permutations, structures, atoms.",
+            callback=picture,
+        ),
     ] = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,

@@ -14,12 +14,31 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ..errors import DeltaError
+from ..errors import DeltaError, InputError
 
 ManifestArg = Annotated[
     Path, typer.Argument(help="Manifest (YAML) of the Δ-model.", metavar="MANIFEST", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def check_writable(path: Path) -> None:
+    """Whether a file can be written there. Raises InputError."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, expected the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"{path}: cannot be written: permission denied")
+
+
+def picture(path: Path | None) -> Path | None:
+    """An option's value, if a picture can be written there: told before anything is computed. Raises InputError."""
+    if path is not None:
+        if path.suffix not in (suffixes := (".png", ".svg", ".pdf")):
+            raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}")
+        check_writable(path)
+    return path
 
 
 def complain(message: str) -> None:

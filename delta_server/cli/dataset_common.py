@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from .common import check_writable
 
 if TYPE_CHECKING:
     from ..training.data.dataset import Dataset
@@ -47,25 +48,6 @@ def check_output(path: Path) -> None:
     if path.suffix != ".npz":
         raise InputError(f"{path}: expected a name that ends in .npz")
     check_writable(path)
-
-
-def check_picture(path: Path) -> None:
-    """Whether a picture can be written there, before anything is computed. Raises InputError."""
-    if path.suffix not in (pictures := (".png", ".svg", ".pdf")):
-        raise InputError(f"{path}: expected a name that ends in {', '.join(pictures)}")
-    check_writable(path)
-
-
-def check_writable(path: Path) -> None:
-    """Whether a file can be written there. Raises InputError."""
-    import os
-
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory, expected the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise InputError(f"{path}: cannot be written: permission denied")
 
 
 def save(path: Path, data: Dataset) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import dataset_common as shared
-from .common import JsonOption
+from .common import JsonOption, check_writable
 
 if TYPE_CHECKING:
     from .._types import IntArray
@@ -39,7 +39,7 @@ def fragments(
     from ..training.data.structures import read_structures
 
     if output is not None:
-        shared.check_writable(output)
+        check_writable(output)
     found = read_structures(structures).in_fragments(said)
     molecules = found.molecules()
     graph = find_fragments(found.numbers, found.positions[0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import dataset_common as shared
-from .common import JsonOption
+from .common import JsonOption, picture
 
 if TYPE_CHECKING:
     from ..training.data.inspect import Spread, Summary
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def info(
     dataset: shared.DatasetArg,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw histograms.", show_default=False)
+        Path | None, typer.Option(metavar="FILE.png", help="Draw histograms.", callback=picture, show_default=False)
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import dataset_common as shared
-from .common import Stop, complain, set_threads
+from .common import Stop, check_writable, complain, set_threads
 
 
 def sample(
@@ -54,7 +54,7 @@ def sample(
     from ..training.data.sample import sample as run
     from ..training.data.structures import read_structures
 
-    shared.check_writable(output)
+    check_writable(output)
     if output.suffix not in (".extxyz", ".xyz"):
         raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
     method = Method(calculator, parse_options(option))

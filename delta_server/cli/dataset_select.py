@@ -12,7 +12,7 @@ import typer
 
 from ..errors import GeometryError, InputError
 from . import dataset_common as shared
-from .common import JsonOption, ManifestArg, ThreadsOption, complain, set_threads
+from .common import JsonOption, ManifestArg, ThreadsOption, check_writable, complain, set_threads
 
 if TYPE_CHECKING:
     from ..potential import Potential
@@ -49,7 +49,7 @@ def select(
 
     if output.suffix not in (".extxyz", ".xyz"):
         raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
-    shared.check_writable(output)
+    check_writable(output)
     potential = load_potential(manifest, threads=threads)
     structures = read_structures(trajectory)
     same_atoms(trajectory, 0, potential.numbers, structures.numbers)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, complain, set_threads
-from .dataset_common import DatasetArg, Progress, check_picture
+from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, complain, picture, set_threads
+from .dataset_common import DatasetArg, Progress
 
 if TYPE_CHECKING:
     from ..potential import Potential
@@ -34,7 +34,8 @@ def evaluate(
         bool, typer.Option("--all", help="Evaluate also what was trained and validated on.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw parity and error curves.", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw parity and error curves.", callback=picture, show_default=False),
     ] = None,
     curve: Annotated[
         str | None,
@@ -56,8 +57,6 @@ def evaluate(
     from ..training.evaluate import evaluate as errors_of
     from ..training.heldout import Source
 
-    if plot is not None:
-        check_picture(plot)
     data = load_dataset(dataset)
     potential = load_potential(manifest, threads=threads, device=device)
     check_atoms(potential.numbers, data, potential.name)

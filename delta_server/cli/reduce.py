@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from .common import JsonOption, ManifestArg, set_threads
-from .dataset_common import DatasetArg, check_picture
+from .common import JsonOption, ManifestArg, picture, set_threads
+from .dataset_common import DatasetArg
 
 if TYPE_CHECKING:
     from ..training.reduce import Reduction
@@ -43,7 +43,10 @@ def reduce(
         bool, typer.Option("--rivals", help="Also the shortest pairs, random ones, and those within and between.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw errors, distances and pairs.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw errors, distances and pairs.", callback=picture, show_default=False
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another training in the folder.")] = False,
     as_json: JsonOption = False,
@@ -65,8 +68,6 @@ def reduce(
     from .train import Terminal
 
     tried = _fractions(fractions, keep)
-    if plot is not None:
-        check_picture(plot)
     if output is not None and output.resolve() == manifest.resolve().parent:
         raise InputError(f"{output}: holds the models that are to be reduced; choose another folder")
     if overwrite and output is not None and (output / RECORD).is_file():

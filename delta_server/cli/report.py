@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import JsonOption
-from .dataset_common import Progress, check_writable
+from .common import JsonOption, check_writable
+from .dataset_common import Progress
 
 if TYPE_CHECKING:
     from ..analysis.report.collect import Choices, Report, Source
