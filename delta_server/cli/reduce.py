@@ -64,14 +64,16 @@ def reduce(
     set_threads(cores)
     os.environ["NUMBA_NUM_THREADS"] = str(cores)
     from ..training.record import RECORD
+    from ..training.reduce import RECORD as TRIED
     from ..training.reduce import reduce as reduce_models
     from .train import Terminal
 
     tried = _fractions(fractions, keep)
     if output is not None and output.resolve() == manifest.resolve().parent:
         raise InputError(f"{output}: holds the models that are to be reduced; choose another folder")
-    if overwrite and output is not None and (output / RECORD).is_file():
-        (output / RECORD).unlink()
+    if overwrite and output is not None:
+        for name in (RECORD, TRIED):
+            (output / name).unlink(missing_ok=True)
     terminal = Terminal()
 
     def log(term: str, ranking: str, step: Step) -> None:
@@ -85,8 +87,6 @@ def reduce(
         manifest, dataset, output, terminal, log, keep=keep, tolerance=tolerance, rivals=rivals, fractions=tried,
         which=tuple(only),
     )  # fmt: skip
-    if output is not None and found.terms:
-        (output / "reduction.json").write_text(json.dumps(found.as_dict(), indent=1) + "\n", encoding="utf-8")
     if plot is not None:
         from ..analysis.reduction_plots import plot_reduction
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -23,10 +24,12 @@ from .record import Record, record_of
 from .reduction import FRACTIONS, Ranking, Step, Trials, choose
 from .select import trial_size
 from .tasks import Recipe, Task, sides_of, tasks
-from .train import Reporter, train
+from .train import Reporter, train, write_whole
 
 _ROWS = 3000  # of a kernel matrix that is tried on
 _TEST = 200  # configurations that neither trained nor validated, at most
+
+RECORD = "reduction.json"  # beside the models: what was tried for each
 
 Log = Callable[[str, str, Step], None]
 """Called with the term, the ranking and the step."""
@@ -70,6 +73,7 @@ class Reducer:
     log: Log
     fractions: tuple[float, ...] = FRACTIONS
     which: tuple[str, ...] = ()  # models; none: all
+    folder: Path | None = None  # for the record
     kept: Mapping[str, tuple[Model, Mapping[str, Any]]] = field(default_factory=dict)  # the others
     terms: dict[str, dict[str, list[Step]]] = field(default_factory=dict)
     chosen: dict[str, Step] = field(default_factory=dict)
@@ -105,8 +109,18 @@ class Reducer:
                     found[name] = [trials(name).only(np.flatnonzero(which))]
         steps = found["importance"]
         step = self.chosen[task.name] = choose(steps, self.keep, self.tolerance)
+        if self.folder is not None:
+            self._write(self.folder / RECORD)
         sigma = step.sigma / steps[0].sigma * hyper.sigma
         return group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps]
+
+    def found(self, manifest: Path | None = None) -> Reduction:
+        return Reduction(self.terms, self.chosen, self.pairs, manifest)
+
+    def _write(self, path: Path) -> None:
+        """What was tried, model by model: one that was finished before a stop keeps what it has there."""
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_whole(path, json.dumps(before | self.found().as_dict(), indent=1) + "\n")
 
     def _pairs(self, task: Task, hyper: Hyper) -> Pairs:
         n_atoms = len(task.train.numbers)
@@ -150,7 +164,7 @@ def reduce(
     rankings: tuple[Ranking, ...] = ("importance", "shortest", "random") if rivals else ("importance",)
     reducer = Reducer(
         hypers, _test(system, record), data.isolated()[0], system.names, keep, tolerance, rankings, log, fractions,
-        which, {n: (m, record.content["models"][n]) for n, m in models.items() if which and n not in which},
+        which, folder, {n: (m, record.content["models"][n]) for n, m in models.items() if which and n not in which},
     )  # fmt: skip
     written = None
     if folder is not None:
@@ -158,7 +172,7 @@ def reduce(
     else:
         for task in tasks(system, sides_of(data, recipe), recipe, reporter.say, reducer.kept):
             reducer(task)
-    return Reduction(reducer.terms, reducer.chosen, reducer.pairs, written)
+    return reducer.found(written)
 
 
 def _test(system: Complex, record: Record) -> dict[str, Labels]:

@@ -97,6 +97,18 @@ def test_models_of_fewer_pairs(home: Path, tmp_path: Path) -> None:
     assert found.total.force_mae < 0.1 * np.abs(data.forces[free]).mean()
     assert found.binding.force_mae < 0.5 * np.abs(data.binding_forces()[free]).mean()
 
+    # as a stop between the two models leaves it: what was tried for the first stays on record
+    del record["models"]["binding"]
+    (few / RECORD).write_text(json.dumps(record))
+    said.pop("binding")
+    (few / "reduction.json").write_text(json.dumps(said))
+    again = call(tmp_path, *given, "-o", "few", "--keep", 0.9, "--fractions", 0.95)
+    assert "│ benzene" not in again.stdout
+    assert "│ binding" in again.stdout
+    both = parsed((few / "reduction.json").read_text())
+    assert set(both) == set(ALL)
+    assert both["benzene"] == said["benzene"]
+
 
 def test_a_machine_is_told_and_nothing_is_written(home: Path) -> None:
     before = state(home)
