@@ -73,8 +73,8 @@ def some_points(model: Model, m: int) -> Model:
         descriptors=model.descriptors[:m],
         weights=model.weights[:m],
         energy_weights=None if energies is None else energies[:m],
-        training_positions=None,
-        alphas=None,
+        training_positions=None if model.training_positions is None else model.training_positions[:m],
+        alphas=None if model.alphas is None else model.alphas[:m],
     )
 
 

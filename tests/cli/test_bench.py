@@ -14,8 +14,8 @@ from delta_server.cli.main import app
 MANIFEST = str(ROOT / "models/methane_dimer/manifest.yaml")
 
 
-def bench(*options: str) -> dict:
-    result = CliRunner().invoke(app, ["bench", MANIFEST, "--seconds", "0.01", "--batch", "1,2", "--json", *options])
+def bench(*options: str, manifest: str = MANIFEST) -> dict:
+    result = CliRunner().invoke(app, ["bench", manifest, "--seconds", "0.01", "--batch", "1,2", "--json", *options])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -31,6 +31,13 @@ def test_rows_beside_sgdml_and_parts_of_models() -> None:
         assert 0 < row["roofline"] < 3
         assert row["method"]
     assert found["machine"]["flops"] > 1e8
+
+
+def test_parts_of_models_of_other_descriptors_beside_sgdml() -> None:
+    """Whose results are none to compare with: sgdml has the same points and coefficients, and 1/r."""
+    found = bench("--against", "sgdml", "--points", "10", manifest=str(ROOT / "models/h2o_benzene/manifest.yaml"))
+    assert [row["term"] for row in found["rows"]] == ["water"] * 2 + ["benzene"] * 2 + ["binding"] * 2
+    assert all(row["sgdml_ms"] > 0 and row["force_difference"] is None for row in found["rows"])
 
 
 def test_growth_and_steps(tmp_path: Path) -> None:
