@@ -226,13 +226,21 @@ def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> No
 
 
 def _newest_checkpoint(directory: Path) -> Path:
-    """RESTART, or after a crash the newest of i-PI's checkpoints. Raises InputError if there is none."""
+    """RESTART, or after a crash the newest checkpoint of i-PI that is whole. Raises InputError if there is none."""
     if (left := directory / "RESTART").is_file():
         return left
     checkpoints = [p for p in directory.glob("*.chk*") if p.is_file() and not p.name.startswith("#")]
-    if not checkpoints:
-        raise InputError(f"{directory}: no RESTART and no checkpoint to go on from; leave out --restart to begin")
-    return max(checkpoints, key=lambda p: p.stat().st_mtime)
+    cut_off = ""
+    for path in sorted(checkpoints, key=lambda p: p.stat().st_mtime, reverse=True):
+        try:
+            read_input(path)
+        except InputError:  # i-PI was killed while it wrote this one
+            cut_off = f" ({path.name} is cut off)"
+        else:
+            return path
+    raise InputError(
+        f"{directory}: no RESTART and no checkpoint to go on from{cut_off}; leave out --restart to begin anew"
+    )
 
 
 def _expectations(path: Path, root: Element) -> Progress:

@@ -185,11 +185,26 @@ def test_a_run_that_ends_before_its_last_step(start: Callable[..., Job]) -> None
 def test_a_crash_is_continued_from_the_last_checkpoint(start: Callable[..., Job]) -> None:
     job = start(100000, edit=lambda text: text.replace('stride="1000" filename="chk"', 'stride="10" filename="chk"'))
     job.wait_step(40)
-    os.kill(job.pids("i-pi")[0], signal.SIGKILL)
+    (pid,) = job.pids("i-pi")
+    checkpoint = job.folder / "run.chk"
+
+    def whole() -> bool:
+        """It may be writing it just now; then there is nothing to go on from."""
+        os.kill(pid, signal.SIGSTOP)
+        if checkpoint.read_text().rstrip().endswith("</simulation>"):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_until(whole, "a whole checkpoint")
+    os.kill(pid, signal.SIGKILL)
     assert job.ended()[0] == 9
-    (job.folder / "run.chk").write_text(
-        (job.folder / "run.chk").read_text().replace(" 100000 ", " 200 ").replace(">100000<", ">200<")
-    )
+    text = checkpoint.read_text().replace(" 100000 ", " 200 ").replace(">100000<", ">200<")
+    checkpoint.write_text(text[: len(text) // 2])
+    code, _, err = start(200, "--restart").ended()
+    assert code == 2
+    assert "no checkpoint to go on from (run.chk is cut off)" in err
+    checkpoint.write_text(text)
     code, _, err = start(200, "--restart").ended()
     assert code == 0, err
     assert steps_of(job.folder) == list(range(0, 201, 2))

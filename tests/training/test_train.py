@@ -211,7 +211,7 @@ def test_what_does_not_fit_into_memory_is_solved_iteratively(tmp_path: Path, mon
     source, listener = dataset_of("na_benzene", tmp_path), Listener()
     recipe = replace(QUICK, choose_group=False, robust=False)
     whole = load_potential(train(source, tmp_path / "whole", recipe, Listener()))
-    monkeypatch.setattr(module, "available_memory", lambda: 16_000_000)
+    monkeypatch.setattr(module, "available_memory", lambda: 9_000_000)
     parts = load_potential(train(source, tmp_path / "parts", recipe, listener))
     assert [line for line in listener.lines if "GB are free: solved iteratively" in line]
     x = load_dataset(source).positions[:5]
