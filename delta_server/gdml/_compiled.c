@@ -117,7 +117,8 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
     good = good && place.len == 8 * first && doubles(&ta) == ra * a && doubles(&tat) == ra * a &&
            doubles(&tb) == rb * b && doubles(&tbt) == rb * b && doubles(&rows) == 2 * n_train * width &&
            doubles(&products) == n_train && (weights.len == 0 || doubles(&weights) == n_train) &&
-           doubles(&query) == batch * width && doubles(&gradient) == batch * width && 0 <= start && start <= stop && stop <= n_train / 4;
+           doubles(&query) == batch * width && doubles(&gradient) == batch * width &&
+           0 <= start && start <= stop && stop <= n_train / 4;
     for (Py_ssize_t k = 0; good && k < first; k++)
         good = 0 <= places[k] && places[k] < ra * rb;
     int failed = 0;

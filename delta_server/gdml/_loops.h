@@ -17,20 +17,20 @@ INLINE v4 NAME(decay_of)(v4 n)
     return p * (v4)bits;
 }
 
-/* C[i, :] (+)= Σ_k A[i, k] B_k for I rows, in 4 W columns. */
-INLINE void NAME(tile)(const int I, const int W, const int add, Py_ssize_t K, const double *A, Py_ssize_t lda,
+/* C[i, :] = Σ_k A[i, k] B_k for I rows, in 4 W columns. */
+INLINE void NAME(tile)(const int I, const int W, Py_ssize_t K, const double *A,
                        const double *const *B, Py_ssize_t column, double *const *C)
 {
     v4 sum[6][8];
     for (int i = 0; i < I; i++)
         for (int w = 0; w < W; w++)
-            sum[i][w] = add ? *(v4 *)(C[i] + column + 4 * w) : (v4){0.0};
+            sum[i][w] = (v4){0.0};
     for (Py_ssize_t k = 0; k < K; k++) {
         v4 b[8];
         for (int w = 0; w < W; w++)
             b[w] = *(const v4 *)(B[k] + column + 4 * w);
         for (int i = 0; i < I; i++) {
-            double a = A[i * lda + k];
+            double a = A[i * K + k];
             for (int w = 0; w < W; w++)
                 sum[i][w] += a * b[w];
         }
@@ -41,31 +41,31 @@ INLINE void NAME(tile)(const int I, const int W, const int add, Py_ssize_t K, co
 }
 
 /* The same for all of n (a multiple of 4) columns, as wide as the registers allow. */
-INLINE void NAME(strip)(const int I, const int add, Py_ssize_t K, const double *A, Py_ssize_t lda,
+INLINE void NAME(strip)(const int I, Py_ssize_t K, const double *A,
                         const double *const *B, Py_ssize_t n, double *const *C)
 {
     const int W = I == 1 ? 8 : I == 2 ? 4 : I == 3 ? 3 : 2;
     Py_ssize_t column = 0;
     for (; column + 4 * W <= n; column += 4 * W)
-        NAME(tile)(I, W, add, K, A, lda, B, column, C);
+        NAME(tile)(I, W, K, A, B, column, C);
     for (; column + 8 <= n; column += 8)
-        NAME(tile)(I, 2, add, K, A, lda, B, column, C);
+        NAME(tile)(I, 2, K, A, B, column, C);
     if (column < n)
-        NAME(tile)(I, 1, add, K, A, lda, B, column, C);
+        NAME(tile)(I, 1, K, A, B, column, C);
 }
 
-INLINE void NAME(multiply)(const int add, Py_ssize_t rows, Py_ssize_t K, const double *A, Py_ssize_t lda,
+INLINE void NAME(multiply)(Py_ssize_t rows, Py_ssize_t K, const double *A,
                            const double *const *B, Py_ssize_t n, double *const *C)
 {
     Py_ssize_t i = 0;
     for (; i + 6 <= rows; i += 6)
-        NAME(strip)(6, add, K, A + i * lda, lda, B, n, C + i);
+        NAME(strip)(6, K, A + i * K, B, n, C + i);
     switch (rows - i) {
-    case 5: NAME(strip)(5, add, K, A + i * lda, lda, B, n, C + i); break;
-    case 4: NAME(strip)(4, add, K, A + i * lda, lda, B, n, C + i); break;
-    case 3: NAME(strip)(3, add, K, A + i * lda, lda, B, n, C + i); break;
-    case 2: NAME(strip)(2, add, K, A + i * lda, lda, B, n, C + i); break;
-    case 1: NAME(strip)(1, add, K, A + i * lda, lda, B, n, C + i); break;
+    case 5: NAME(strip)(5, K, A + i * K, B, n, C + i); break;
+    case 4: NAME(strip)(4, K, A + i * K, B, n, C + i); break;
+    case 3: NAME(strip)(3, K, A + i * K, B, n, C + i); break;
+    case 2: NAME(strip)(2, K, A + i * K, B, n, C + i); break;
+    case 1: NAME(strip)(1, K, A + i * K, B, n, C + i); break;
     default: break;
     }
 }
@@ -155,13 +155,13 @@ INLINE void NAME(transform)(const Space *s, Py_ssize_t na, Py_ssize_t ka, const 
                 s->in[k] = s->x + (a * kb + k) * lanes;
             for (Py_ssize_t g = 0; g < nb; g++)
                 s->out[g] = s->y + (a * nb + g) * lanes;
-            NAME(multiply)(0, nb, kb, B, kb, s->in, lanes, s->out);
+            NAME(multiply)(nb, kb, B, s->in, lanes, s->out);
         }
     for (Py_ssize_t k = 0; k < ka; k++)
         s->in[k] = s->y + k * nb * lanes;
     for (Py_ssize_t g = 0; g < na; g++)
         s->out[g] = s->x + g * nb * lanes;
-    NAME(multiply)(0, na, ka, A, ka, s->in, nb * lanes, s->out);
+    NAME(multiply)(na, ka, A, s->in, nb * lanes, s->out);
 }
 
 /* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient beside them. */
