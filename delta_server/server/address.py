@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -94,6 +95,16 @@ def read_input(path: str | Path) -> ElementTree.Element:
     if root.tag != "simulation":
         raise InputError(f"{path}: the root element is <{root.tag}>, expected i-PI's <simulation>")
     return root
+
+
+def whole_states(paths: Iterable[Path]) -> Iterator[tuple[Path, ElementTree.Element]]:
+    """Of the states that i-PI left, those that it was not killed in the middle of writing."""
+    for path in paths:
+        try:
+            root = read_input(path)
+        except InputError:
+            continue
+        yield path, root
 
 
 def address_from_input(path: str | Path, name: str | None = None, prefix: str | None = None) -> Address:

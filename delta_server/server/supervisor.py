@@ -22,7 +22,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
-from .address import read_input
+from .address import read_input, whole_states
 from .leash import leashed
 
 _STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
@@ -105,8 +105,7 @@ class Supervisor:
         if not list(root.iter("ffsocket")):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         if restart:
-            self.input = _newest_checkpoint(self.directory)
-            root = read_input(self.input)
+            self.input, root = _newest_checkpoint(self.directory)
         else:
             self.input = self._place(input_file, root)
         self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
@@ -225,19 +224,15 @@ def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> No
             )
 
 
-def _newest_checkpoint(directory: Path) -> Path:
-    """RESTART, or after a crash the newest checkpoint of i-PI that is whole. Raises InputError if there is none."""
-    if (left := directory / "RESTART").is_file():
-        return left
-    checkpoints = [p for p in directory.glob("*.chk*") if p.is_file() and not p.name.startswith("#")]
-    cut_off = ""
-    for path in sorted(checkpoints, key=lambda p: p.stat().st_mtime, reverse=True):
-        try:
-            read_input(path)
-        except InputError:  # i-PI was killed while it wrote this one
-            cut_off = f" ({path.name} is cut off)"
-        else:
-            return path
+def _newest_checkpoint(directory: Path) -> tuple[Path, Element]:
+    """RESTART, or else the newest of i-PI's checkpoints, of those that are whole, with its root. Raises InputError if
+    there is none."""
+    checkpoints = [p for p in directory.glob("*.chk*") if not p.name.startswith("#")]
+    checkpoints.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+    left = [p for p in (directory / "RESTART", *checkpoints) if p.is_file()]
+    if found := next(whole_states(left), None):
+        return found
+    cut_off = f" ({left[0].name} is cut off)" if left else ""
     raise InputError(
         f"{directory}: no RESTART and no checkpoint to go on from{cut_off}; leave out --restart to begin anew"
     )

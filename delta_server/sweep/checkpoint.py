@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ..errors import InputError
-from ..server.address import read_input
+from ..server.address import read_input, whole_states
 from .files import write_whole
 from .outputs import Output, Place, outputs_of, place
 
@@ -88,11 +88,9 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _states(folder: Path) -> list[tuple[int, ElementTree.Element]]:
     """Every state that is whole, and beyond the first step: at that, i-PI begins anew."""
     found = []
-    for path in (folder / "RESTART", folder / RESUME, *_checkpoints(folder)):
-        if not path.is_file():
-            continue
-        with suppress(InputError, ValueError):  # half written
-            root = read_input(path)
+    left = (folder / "RESTART", folder / RESUME, *_checkpoints(folder))
+    for _, root in whole_states(path for path in left if path.is_file()):
+        with suppress(ValueError):
             step = int(root.findtext("step") or 0)
             if step > 0:
                 found.append((step, root))
