@@ -75,10 +75,10 @@ class Surface:
 
 
 def common_grid(samples: Sequence[Samples], variables: Sequence[str], bins: int | None = None) -> Edges:
-    """The same bins for all: edges over what any of them visits. bins: along each variable; None: so few that all
-    are filled. Raises InputError for a variable that is not there, or that never changes."""
+    """The same bins for all: edges over what any of them visits. bins: along each variable; None: by the
+    number of samples. Raises InputError for a variable that is not there, or that never changes."""
     if bins is None:
-        filled = min(map(len, samples), default=0) / _PER_BIN
+        filled = min(map(len, samples)) / _PER_BIN
         bins = int(np.clip(filled ** (1 / len(variables)), _FEWEST, _MOST))
     grid = []
     for name in variables:

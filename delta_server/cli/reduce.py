@@ -64,7 +64,7 @@ def reduce(
     set_threads(cores)
     os.environ["NUMBA_NUM_THREADS"] = str(cores)
     from ..training.record import RECORD
-    from ..training.reduce import RECORD as TRIED
+    from ..training.reduce import TRIED
     from ..training.reduce import reduce as reduce_models
     from .train import Terminal
 

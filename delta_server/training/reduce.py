@@ -29,7 +29,7 @@ from .train import Reporter, train, write_whole
 _ROWS = 3000  # of a kernel matrix that is tried on
 _TEST = 200  # configurations that neither trained nor validated, at most
 
-RECORD = "reduction.json"  # beside the models: what was tried for each
+TRIED = "reduction.json"  # beside the models: what was tried for each
 
 Log = Callable[[str, str, Step], None]
 """Called with the term, the ranking and the step."""
@@ -110,7 +110,7 @@ class Reducer:
         steps = found["importance"]
         step = self.chosen[task.name] = choose(steps, self.keep, self.tolerance)
         if self.folder is not None:
-            self._write(self.folder / RECORD)
+            self._write(self.folder / TRIED)
         sigma = step.sigma / steps[0].sigma * hyper.sigma
         return group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps]
 

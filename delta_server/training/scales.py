@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..errors import InputError
 from ..gdml.descriptor import Descriptor
 from ..gdml.metric import Metric
+from .cholesky import NotPositiveDefiniteError
 from .fit import Hyper, Kernel, Labels, fit, force_mae
 
 _OUTLYING = 3.0  # times the median error: beyond, an error counts by its size and not by its square
@@ -69,7 +69,7 @@ class _Half:
         try:
             factor = cho_factor(square, lower=True, overwrite_a=True, check_finite=False)
         except np.linalg.LinAlgError:
-            raise InputError(
+            raise NotPositiveDefiniteError(
                 f"the kernel matrix ({len(square)} rows) is not positive definite with the metric {metric}: "
                 "raise --lambda"
             ) from None
@@ -128,7 +128,7 @@ def learn_scales(
     train: about twice the points that a fit is to have while learning. permutations: (P, N) of those fits; invariant:
     (P', N), a larger group perhaps, of which every orbit of pairs has one scale. hyper: σ and λ of the fits. It ends
     where the validation error no longer falls, or at a metric for which the kernel matrix is not positive definite.
-    Raises InputError where it is not with the metric of `hyper`.
+    Raises NotPositiveDefiniteError where it is not with the metric of `hyper`.
     """
     from scipy.optimize import OptimizeResult, minimize
 
@@ -164,7 +164,7 @@ def learn_scales(
         if state.last.iteration - state.mark.iteration >= _PATIENCE:
             raise StopIteration
 
-    with suppress(InputError):  # scales too far out for λ: the best before them stands
+    with suppress(NotPositiveDefiniteError):  # scales too far out for λ: the best before them stands
         minimize(
             loss, np.zeros(orbit.max() + 1), jac=True, method="L-BFGS-B", callback=look,
             bounds=[(-_LARGEST, _LARGEST)] * (orbit.max() + 1), options={"maxiter": iterations, "maxcor": _MEMORY},
