@@ -13,6 +13,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+#define LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define STRETCH 96 /* entries of a descriptor that all queries are multiplied with at a time */
 
 typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));

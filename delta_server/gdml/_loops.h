@@ -71,40 +71,30 @@ INLINE void NAME(multiply)(Py_ssize_t rows, Py_ssize_t K, const double *A,
 }
 
 /* Adds Σ_c x_j[c] y_u[c] for J queries and U rows of y, `row` apart, of four training points (a quad) each: of both kinds
-   of a quad, then of the next quad. R sums for each, so that no addition waits for the one before. */
-INLINE void NAME(dots)(const int U, const int J, const int R, Py_ssize_t n, const double *y, Py_ssize_t row,
+   of a quad, then of the next quad. One addition after the other, so that the result is the same whatever J and U. */
+INLINE void NAME(dots)(const int U, const int J, Py_ssize_t n, const double *y, Py_ssize_t row,
                        const double *const *x, double *const *to, Py_ssize_t kind, Py_ssize_t quad)
 {
-    v4 sum[4][4][6];
-    for (int r = 0; r < R; r++)
-        for (int u = 0; u < U; u++)
-            for (int j = 0; j < J; j++)
-                sum[r][u][j] = r ? (v4){0.0} : *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad);
-    Py_ssize_t c = 0;
-    for (; c + R <= n; c += R)
-        for (int r = 0; r < R; r++)
-            for (int u = 0; u < U; u++) {
-                v4 a = *(const v4 *)(y + u * row + 4 * (c + r));
-                for (int j = 0; j < J; j++)
-                    sum[r][u][j] += a * x[j][c + r];
-            }
-    for (; c < n; c++)
-        for (int u = 0; u < U; u++)
-            for (int j = 0; j < J; j++)
-                sum[0][u][j] += *(const v4 *)(y + u * row + 4 * c) * x[j][c];
+    v4 sum[8][6];
     for (int u = 0; u < U; u++)
-        for (int j = 0; j < J; j++) {
-            for (int r = 1; r < R; r++)
-                sum[0][u][j] += sum[r][u][j];
-            *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad) = sum[0][u][j];
+        for (int j = 0; j < J; j++)
+            sum[u][j] = *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad);
+    for (Py_ssize_t c = 0; c < n; c++)
+        for (int u = 0; u < U; u++) {
+            v4 a = *(const v4 *)(y + u * row + 4 * c);
+            for (int j = 0; j < J; j++)
+                sum[u][j] += a * x[j][c];
         }
+    for (int u = 0; u < U; u++)
+        for (int j = 0; j < J; j++)
+            *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad) = sum[u][j];
 }
 
 /* x̂·ŷ of T quads of training points from `quad` on, the block's own from `q` on, to the places of the tables' rows. */
 INLINE void NAME(multiply_quads)(const int T, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
                                  Py_ssize_t q, const double *query, Py_ssize_t batch)
 {
-    const int most = T == 1 ? 6 : 3;
+    const int most = T == 1 ? 6 : T == 2 ? 3 : 1;
     Py_ssize_t d = irrep->d, all = irrep->n, row = 4 * t->width, next = 4 * batch;
     for (Py_ssize_t i = 0; i < d; i++)
         for (Py_ssize_t c = 0; c < all; c += STRETCH) { /* stays in the cache for all queries */
@@ -119,22 +109,25 @@ INLINE void NAME(multiply_quads)(const int T, const Terms *t, const Space *s, co
                     to[J] = s->x + t->place[irrep->first + i * d + k % d] * s->lanes + 4 * (q * batch + k / d);
                 }
                 switch (J) {
-                case 6: NAME(dots)(2 * T, most, 1, n, y, row, x, to, s->pairs, next); break;
-                case 5: NAME(dots)(2 * T, most - 1, 1, n, y, row, x, to, s->pairs, next); break;
-                case 4: NAME(dots)(2 * T, most - 2, 1, n, y, row, x, to, s->pairs, next); break;
-                case 3: NAME(dots)(2 * T, 3, 1, n, y, row, x, to, s->pairs, next); break;
-                case 2: NAME(dots)(2 * T, 2, 2 / T, n, y, row, x, to, s->pairs, next); break;
-                default: NAME(dots)(2 * T, 1, 4 / T, n, y, row, x, to, s->pairs, next); break;
+                case 6: NAME(dots)(2 * T, LEAST(6, most), n, y, row, x, to, s->pairs, next); break;
+                case 5: NAME(dots)(2 * T, LEAST(5, most), n, y, row, x, to, s->pairs, next); break;
+                case 4: NAME(dots)(2 * T, LEAST(4, most), n, y, row, x, to, s->pairs, next); break;
+                case 3: NAME(dots)(2 * T, LEAST(3, most), n, y, row, x, to, s->pairs, next); break;
+                case 2: NAME(dots)(2 * T, LEAST(2, most), n, y, row, x, to, s->pairs, next); break;
+                default: NAME(dots)(2 * T, 1, n, y, row, x, to, s->pairs, next); break;
                 }
             }
         }
 }
 
+/* As many quads at once as keep the arithmetic units busy. */
 INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t quad, Py_ssize_t quads, const double *query,
                           Py_ssize_t batch)
 {
     for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
         Py_ssize_t q = 0;
+        for (; batch * t->irreps[r].d == 1 && q + 4 <= quads; q += 4)
+            NAME(multiply_quads)(4, t, s, t->irreps + r, quad + q, q, query, batch);
         for (; q + 2 <= quads; q += 2)
             NAME(multiply_quads)(2, t, s, t->irreps + r, quad + q, q, query, batch);
         if (q < quads)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from .fourier import Basis
 
 _CACHE = 2**20  # bytes of a core's cache that a block of training points may take, and its results again
 _TOGETHER = 12  # structures at once
-_LANES = 192  # structures × points of a block, at most
+_POINTS = 32  # of a block, at most
 _SHARE = 4e6  # flops that are worth a thread of their own
 _KERNEL = 50  # flops for a training point and permutation: root, exponential, polynomials
 
@@ -184,18 +185,24 @@ class CompiledContraction:
         (ra, a), (rb, b) = (t.shape for t in basis.tables)
         tables = [np.ascontiguousarray(t) for table in basis.tables for t in (table, table.T)]
         self._layout = (shapes, basis.place.astype(np.int64), (ra, a, rb, b), *tables)
-        self._elements = max(ra, a) * max(rb, b)
         self._quads, self._width = -(-len(points) // 4), int(points.shape[1])
         self._rows = np.zeros((self._quads, 2, self._width, 4))
         self._rows[:, 0] = self._by_four(points)
         self._norms = self._by_four(np.einsum("md,md->m", points, points))
         self._products, self._energy_weights = np.zeros_like(self._norms), np.zeros(0)
         self.work = work_of(basis, len(points))
-        self._threads = threads
+        # Blocks and shares do not depend on the queries, nor does the order of additions: a structure's sums are the
+        # same to the last bit whatever others there are.
+        elements = 32 * max(ra, a) * max(rb, b)  # bytes of a block's results, for a point and a structure
+        self._together = max(1, min(_TOGETHER, _CACHE // (4 * elements)))
+        most = min(_POINTS, _CACHE // (elements * self._together), _CACHE // (16 * self._width))
+        self._block = max(1, most // 4)  # quads
+        edges = np.linspace(0, self._quads, max(threads, 1) + 1).astype(int).tolist()
+        self._shares = list(pairwise(edges))
 
     @property
     def bytes_per_query(self) -> int:
-        return 8 * 4 * self._width
+        return 8 * 4 * self._width * len(self._shares)
 
     def _by_four(self, values: FloatArray) -> FloatArray:
         """(M, …) → (M/4, …, 4): four points to a vector; points that are none, to fill the last, have weight 0."""
@@ -210,39 +217,28 @@ class CompiledContraction:
 
     def __call__(self, query: FloatArray) -> Sums:
         query = np.ascontiguousarray(query)
-        together = max(1, min(_TOGETHER, _CACHE // (32 * self._elements)))
-        calls = [slice(i, i + together) for i in range(0, len(query), together)]
-        sums = Sums(np.zeros(len(query)), np.zeros(query.shape))
-        threads = min(self._threads, int(self.work.flops * len(query) / _SHARE) or 1)
+        calls = [slice(i, i + self._together) for i in range(0, len(query), self._together)]
+        parts = [Sums(np.zeros(len(query)), np.zeros(query.shape)) for _ in self._shares]
+
+        def work(share: tuple[int, int], sums: Sums) -> None:
+            for part in calls:
+                self._contract(
+                    *self._layout, self._rows, self._norms, self._products, self._energy_weights, self._sigma,
+                    query[part], *share, self._block, sums.energy[part], sums.gradient[part],
+                )  # fmt: skip
+
+        threads = min(len(parts), int(self.work.flops * len(query) / _SHARE))
         if threads > 1:
-            self._shared(query, sums, calls, threads)
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(work, self._shares, parts))
         else:
-            for part in calls:
-                self._add(query[part], Sums(sums.energy[part], sums.gradient[part]), 0, self._quads)
-        return sums
-
-    def _add(self, query: FloatArray, sums: Sums, start: int, stop: int) -> None:
-        points = min(_LANES // len(query), _CACHE // (32 * self._elements * len(query)), _CACHE // (16 * self._width))
-        self._contract(
-            *self._layout, self._rows, self._norms, self._products, self._energy_weights, self._sigma,
-            query, start, stop, max(1, points // 4), *sums,
-        )  # fmt: skip
-
-    def _shared(self, query: FloatArray, sums: Sums, calls: list[slice], threads: int) -> None:
-        """Training points shared among threads, each with sums of its own."""
-        edges = np.linspace(0, self._quads, threads + 1).astype(int)
-        own = [Sums(*(np.zeros_like(s) for s in sums)) for _ in range(threads)]
-
-        def work(i: int) -> None:
-            for part in calls:
-                parts = Sums(*(s[part] for s in own[i]))
-                self._add(query[part], parts, int(edges[i]), int(edges[i + 1]))
-
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, range(threads)))
-        for mine in own:
-            for total, part in zip(sums, mine, strict=True):
-                total += part
+            for share, sums in zip(self._shares, parts, strict=True):
+                work(share, sums)
+        total, *others = parts
+        for sums in others:
+            for sum_, part in zip(total, sums, strict=True):
+                sum_ += part
+        return total
 
 
 def contraction(

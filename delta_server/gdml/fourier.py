@@ -78,11 +78,11 @@ class Basis:
     def forward(self, x: FloatArray) -> FloatArray:
         """Coefficients (B, D) of descriptors (B, D)."""
         if self._dense is not None:
-            return x @ self._dense
+            return _each(x, self._dense)
         return x if self.is_plain else self._by_blocks(x)
 
     def _by_blocks(self, x: FloatArray) -> FloatArray:
-        parts = [(x[:, entries] @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks]
+        parts = [(x.take(entries, axis=1) @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
     def parts(self, coefficients: FloatArray) -> list[FloatArray]:
@@ -96,7 +96,7 @@ class Basis:
     def backward(self, coefficients: FloatArray) -> FloatArray:
         """Descriptors (B, D) of coefficients (B, D)."""
         if self._dense is not None:
-            return coefficients @ self._dense.T
+            return _each(coefficients, self._dense.T)
         if self.is_plain:
             return coefficients
         parts = np.empty_like(coefficients)
@@ -107,6 +107,12 @@ class Basis:
             x[:, entries] = part @ vectors.T
             start += entries.size
         return x
+
+
+def _each(rows: FloatArray, matrix: FloatArray) -> FloatArray:
+    """(B, D) @ (D, D), row by row: in one product the order of additions would depend on B."""
+    product: FloatArray = (rows[:, None] @ matrix)[:, 0]
+    return product
 
 
 def independent_factors(permutations: IntArray) -> list[IntArray]:
