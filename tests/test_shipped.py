@@ -39,3 +39,19 @@ def test_runs_start_from_the_geometry_of_the_model(system: str) -> None:
     assert (start.numbers == potential.numbers).all()
     assert np.abs(start.positions - potential.reference).max() < 1e-6
     potential.check_geometry(start.positions)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_structure_does_not_see_who_shares_its_batch(system: str) -> None:
+    """To the last bit: what a daemon or a batch of beads collects by chance changes no trajectory."""
+    potential = load_potential(ROOT / "models" / system / "manifest.yaml")
+    rng = np.random.default_rng(1)
+    frames = potential.reference + 0.05 * rng.standard_normal((14, potential.n_atoms, 3))
+    alone = [potential.compute(frame) for frame in frames]
+    for start, stop in ((0, 14), (0, 2), (1, 6), (2, 14)):
+        batch = potential.compute(frames[start:stop])
+        for k, single in enumerate(alone[start:stop]):
+            found = batch.frame(k)
+            for a, b in zip(found[:3], single[:3], strict=True):
+                assert np.array_equal(a, b)
+            assert found.parts.energies == single.parts.energies

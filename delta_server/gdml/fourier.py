@@ -46,9 +46,12 @@ class Basis:
     order: IntArray  # (D,) where coefficient k is among the blocks' results
 
     @classmethod
-    def of(cls, permutations: IntArray, metric: Metric) -> Basis:
-        """permutations: (P, N) of the atoms, a group. Raises ValueError or ArithmeticError as `Irreps`."""
-        groups = _two_groups(permutations)
+    def of(cls, permutations: IntArray, metric: Metric, groups: tuple[Irreps, Irreps] | None = None) -> Basis:
+        """permutations: (P, N) of the atoms, a group; groups: its `two_groups`, where they are known.
+
+        Raises ValueError or ArithmeticError as `Irreps`.
+        """
+        groups = groups or two_groups(permutations)
         pair = _Pair.of(*groups)
         perms = metric.permutations(pair.whole.elements)
         blocks, owners = [], []
@@ -82,7 +85,9 @@ class Basis:
         return x if self.is_plain else self._by_blocks(x)
 
     def _by_blocks(self, x: FloatArray) -> FloatArray:
-        parts = [(x.take(entries, axis=1) @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks]
+        parts = [
+            (x.take(entries, axis=1) @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks
+        ]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
     def parts(self, coefficients: FloatArray) -> list[FloatArray]:
@@ -149,7 +154,7 @@ def independent_factors(permutations: IntArray) -> list[IntArray]:
     return factors or [permutations]
 
 
-def _two_groups(permutations: IntArray) -> tuple[Irreps, Irreps]:
+def two_groups(permutations: IntArray) -> tuple[Irreps, Irreps]:
     """The group as a product of two whose orders are as near as can be; the second may be trivial."""
     parts = [Irreps.of(f) for f in independent_factors(permutations)]
     if sum(not all(p.real) for p in parts) > 1:  # products of complex ones fall into parts

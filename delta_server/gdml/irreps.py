@@ -101,8 +101,7 @@ def multiplication_table(elements: IntArray) -> IntArray:
 def _decompose(table: IntArray, rng: np.random.Generator) -> tuple[tuple[FloatArray, ...], tuple[bool, ...]] | None:
     """Matrices and kinds, or None where this random element does not tell the representations apart."""
     n = len(table)
-    identity = int(np.flatnonzero((table == np.arange(n)).all(1))[0])
-    inverse = np.argmax(table == identity, axis=1)
+    inverse = np.argmax(table == _identity(table), axis=1)
     weight = rng.standard_normal(n)
     # e_h → Σ_k (weight_k + weight_k⁻¹) e_{h k}: at (h', h) stands the weight of k = h⁻¹ h'
     between = table[inverse]  # (h, h') → h⁻¹ h'
@@ -110,7 +109,7 @@ def _decompose(table: IntArray, rng: np.random.Generator) -> tuple[tuple[FloatAr
     values, vectors = np.linalg.eigh(random)
     edges = np.flatnonzero(np.diff(values) > _GAP * np.abs(values).max()) + 1
     # a class function acts on each kind as a number of its own
-    central = rng.standard_normal(n)[_classes(table, inverse)]
+    central = rng.standard_normal(n)[classes(table)]
     central = (central + central[inverse])[table[:, inverse]]  # (h', h) → h' h⁻¹
     kinds: dict[float, FloatArray] = {}
     for start, end in zip([0, *edges], [*edges, n], strict=True):
@@ -150,10 +149,15 @@ def _polished(rho: FloatArray, table: IntArray) -> FloatArray | None:
     return None
 
 
-def _classes(table: IntArray, inverse: IntArray) -> IntArray:
+def classes(table: IntArray) -> IntArray:
     """(P,) number of the conjugacy class of each element."""
+    inverse = np.argmax(table == _identity(table), axis=1)
     label = np.full(len(table), -1)
     for g in range(len(table)):
         if label[g] < 0:
             label[table[table[:, g], inverse]] = g
     return label
+
+
+def _identity(table: IntArray) -> int:
+    return int(np.flatnonzero((table == np.arange(len(table))).all(1))[0])

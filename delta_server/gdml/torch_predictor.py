@@ -17,7 +17,7 @@ import numpy as np
 from .._types import FloatArray
 from ..errors import InputError
 from .contraction import Work
-from .expansion import Method
+from .cosets import Method
 from .metric import Metric
 from .model import Model
 from .predictor import Prediction

@@ -25,7 +25,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from .contraction import work_of
-from .expansion import Method, choose_basis, invariant_mean
+from .cosets import Cosets, Method
+from .expansion import invariant_mean
 from .fourier import Basis
 from .model import Model
 
@@ -59,9 +60,9 @@ class TorchSum:
         self._own = numbers_on(np.einsum("md,md->m", points, weights), device)
         self._alphas = None if model.energy_weights is None else numbers_on(model.energy_weights, device)
 
-        method, basis = choose_basis(model.permutations, model.metric, method)
-        copies = len(perms) if method == "plain" else 1
-        self._permuting = _Permuting(perms, device) if copies > 1 else None
+        cosets = Cosets.of(model.permutations, model.metric, method)
+        basis, copies = cosets.basis, cosets.count
+        self._permuting = _Permuting(cosets, device) if copies > 1 else None
         self._transform = None if basis.is_plain else _Transform(basis, device)
         self._products = _products(basis, np.stack([basis.forward(points), basis.forward(weights)]), device)
         self._tables = [numbers_on(table, device) for table in basis.tables]
@@ -69,7 +70,7 @@ class TorchSum:
         # temporaries: what there is of each training point and element at once, and of each coefficient
         rows, held = max(self._table_rows, len(basis.place)), 3 if basis.is_plain else 5
         self.bytes_per_query = 8 * copies * (held * 2 * len(points) * rows + 5 * self._products[-1].part.stop)
-        self.method = f"{method}, torch"
+        self.method = f"{cosets.method}, torch"
         work = work_of(basis, len(points))
         self.work = work._replace(flops=copies * work.flops)
 
@@ -77,15 +78,16 @@ class TorchSum:
         """E (B,) and −∂E/∂x (D, B) at the descriptors (D, B), which are left alone."""
         y = (x - self._centre).mul_(self._unit)
         norms = y.square().sum(0)
+        query = y if self._permuting is None else self._permuting.of(y)
         if self._permuting is not None:
-            energy, pull, rest = self._permuting.sum(
-                *self._contract(self._permuting.of(y), self._permuting.each(norms))
-            )
-        elif self._transform is not None:
-            energy, pull, rest = self._contract(self._transform.forward(y), norms)
-            rest = self._transform.backward(rest)
+            norms = self._permuting.each(norms)
+        if self._transform is None:
+            energy, pull, rest = self._contract(query, norms)
         else:
-            energy, pull, rest = self._contract(y, norms)
+            energy, pull, rest = self._contract(self._transform.forward(query), norms)
+            rest = self._transform.backward(rest)
+        if self._permuting is not None:
+            energy, pull, rest = self._permuting.sum(energy, pull, rest)
         return energy, y.mul_(pull).sub_(rest).mul_(self._unit)
 
     def _contract(self, query: Tensor, norms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,24 +142,23 @@ class TorchSum:
 
 
 class _Permuting:
-    """Queries permuted by each of P permutations, where there is no transform on the group."""
+    """Queries permuted by one element of each coset."""
 
-    def __init__(self, perms: IntArray, device: torch.device) -> None:
-        """perms: (P, D)."""
-        self._count = len(perms)
-        self._inverse = index_on(np.argsort(perms, axis=1).T, device)
+    def __init__(self, cosets: Cosets, device: torch.device) -> None:
+        self._count = cosets.count
+        self._inverse = index_on(cosets.inverse.T, device)
         # where entry d lies in each permuted force
-        self._back = index_on((perms * self._count + np.arange(self._count)[:, None]).T, device)
+        self._back = index_on((cosets.representatives * self._count + np.arange(self._count)[:, None]).T, device)
 
     def of(self, y: Tensor) -> Tensor:
-        """P_g⁻¹ y (D, P · B)."""
+        """P_s⁻¹ y (D, R · B)."""
         return y.index_select(0, self._inverse).view(len(y), -1)
 
     def each(self, norms: Tensor) -> Tensor:
         return norms.repeat(self._count)
 
     def sum(self, energy: Tensor, pull: Tensor, stacked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Over the permutations."""
+        """Over the cosets."""
         dim, batch = len(stacked), stacked.shape[1] // self._count
         back = stacked.view(-1, batch).index_select(0, self._back).view(dim, -1, batch)
         return energy.view(-1, batch).sum(0), pull.view(-1, batch).sum(0), back.sum(1)

@@ -18,8 +18,8 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError, ModelFileError
 from .contraction import correlations, synthesis
+from .cosets import Cosets
 from .descriptor import Descriptor
-from .expansion import choose_basis
 from .metric import Metric
 from .model import Model
 from .predictor import CpuPredictor
@@ -56,12 +56,8 @@ class Kernel:
 
     def __init__(self, metric: Metric, permutations: IntArray) -> None:
         """permutations: (P, N) of the atoms."""
-        perms = metric.permutations(permutations)
-        self._n_perms, self._dim = perms.shape
-        method, self._basis = choose_basis(permutations, metric)
-        # where there is no better way, P_g⁻¹ x in the place of x
-        self._permuted = np.argsort(perms, axis=1).reshape(-1) if method == "plain" and len(perms) > 1 else None
-        self._copied = 0 if self._permuted is None else self._dim
+        self._cosets = Cosets.of(permutations, metric)
+        self._basis, self._n_perms = self._cosets.basis, len(permutations)
 
     def points(self, y: FloatArray) -> Points:
         """Descriptors (M, D) made ready for `between`."""
@@ -71,14 +67,11 @@ class Kernel:
         """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
         y, rows, norms = points
         found = np.empty((len(lengths), len(x), len(y)))
-        step = max(1, _CHUNK_BYTES // (8 * self._n_perms * (self._copied + 5 * len(y))))
+        step = self._chunk(len(y))
         for start in range(0, len(x), step):
             query = x[start : start + step]
-            if self._permuted is None:
-                products = correlations(self._basis, rows, self._basis.forward(query))  # (M, B, P)
-            else:
-                stacked = query.take(self._permuted, axis=1).reshape(-1, self._dim)
-                products = (y @ stacked.T).reshape(len(y), len(query), self._n_perms)
+            products = correlations(self._basis, rows, self._cosets.forward(query))  # (M, B R, P/R)
+            products = products.reshape(len(y), len(query), self._n_perms)
             products *= -2.0
             products += norms[:, None, None] + np.einsum("bd,bd->b", query, query)[:, None]
             found[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
@@ -87,20 +80,25 @@ class Kernel:
     def own(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
         """k(x, x), (L, B): more than 1 for what is symmetric itself."""
         found = np.empty((len(lengths), len(x)))
-        step = max(
-            1, _CHUNK_BYTES // (8 * self._n_perms * (5 + (3 * self._dim if self._permuted is not None else 0)))
-        )
+        step = self._chunk(1)
         for start in range(0, len(x), step):
             part = x[start : start + step]
-            if self._permuted is None:
-                parts = self._basis.parts(self._basis.forward(part))
-                products = synthesis(self._basis, [p @ p.transpose(0, 2, 1) for p in parts], (len(part),))
-            else:
-                stacked = part.take(self._permuted, axis=1).reshape(len(part), self._n_perms, self._dim)
-                products = (stacked @ part[:, :, None])[:, :, 0]
+            shape = (len(part), self._cosets.count)
+            here = self._basis.parts(self._basis.forward(part))
+            permuted = self._basis.parts(self._cosets.forward(part))
+            parts = [
+                y[:, None] @ p.reshape(*shape, *p.shape[1:]).transpose(0, 1, 3, 2)
+                for y, p in zip(here, permuted, strict=True)
+            ]
+            products = synthesis(self._basis, parts, shape).reshape(len(part), self._n_perms)
             squared = 2.0 * (np.einsum("bd,bd->b", part, part)[:, None] - products)
             found[:, start : start + step] = self._sum(squared, lengths)
         return found
+
+    def _chunk(self, n_points: int) -> int:
+        """Queries whose temporaries stay below 64 MB."""
+        each = 8 * (5 * self._n_perms * n_points + 4 * self._cosets.count * len(self._cosets.basis.order))
+        return max(1, _CHUNK_BYTES // each)
 
     def _sum(self, squared: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
         """Σ_g m over |x − P_g y|² (…, P), for each length. No weight cancels here: rounding below 0 is cut off."""

@@ -61,7 +61,8 @@ def test_shipped_models(path: Path) -> None:
     model = load_model(path)
     x = geometries(model, 3)
     numpy, torched = CpuPredictor(model), TorchPredictor(model, CPU)
-    assert_same(torched.predict(x), numpy.predict(x))
+    # energy constraints have weights of 1e8 that cancel
+    assert_same(torched.predict(x), numpy.predict(x), energy=1e-5 if model.energy_weights is None else 1e-4)
     assert (torched.numbers == model.numbers).all()
     assert torched.work == pytest.approx(numpy.work)
     assert torched.method.partition(",")[0] == numpy.method.partition(",")[0]
@@ -84,9 +85,9 @@ def test_groups(elements: np.ndarray, constrained: bool, tmp_path: Path) -> None
     """Real, complex and quaternionic representations, one and two factors, and permuted queries in their place."""
     model, x = made(elements, tmp_path, constrained)
     expected = CpuPredictor(model).predict(x)
-    for method in ("plain", "fourier"):
+    for method in ("plain", "fourier", None):
         torched = TorchPredictor(model, CPU, method)  # type: ignore[arg-type]
-        assert torched.method == f"{method}, torch"
+        assert torched.method == f"{method}, torch" or method is None or len(elements) == 1
         for batch in (0, 1, 5):
             part = Prediction(*(a[:batch] for a in expected))
             assert_same(torched.predict(x[:batch]), part, energy=1e-9, force=1e-9)

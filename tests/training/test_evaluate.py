@@ -141,9 +141,8 @@ def test_chunks_change_nothing_and_are_reported() -> None:
     assert told == [64, 128, 150]
     assert found.total.n == 150
     once = evaluate(potential, data, which[:50])
-    # kcal/mol: what rounding leaves of a binding energy whose weights cancel
-    assert found.total.energy[100:] == pytest.approx(once.total.energy, abs=2e-5)
-    assert found.total.force_rmse == pytest.approx(once.total.force_rmse, rel=1e-9)
+    assert np.array_equal(found.total.energy[100:], once.total.energy)
+    assert found.total.force_rmse == pytest.approx(once.total.force_rmse, rel=1e-12)
 
 
 def test_a_single_model_and_how_much_better_the_sum_is() -> None:

@@ -1,0 +1,76 @@
+"""Subgroups and their cosets; the sum through any of them, against permuted queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_fourier import GROUPS, each_group
+
+from delta_server.gdml.contraction import contraction
+from delta_server.gdml.cosets import Cosets, Subgroup, normal_subgroups
+from delta_server.gdml.expansion import Expansion
+from delta_server.gdml.fourier import Basis
+from delta_server.gdml.irreps import multiplication_table
+from delta_server.gdml.metric import Metric
+
+ORDERS = {
+    "S4": [4, 12],
+    "A4": [4],
+    "Q8": [2, 4, 4, 4],
+    "C3": [],
+    "D6": [2, 3, 6, 6, 6],
+    "S3wrC2": [9, 18, 36, 36, 36],
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_normal_subgroups(name: str) -> None:
+    """All there are, for these."""
+    table = multiplication_table(GROUPS[name])
+    found = normal_subgroups(table)
+    assert sorted(int(mask.sum()) for mask in found) == ORDERS[name]
+    identity = int(np.flatnonzero((table == np.arange(len(table))).all(1))[0])
+    inverse = np.argmax(table == identity, axis=1)
+    for mask in found:
+        inside = np.flatnonzero(mask)
+        assert mask[table[np.ix_(inside, inside)]].all()
+        for g in range(len(table)):
+            assert mask[table[table[g, inside], inverse[g]]].all()
+
+
+@each_group
+def test_the_sum_through_any_subgroup(elements: np.ndarray) -> None:
+    """Normal ones, and those that leave an atom where it is, whose left cosets are not their right ones."""
+    rng, metric, sigma = np.random.default_rng(3), Metric(elements.shape[1]), 3.0
+    points, weights = rng.standard_normal((2, 9, len(metric.pairs)))
+    queries = rng.standard_normal((4, len(metric.pairs)))
+    plain = Expansion(points, metric, elements, sigma, method="plain")
+    plain.weigh(weights)
+    energy, gradient = plain(queries)
+    table = multiplication_table(elements)
+    centre = plain._centre
+    for mask in (*normal_subgroups(table), *(elements == np.arange(elements.shape[1])).T):
+        subgroup = Subgroup(elements, table, mask)
+        cosets = Cosets(
+            metric.permutations(subgroup.others), Basis.of(subgroup.elements, metric), len(subgroup.elements)
+        )
+        assert cosets.count * cosets.order == len(elements)
+        summed = contraction(cosets.basis, cosets.basis.forward(points - centre), sigma)
+        summed.weigh(cosets.basis.forward(weights), np.einsum("md,md->m", points - centre, weights), None)
+        found = cosets.backward(*summed(cosets.forward(queries - centre)))
+        assert found[0] == pytest.approx(energy, abs=1e-10)
+        assert found[1] == pytest.approx(gradient, abs=1e-10)
+
+
+def test_a_group_that_is_no_product_leaves_its_exchange_to_the_queries() -> None:
+    """Two rings of six and their exchange, 288 elements: subgroups of the two rings have small tables."""
+    ring = GROUPS["D6"]
+    both = np.concatenate([np.tile(ring, (12, 1)), np.repeat(6 + ring, 12, axis=0)], axis=1)
+    wreath = np.concatenate([both, both[:, [*range(6, 12), *range(6)]]])
+    metric = Metric(12)
+    cosets = Cosets.of(wreath, metric)
+    assert cosets.count * cosets.order == 288
+    assert cosets.method == f"fourier of {cosets.order}"
+    assert max(len(table) for table in cosets.basis.tables) <= 12
+    assert Cosets.of(wreath, metric, "fourier").method == "fourier"
+    assert Cosets.of(wreath, metric, "plain").method == "plain"
