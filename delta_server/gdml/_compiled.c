@@ -18,6 +18,8 @@
 
 typedef double v4 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef int64_t i4 __attribute__((vector_size(32)));
+typedef double v8 __attribute__((vector_size(64), aligned(8), may_alias));
+typedef int64_t i8 __attribute__((vector_size(64)));
 
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -35,14 +37,14 @@ typedef struct {
     const int64_t *place;    /* of element ij among the rows of the tables' product */
     Py_ssize_t ra, a, rb, b; /* tables are (ra, a) and (rb, b) */
     const double *ta, *tat, *tb, *tbt;
-    const double *rows;            /* (M / 4, 2, width, 4): training points in quads, descriptors and weights */
+    const double *rows;            /* (M / LANES, 2, width, LANES): training points in packs, descriptors and weights */
     const double *norms, *products, *energy_weights; /* (M,) */
     double sigma;
 } Terms;
 
 typedef struct {
-    Py_ssize_t quads, pairs, lanes; /* of a block: points by four, points with structures, both kinds of rows */
-    double *x, *y;                  /* (ra, rb, lanes) and what comes of it; lanes: kind, quad, structure, point */
+    Py_ssize_t packs, pairs, lanes; /* of a block: packs of points, points with structures, both kinds of rows */
+    double *x, *y;                  /* (ra, rb, lanes) and what comes of it; lanes: kind, pack, structure, point */
     const double **in;
     double **out;
     double *base, *centre, *weight, *energy, *pull; /* (pairs,) */
@@ -57,12 +59,44 @@ typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
     double decay;
 } Shape;
 
-#define NAME(f) f##_plain
+INLINE v4 root4(v4 a)
+{
+    for (int l = 0; l < 4; l++)
+        a[l] = sqrt(a[l]);
+    return a;
+}
+
+INLINE v4 larger4(v4 a, v4 b)
+{
+    for (int l = 0; l < 4; l++)
+        a[l] = a[l] > b[l] ? a[l] : b[l];
+    return a;
+}
+
+INLINE v4 smaller4(v4 a, v4 b)
+{
+    for (int l = 0; l < 4; l++)
+        a[l] = a[l] < b[l] ? a[l] : b[l];
+    return a;
+}
+
+#define vec v4
+#define ints i4
+#define LANES 4
+#define SUMS 12
+#define NAME(f) f##_portable
+#define ROOT root4
+#define LARGER larger4
+#define SMALLER smaller4
 #include "_loops.h"
 #undef NAME
+#undef ROOT
+#undef LARGER
+#undef SMALLER
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#define TWICE
+#define MORE
+#include <immintrin.h>
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
@@ -70,6 +104,34 @@ typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
 #pragma GCC target("avx2,fma")
 #endif
 #define NAME(f) f##_avx2
+#define ROOT(a) ((vec)_mm256_sqrt_pd((__m256d)(a)))
+#define LARGER(a, b) ((vec)_mm256_max_pd((__m256d)(a), (__m256d)(b)))
+#define SMALLER(a, b) ((vec)_mm256_min_pd((__m256d)(a), (__m256d)(b)))
+#include "_loops.h"
+#undef NAME
+#undef ROOT
+#undef LARGER
+#undef SMALLER
+#undef vec
+#undef ints
+#undef LANES
+#undef SUMS
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512vl,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512")
+#endif
+#define vec v8
+#define ints i8
+#define LANES 8
+#define SUMS 24
+#define NAME(f) f##_avx512
+#define ROOT(a) ((vec)_mm512_sqrt_pd((__m512d)(a)))
+#define LARGER(a, b) ((vec)_mm512_max_pd((__m512d)(a), (__m512d)(b)))
+#define SMALLER(a, b) ((vec)_mm512_min_pd((__m512d)(a), (__m512d)(b)))
 #include "_loops.h"
 #undef NAME
 #ifdef __clang__
@@ -79,11 +141,22 @@ typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
 #endif
 #endif
 
-#ifdef TWICE
-#define BEST(f) (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? f##_avx2 : f##_plain)
+/* Instruction sets, the best last; `paths` of the module are those that this processor has. */
+#ifdef MORE
+enum { PORTABLE, AVX2, AVX512 };
+#define HAS(x) __builtin_cpu_supports(#x)
+#define BEST_PATH                                                                                                      \
+    (!HAS(avx2) || !HAS(fma) ? PORTABLE : HAS(avx512f) && HAS(avx512dq) && HAS(avx512vl) ? AVX512 : AVX2)
+#define ON(path, f) (path == AVX512 ? f##_avx512 : path == AVX2 ? f##_avx2 : f##_portable)
 #else
-#define BEST(f) f##_plain
+enum { PORTABLE };
+#define BEST_PATH PORTABLE
+#define ON(path, f) f##_portable
 #endif
+static const struct {
+    const char *name;
+    int lanes;
+} paths[] = {{"portable", 4}, {"avx2", 4}, {"avx512", 8}};
 
 /* ---- the module ---- */
 
@@ -98,17 +171,20 @@ static void *aligned(Py_ssize_t n)
 static PyObject *py_contract(PyObject *self, PyObject *args)
 {
     Py_buffer shapes, place, ta, tat, tb, tbt, rows, norms, products, weights, query, energy, gradient;
-    Py_ssize_t ra, a, rb, b, start, stop, quads;
+    Py_ssize_t ra, a, rb, b, start, stop, packs;
+    int path;
     double sigma;
-    if (!PyArg_ParseTuple(args, "y*y*(nnnn)y*y*y*y*y*y*y*y*dy*nnnw*w*", &shapes, &place, &ra, &a, &rb, &b, &ta, &tat,
-                          &tb, &tbt, &rows, &norms, &products, &weights, &sigma, &query, &start, &stop, &quads,
+    if (!PyArg_ParseTuple(args, "iy*y*(nnnn)y*y*y*y*y*y*y*y*dy*nnnw*w*", &path, &shapes, &place, &ra, &a, &rb, &b, &ta, &tat,
+                          &tb, &tbt, &rows, &norms, &products, &weights, &sigma, &query, &start, &stop, &packs,
                           &energy, &gradient))
         return NULL;
     const int64_t *shape = shapes.buf, *places = place.buf;
     Py_ssize_t n_irreps = shapes.len / 16, n_train = doubles(&norms), batch = doubles(&energy);
     Py_ssize_t width = 0, first = 0;
     Irrep *irreps = malloc(sizeof(Irrep) * (n_irreps + 1));
-    int good = irreps && ra > 0 && a > 0 && rb > 0 && b > 0 && quads > 0 && n_train % 4 == 0;
+    int good = irreps && ra > 0 && a > 0 && rb > 0 && b > 0 && packs > 0 && 0 <= path && path <= BEST_PATH;
+    Py_ssize_t lanes = good ? paths[path].lanes : 1;
+    good = good && n_train % lanes == 0;
     for (Py_ssize_t r = 0; good && r < n_irreps; r++) {
         irreps[r] = (Irrep){shape[2 * r], shape[2 * r + 1], width, first};
         good = irreps[r].d > 0 && irreps[r].d < 65536 && irreps[r].n > 0;
@@ -119,7 +195,7 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
            doubles(&tb) == rb * b && doubles(&tbt) == rb * b && doubles(&rows) == 2 * n_train * width &&
            doubles(&products) == n_train && (weights.len == 0 || doubles(&weights) == n_train) &&
            doubles(&query) == batch * width && doubles(&gradient) == batch * width &&
-           0 <= start && start <= stop && stop <= n_train / 4;
+           0 <= start && start <= stop && stop <= n_train / lanes;
     for (Py_ssize_t k = 0; good && k < first; k++)
         good = 0 <= places[k] && places[k] < ra * rb;
     int failed = 0;
@@ -127,9 +203,9 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
         Terms t = {n_irreps, width, irreps, places, ra, a, rb, b, ta.buf, tat.buf, tb.buf, tbt.buf, rows.buf,
                    norms.buf, products.buf, weights.len ? weights.buf : NULL, sigma};
         Space s = {0};
-        s.quads = quads < stop - start ? quads : stop - start;
-        s.quads = s.quads > 0 ? s.quads : 1;
-        s.pairs = 4 * s.quads * batch;
+        s.packs = packs < stop - start ? packs : stop - start;
+        s.packs = s.packs > 0 ? s.packs : 1;
+        s.pairs = lanes * s.packs * batch;
         s.lanes = 2 * s.pairs;
         Py_ssize_t ma = ra > a ? ra : a, mb = rb > b ? rb : b, longest = ma > mb ? ma : mb, room = ma * mb * s.lanes;
         double *space = aligned(2 * room + 5 * s.pairs + 2 * batch);
@@ -146,7 +222,7 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
             s.norms = s.pull + s.pairs;
             s.own = s.norms + batch;
             Py_BEGIN_ALLOW_THREADS
-            BEST(contract)(&t, &s, start, stop, query.buf, batch, energy.buf, gradient.buf);
+            ON(path, contract)(&t, &s, start, stop, query.buf, batch, energy.buf, gradient.buf);
             Py_END_ALLOW_THREADS
         } else
             failed = 1;
@@ -198,7 +274,7 @@ static PyObject *py_describe(PyObject *self, PyObject *args)
         m.halves = halves;
         m.decay = decay;
         Py_BEGIN_ALLOW_THREADS
-        BEST(describe)(&m, r.buf, doubles(&r) / (3 * n), x.buf, slope.buf);
+        ON(BEST_PATH, describe)(&m, r.buf, doubles(&r) / (3 * n), x.buf, slope.buf);
         Py_END_ALLOW_THREADS
     }
     Py_buffer *all[] = {&r, &ends, &scales, &x, &slope};
@@ -223,7 +299,7 @@ static PyObject *py_forces(PyObject *self, PyObject *args)
     if (good) {
         Py_BEGIN_ALLOW_THREADS
         memset(f.buf, 0, f.len);
-        BEST(pull_together)(&m, r.buf, slope.buf, gradient.buf, doubles(&r) / (3 * n), f.buf);
+        ON(BEST_PATH, pull_together)(&m, r.buf, slope.buf, gradient.buf, doubles(&r) / (3 * n), f.buf);
         Py_END_ALLOW_THREADS
     }
     Py_buffer *all[] = {&r, &ends, &slope, &gradient, &f};
@@ -244,4 +320,17 @@ static PyMethodDef methods[] = {
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__compiled(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__compiled(void)
+{
+    PyObject *made = PyModule_Create(&module), *names = made ? PyList_New(0) : NULL;
+    for (int path = 0; names && path <= BEST_PATH; path++) {
+        PyObject *pair = Py_BuildValue("(si)", paths[path].name, paths[path].lanes);
+        if (!pair || PyList_Append(names, pair) < 0)
+            Py_CLEAR(names);
+        Py_XDECREF(pair);
+    }
+    if (!names || PyModule_AddObjectRef(made, "paths", names) < 0)
+        Py_CLEAR(made);
+    Py_XDECREF(names);
+    return made;
+}

@@ -1,34 +1,35 @@
-/* The loops of _compiled.c, included once for each instruction set, with NAME(f) the name of f in it. */
+/* The loops of _compiled.c, included once for each instruction set, with NAME(f) the name of f in it, and vec its vector
+   of LANES doubles, ints of as many integers. */
 
-/* e^−n for four 0 ≤ n ≤ 700, to the last digit or two: −n = k ln 2 + r, a polynomial in r, k into the exponent. */
-INLINE v4 NAME(decay_of)(v4 n)
+/* e^−n for 0 ≤ n ≤ 700, to the last digit or two: −n = k ln 2 + r, a polynomial in r, k into the exponent. */
+INLINE vec NAME(decay_of)(vec n)
 {
     const double magic = 6755399441055744.0; /* 1.5 × 2^52: the nearest integer lands in the low bits */
-    v4 shifted = magic - n * 1.4426950408889634;
-    v4 k = shifted - magic;
-    v4 r = -n - k * 6.93147180369123816490e-01 - k * 1.90821492927058770002e-10;
-    v4 r2 = r * r, r4 = r2 * r2;
-    v4 low = (1.0 + r) + r2 * (0.5 + r * (1.0 / 6.0));
-    v4 middle = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0));
-    v4 high = (1.0 / 40320.0 + r * (1.0 / 362880.0)) + r2 * (1.0 / 3628800.0 + r * (1.0 / 39916800.0));
-    v4 top = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0);
-    v4 p = low + r4 * (middle + r4 * (high + r4 * top));
-    i4 bits = ((i4)shifted + 1023) << 52;
-    return p * (v4)bits;
+    vec shifted = magic - n * 1.4426950408889634;
+    vec k = shifted - magic;
+    vec r = -n - k * 6.93147180369123816490e-01 - k * 1.90821492927058770002e-10;
+    vec r2 = r * r, r4 = r2 * r2;
+    vec low = (1.0 + r) + r2 * (0.5 + r * (1.0 / 6.0));
+    vec middle = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0));
+    vec high = (1.0 / 40320.0 + r * (1.0 / 362880.0)) + r2 * (1.0 / 3628800.0 + r * (1.0 / 39916800.0));
+    vec top = 1.0 / 479001600.0 + r * (1.0 / 6227020800.0);
+    vec p = low + r4 * (middle + r4 * (high + r4 * top));
+    ints bits = ((ints)shifted + 1023) << 52;
+    return p * (vec)bits;
 }
 
-/* C[i, :] = Σ_k A[i, k] B_k for I rows, in 4 W columns. */
+/* C[i, :] = Σ_k A[i, k] B_k for I rows, in W vectors of columns. */
 INLINE void NAME(tile)(const int I, const int W, Py_ssize_t K, const double *A,
                        const double *const *B, Py_ssize_t column, double *const *C)
 {
-    v4 sum[6][8];
+    vec sum[6][8];
     for (int i = 0; i < I; i++)
         for (int w = 0; w < W; w++)
-            sum[i][w] = (v4){0.0};
+            sum[i][w] = (vec){0.0};
     for (Py_ssize_t k = 0; k < K; k++) {
-        v4 b[8];
+        vec b[8];
         for (int w = 0; w < W; w++)
-            b[w] = *(const v4 *)(B[k] + column + 4 * w);
+            b[w] = *(const vec *)(B[k] + column + LANES * w);
         for (int i = 0; i < I; i++) {
             double a = A[i * K + k];
             for (int w = 0; w < W; w++)
@@ -37,18 +38,18 @@ INLINE void NAME(tile)(const int I, const int W, Py_ssize_t K, const double *A,
     }
     for (int i = 0; i < I; i++)
         for (int w = 0; w < W; w++)
-            *(v4 *)(C[i] + column + 4 * w) = sum[i][w];
+            *(vec *)(C[i] + column + LANES * w) = sum[i][w];
 }
 
-/* The same for all of n (a multiple of 4) columns, as wide as the registers allow. */
+/* The same for all of n (a multiple of LANES) columns, as wide as the registers allow. */
 INLINE void NAME(strip)(const int I, Py_ssize_t K, const double *A,
                         const double *const *B, Py_ssize_t n, double *const *C)
 {
     const int W = I == 1 ? 8 : I == 2 ? 4 : I == 3 ? 3 : 2;
     Py_ssize_t column = 0;
-    for (; column + 4 * W <= n; column += 4 * W)
+    for (; column + LANES * W <= n; column += LANES * W)
         NAME(tile)(I, W, K, A, B, column, C);
-    for (; column + 8 <= n; column += 8)
+    for (; column + 2 * LANES <= n; column += 2 * LANES)
         NAME(tile)(I, 2, K, A, B, column, C);
     if (column < n)
         NAME(tile)(I, 1, K, A, B, column, C);
@@ -70,43 +71,43 @@ INLINE void NAME(multiply)(Py_ssize_t rows, Py_ssize_t K, const double *A,
     }
 }
 
-/* Adds Σ_c x_j[c] y_u[c] for J queries and U rows of y, `row` apart, of four training points (a quad) each: of both kinds
-   of a quad, then of the next quad. One addition after the other, so that the result is the same whatever J and U. */
+/* Adds Σ_c x_j[c] y_u[c] for J queries and U rows of y, `row` apart, of LANES training points (a pack) each: of both
+   kinds of a pack, then of the next pack. One addition after the other, so that the result is the same whatever J and U. */
 INLINE void NAME(dots)(const int U, const int J, Py_ssize_t n, const double *y, Py_ssize_t row,
-                       const double *const *x, double *const *to, Py_ssize_t kind, Py_ssize_t quad)
+                       const double *const *x, double *const *to, Py_ssize_t kind, Py_ssize_t pack)
 {
-    v4 sum[8][6];
+    vec sum[8][6];
     for (int u = 0; u < U; u++)
         for (int j = 0; j < J; j++)
-            sum[u][j] = *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad);
+            sum[u][j] = *(vec *)(to[j] + u % 2 * kind + u / 2 * pack);
     for (Py_ssize_t c = 0; c < n; c++)
         for (int u = 0; u < U; u++) {
-            v4 a = *(const v4 *)(y + u * row + 4 * c);
+            vec a = *(const vec *)(y + u * row + LANES * c);
             for (int j = 0; j < J; j++)
                 sum[u][j] += a * x[j][c];
         }
     for (int u = 0; u < U; u++)
         for (int j = 0; j < J; j++)
-            *(v4 *)(to[j] + u % 2 * kind + u / 2 * quad) = sum[u][j];
+            *(vec *)(to[j] + u % 2 * kind + u / 2 * pack) = sum[u][j];
 }
 
-/* x̂·ŷ of T quads of training points from `quad` on, the block's own from `q` on, to the places of the tables' rows. */
-INLINE void NAME(multiply_quads)(const int T, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
+/* x̂·ŷ of T packs of training points from `pack` on, the block's own from `q` on, to the places of the tables' rows. */
+INLINE void NAME(multiply_packs)(const int T, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t pack,
                                  Py_ssize_t q, const double *query, Py_ssize_t batch)
 {
-    const int most = T == 1 ? 6 : T == 2 ? 3 : 1;
-    Py_ssize_t d = irrep->d, all = irrep->n, row = 4 * t->width, next = 4 * batch;
+    const int most = T == 1 ? 6 : T == 2 ? SUMS / 4 : 1;
+    Py_ssize_t d = irrep->d, all = irrep->n, row = LANES * t->width, next = LANES * batch;
     for (Py_ssize_t i = 0; i < d; i++)
         for (Py_ssize_t c = 0; c < all; c += STRETCH) { /* stays in the cache for all queries */
             Py_ssize_t n = all - c < STRETCH ? all - c : STRETCH;
-            const double *y = t->rows + 4 * (2 * quad * t->width + irrep->start + i * all + c);
+            const double *y = t->rows + LANES * (2 * pack * t->width + irrep->start + i * all + c);
             for (Py_ssize_t k = 0; k < batch * d;) {
                 const double *x[6];
                 double *to[6];
                 int J = 0;
                 for (; J < most && k < batch * d; J++, k++) {
                     x[J] = query + k / d * t->width + irrep->start + k % d * all + c;
-                    to[J] = s->x + t->place[irrep->first + i * d + k % d] * s->lanes + 4 * (q * batch + k / d);
+                    to[J] = s->x + t->place[irrep->first + i * d + k % d] * s->lanes + LANES * (q * batch + k / d);
                 }
                 switch (J) {
                 case 6: NAME(dots)(2 * T, LEAST(6, most), n, y, row, x, to, s->pairs, next); break;
@@ -120,18 +121,18 @@ INLINE void NAME(multiply_quads)(const int T, const Terms *t, const Space *s, co
         }
 }
 
-/* As many quads at once as keep the arithmetic units busy. */
-INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t quad, Py_ssize_t quads, const double *query,
+/* As many packs at once as keep the arithmetic units busy. */
+INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t packs, const double *query,
                           Py_ssize_t batch)
 {
     for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
         Py_ssize_t q = 0;
-        for (; batch * t->irreps[r].d == 1 && q + 4 <= quads; q += 4)
-            NAME(multiply_quads)(4, t, s, t->irreps + r, quad + q, q, query, batch);
-        for (; q + 2 <= quads; q += 2)
-            NAME(multiply_quads)(2, t, s, t->irreps + r, quad + q, q, query, batch);
-        if (q < quads)
-            NAME(multiply_quads)(1, t, s, t->irreps + r, quad + q, q, query, batch);
+        for (; batch * t->irreps[r].d == 1 && q + 4 <= packs; q += 4)
+            NAME(multiply_packs)(4, t, s, t->irreps + r, pack + q, q, query, batch);
+        for (; q + 2 <= packs; q += 2)
+            NAME(multiply_packs)(2, t, s, t->irreps + r, pack + q, q, query, batch);
+        if (q < packs)
+            NAME(multiply_packs)(1, t, s, t->irreps + r, pack + q, q, query, batch);
     }
 }
 
@@ -163,18 +164,15 @@ INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t used)
     Py_ssize_t pairs = s->pairs, elements = t->a * t->b;
     double root = sqrt(5.0) / t->sigma, front = 5.0 / (3.0 * t->sigma * t->sigma), square = 5.0 / (t->sigma * t->sigma);
     int constrained = t->energy_weights != NULL;
-    for (Py_ssize_t q = 0; q < used; q += 4) {
-        v4 base = *(v4 *)(s->base + q), centre = *(v4 *)(s->centre + q), weight = *(v4 *)(s->weight + q);
-        v4 energy = {0.0}, pull = {0.0};
+    const vec zero = {0.0}, farthest = zero + 700.0;
+    for (Py_ssize_t q = 0; q < used; q += LANES) {
+        vec base = *(vec *)(s->base + q), centre = *(vec *)(s->centre + q), weight = *(vec *)(s->weight + q);
+        vec energy = {0.0}, pull = {0.0};
         for (Py_ssize_t g = 0; g < elements; g++) {
-            v4 *x = (v4 *)(s->x + g * s->lanes + q), *w = (v4 *)(s->x + g * s->lanes + pairs + q);
-            v4 n = base - 2.0 * *x;
-            for (int l = 0; l < 4; l++)
-                n[l] = sqrt(n[l] > 0.0 ? n[l] : 0.0) * root;
-            for (int l = 0; l < 4; l++)
-                n[l] = n[l] < 700.0 ? n[l] : 700.0;
-            v4 slope = *w - centre, fall = NAME(decay_of)(n), decay = fall * front;
-            v4 bell = (1.0 + n) * decay, force = slope * decay * square;
+            vec *x = (vec *)(s->x + g * s->lanes + q), *w = (vec *)(s->x + g * s->lanes + pairs + q);
+            vec n = SMALLER(ROOT(LARGER(base - 2.0 * *x, zero)) * root, farthest);
+            vec slope = *w - centre, fall = NAME(decay_of)(n), decay = fall * front;
+            vec bell = (1.0 + n) * decay, force = slope * decay * square;
             energy += slope * bell;
             if (constrained) {
                 force += bell * weight;
@@ -184,9 +182,18 @@ INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t used)
             *x = -force;
             *w = -bell;
         }
-        *(v4 *)(s->energy + q) = energy;
-        *(v4 *)(s->pull + q) = pull;
+        *(vec *)(s->energy + q) = energy;
+        *(vec *)(s->pull + q) = pull;
     }
+}
+
+/* Sum over the lanes of a vector, in quarters. */
+INLINE v4 NAME(quarters)(vec a)
+{
+    v4 sum = {0.0};
+    for (int l = 0; l < LANES; l += 4)
+        sum += *(v4 *)((double *)&a + l);
+    return sum;
 }
 
 /* Sums over the lanes of four vectors. */
@@ -197,26 +204,28 @@ INLINE v4 NAME(sums)(v4 a, v4 b, v4 c, v4 d)
     return SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
 }
 
+INLINE double NAME(total)(v4 a) { return a[0] + a[1] + a[2] + a[3]; }
+
 /* C entries of the gradient of J queries, from the k-th on: what the block's points add to them. */
-INLINE void NAME(pull)(const int J, const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
-                       Py_ssize_t quads, Py_ssize_t k, Py_ssize_t c, double *gradient, Py_ssize_t batch)
+INLINE void NAME(pull)(const int J, const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t pack,
+                       Py_ssize_t packs, Py_ssize_t k, Py_ssize_t c, double *gradient, Py_ssize_t batch)
 {
     Py_ssize_t d = irrep->d, n = irrep->n;
-    v4 sum[3][8];
+    vec sum[6][8];
     for (int j = 0; j < J; j++)
         for (int e = 0; e < C; e++)
-            sum[j][e] = (v4){0.0};
+            sum[j][e] = (vec){0.0};
     for (Py_ssize_t i = 0; i < d; i++) {
-        const double *y = t->rows + 4 * (2 * quad * t->width + irrep->start + i * n + c), *f[3];
+        const double *y = t->rows + LANES * (2 * pack * t->width + irrep->start + i * n + c), *f[6];
         for (int j = 0; j < J; j++)
-            f[j] = s->x + t->place[irrep->first + i * d + (k + j) % d] * s->lanes + 4 * ((k + j) / d);
-        for (Py_ssize_t q = 0; q < quads; q++)
-            for (int kind = 0; kind < 2; kind++, y += 4 * t->width) {
-                v4 a[3];
+            f[j] = s->x + t->place[irrep->first + i * d + (k + j) % d] * s->lanes + LANES * ((k + j) / d);
+        for (Py_ssize_t q = 0; q < packs; q++)
+            for (int kind = 0; kind < 2; kind++, y += LANES * t->width) {
+                vec a[6];
                 for (int j = 0; j < J; j++)
-                    a[j] = *(const v4 *)(f[j] + kind * s->pairs + 4 * q * batch);
+                    a[j] = *(const vec *)(f[j] + kind * s->pairs + LANES * q * batch);
                 for (int e = 0; e < C; e++) {
-                    v4 b = *(const v4 *)(y + 4 * e);
+                    vec b = *(const vec *)(y + LANES * e);
                     for (int j = 0; j < J; j++)
                         sum[j][e] += a[j] * b;
                 }
@@ -225,40 +234,49 @@ INLINE void NAME(pull)(const int J, const int C, const Terms *t, const Space *s,
     for (int j = 0; j < J; j++) {
         double *to = gradient + (k + j) / d * t->width + irrep->start + (k + j) % d * n + c;
         for (int e = 0; e + 4 <= C; e += 4)
-            *(v4 *)(to + e) += NAME(sums)(sum[j][e], sum[j][e + 1], sum[j][e + 2], sum[j][e + 3]);
+            *(v4 *)(to + e) += NAME(sums)(NAME(quarters)(sum[j][e]), NAME(quarters)(sum[j][e + 1]),
+                                           NAME(quarters)(sum[j][e + 2]), NAME(quarters)(sum[j][e + 3]));
         for (int e = C / 4 * 4; e < C; e++)
-            to[e] += sum[j][e][0] + sum[j][e][1] + sum[j][e][2] + sum[j][e][3];
+            to[e] += NAME(total)(NAME(quarters)(sum[j][e]));
     }
 }
 
 /* All queries, C entries. */
-INLINE void NAME(pull_column)(const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t quad,
-                              Py_ssize_t quads, Py_ssize_t c, double *gradient, Py_ssize_t batch)
+INLINE void NAME(pull_column)(const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t pack,
+                              Py_ssize_t packs, Py_ssize_t c, double *gradient, Py_ssize_t batch)
 {
-    Py_ssize_t k = 0, most = batch * irrep->d;
-    for (; k + 3 <= most; k += 3)
-        NAME(pull)(3, C, t, s, irrep, quad, quads, k, c, gradient, batch);
-    if (most - k == 2)
-        NAME(pull)(2, C, t, s, irrep, quad, quads, k, c, gradient, batch);
-    else if (most - k == 1)
-        NAME(pull)(1, C, t, s, irrep, quad, quads, k, c, gradient, batch);
+    const int most = SUMS / 4;
+    Py_ssize_t left = batch * irrep->d;
+    while (left) {
+        int J = left == most + 1 ? (most + 1) / 2 : LEAST(left, most); /* not one alone at the end */
+        Py_ssize_t k = batch * irrep->d - left;
+        switch (J) {
+        case 6: NAME(pull)(LEAST(6, most), C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        case 5: NAME(pull)(LEAST(5, most), C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        case 4: NAME(pull)(LEAST(4, most), C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        case 3: NAME(pull)(3, C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        case 2: NAME(pull)(2, C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        default: NAME(pull)(1, C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        }
+        left -= J;
+    }
 }
 
 /* The block's part of the gradient. */
-INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t quad, Py_ssize_t quads, double *gradient,
+INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t packs, double *gradient,
                            Py_ssize_t batch)
 {
     for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
         const Irrep *irrep = t->irreps + r;
         Py_ssize_t c = 0, n = irrep->n;
         for (; batch * irrep->d == 1 && c + 8 <= n; c += 8)
-            NAME(pull)(1, 8, t, s, irrep, quad, quads, 0, c, gradient, batch);
+            NAME(pull)(1, 8, t, s, irrep, pack, packs, 0, c, gradient, batch);
         for (; c + 4 <= n; c += 4)
-            NAME(pull_column)(4, t, s, irrep, quad, quads, c, gradient, batch);
+            NAME(pull_column)(4, t, s, irrep, pack, packs, c, gradient, batch);
         switch (n - c) {
-        case 3: NAME(pull_column)(3, t, s, irrep, quad, quads, c, gradient, batch); break;
-        case 2: NAME(pull_column)(2, t, s, irrep, quad, quads, c, gradient, batch); break;
-        case 1: NAME(pull_column)(1, t, s, irrep, quad, quads, c, gradient, batch); break;
+        case 3: NAME(pull_column)(3, t, s, irrep, pack, packs, c, gradient, batch); break;
+        case 2: NAME(pull_column)(2, t, s, irrep, pack, packs, c, gradient, batch); break;
+        case 1: NAME(pull_column)(1, t, s, irrep, pack, packs, c, gradient, batch); break;
         default: break;
         }
     }
@@ -276,27 +294,27 @@ static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_
             sum += *(const v4 *)(x + c) * *(const v4 *)(x + c);
         for (; c < width; c++)
             sum[0] += x[c] * x[c];
-        s->norms[b] = sum[0] + sum[1] + sum[2] + sum[3];
+        s->norms[b] = NAME(total)(sum);
         s->own[b] = 0.0;
     }
-    for (Py_ssize_t quad = start; quad < stop; quad += s->quads) {
-        Py_ssize_t quads = stop - quad < s->quads ? stop - quad : s->quads;
-        for (Py_ssize_t q = 0; q < quads * batch; q++) { /* a quad with a structure */
-            v4 *norm = (v4 *)(t->norms + 4 * (quad + q / batch));
-            ((v4 *)s->base)[q] = s->norms[q % batch] + *norm;
-            ((v4 *)s->centre)[q] = *(v4 *)(t->products + 4 * (quad + q / batch));
-            ((v4 *)s->weight)[q] = t->energy_weights ? *(v4 *)(t->energy_weights + 4 * (quad + q / batch)) : (v4){0.0};
+    for (Py_ssize_t pack = start; pack < stop; pack += s->packs) {
+        Py_ssize_t packs = stop - pack < s->packs ? stop - pack : s->packs;
+        for (Py_ssize_t q = 0; q < packs * batch; q++) { /* a pack with a structure */
+            vec *norm = (vec *)(t->norms + LANES * (pack + q / batch));
+            ((vec *)s->base)[q] = s->norms[q % batch] + *norm;
+            ((vec *)s->centre)[q] = *(vec *)(t->products + LANES * (pack + q / batch));
+            ((vec *)s->weight)[q] = t->energy_weights ? *(vec *)(t->energy_weights + LANES * (pack + q / batch)) : (vec){0.0};
         }
         memset(s->x, 0, sizeof(double) * t->ra * t->rb * s->lanes);
-        NAME(forward)(t, s, quad, quads, query, batch);
+        NAME(forward)(t, s, pack, packs, query, batch);
         NAME(transform)(s, t->a, t->ra, t->tat, t->b, t->rb, t->tbt);
-        NAME(kernel)(t, s, 4 * quads * batch);
-        for (Py_ssize_t q = 0; q < 4 * quads * batch; q++) {
-            energy[q / 4 % batch] += s->energy[q];
-            s->own[q / 4 % batch] += s->pull[q];
+        NAME(kernel)(t, s, LANES * packs * batch);
+        for (Py_ssize_t q = 0; q < LANES * packs * batch; q++) {
+            energy[q / LANES % batch] += s->energy[q];
+            s->own[q / LANES % batch] += s->pull[q];
         }
         NAME(transform)(s, t->ra, t->a, t->ta, t->rb, t->b, t->tb);
-        NAME(backward)(t, s, quad, quads, gradient, batch);
+        NAME(backward)(t, s, pack, packs, gradient, batch);
     }
     for (Py_ssize_t b = 0; b < batch; b++)
         for (Py_ssize_t c = 0; c < width; c++)
@@ -335,26 +353,23 @@ static void NAME(describe)(const Shape *m, const double *r, Py_ssize_t batch, do
             }
             continue;
         }
-        for (Py_ssize_t k = 0; k < m->pairs; k += 4) {
-            Py_ssize_t left = m->pairs - k < 4 ? m->pairs - k : 4;
-            v4 distance = {1.0, 1.0, 1.0, 1.0}, scale = distance;
+        for (Py_ssize_t k = 0; k < m->pairs; k += LANES) {
+            Py_ssize_t left = m->pairs - k < LANES ? m->pairs - k : LANES;
+            vec distance = (vec){0.0} + 1.0, scale = distance;
             for (Py_ssize_t l = 0; l < left; l++) {
-                distance[l] = sqrt(x[k + l]);
+                distance[l] = x[k + l];
                 if (m->scales)
                     scale[l] = m->scales[k + l];
             }
-            v4 inverse = 1.0 / distance, value = scale;
+            distance = ROOT(distance);
+            vec inverse = 1.0 / distance, value = scale;
             for (int h = 2; h <= m->halves; h += 2)
                 value *= inverse;
-            for (int l = 0; m->halves % 2 && l < 4; l++)
-                value[l] *= sqrt(inverse[l]);
-            if (m->decay > 0.0) {
-                v4 n = distance * m->decay;
-                for (int l = 0; l < 4; l++)
-                    n[l] = n[l] < 700.0 ? n[l] : 700.0;
-                value *= NAME(decay_of)(n);
-            }
-            v4 fall = value * (0.5 * m->halves * inverse + m->decay) * inverse;
+            if (m->halves % 2)
+                value *= ROOT(inverse);
+            if (m->decay > 0.0)
+                value *= NAME(decay_of)(SMALLER(distance * m->decay, (vec){0.0} + 700.0));
+            vec fall = value * (0.5 * m->halves * inverse + m->decay) * inverse;
             for (Py_ssize_t l = 0; l < left; l++) {
                 x[k + l] = value[l];
                 slope[k + l] = fall[l];

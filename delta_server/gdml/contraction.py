@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -176,19 +177,21 @@ def _transform(values: FloatArray, first: FloatArray, second: FloatArray) -> Flo
 class CompiledContraction:
     """In compiled code; points may be shared among threads."""
 
-    backend = "compiled"
-
-    def __init__(self, compiled: Any, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
-        """points: (M, D), in the basis."""
-        self._contract, self._sigma = compiled.contract, float(sigma)
+    def __init__(
+        self, compiled: Any, path: str, basis: Basis, points: FloatArray, sigma: float, threads: int = 1
+    ) -> None:
+        """path: one of the module's; points: (M, D), in the basis."""
+        names = [name for name, _ in compiled.paths]
+        self.backend, (_, self._lanes) = path, compiled.paths[names.index(path)]
+        self._contract, self._sigma = partial(compiled.contract, names.index(path)), float(sigma)
         shapes = np.array(basis.shapes, dtype=np.int64)
         (ra, a), (rb, b) = (t.shape for t in basis.tables)
         tables = [np.ascontiguousarray(t) for table in basis.tables for t in (table, table.T)]
         self._layout = (shapes, basis.place.astype(np.int64), (ra, a, rb, b), *tables)
-        self._quads, self._width = -(-len(points) // 4), int(points.shape[1])
-        self._rows = np.zeros((self._quads, 2, self._width, 4))
-        self._rows[:, 0] = self._by_four(points)
-        self._norms = self._by_four(np.einsum("md,md->m", points, points))
+        self._packs, self._width = -(-len(points) // self._lanes), int(points.shape[1])
+        self._rows = np.zeros((self._packs, 2, self._width, self._lanes))
+        self._rows[:, 0] = self._packed(points)
+        self._norms = self._packed(np.einsum("md,md->m", points, points))
         self._products, self._energy_weights = np.zeros_like(self._norms), np.zeros(0)
         self.work = work_of(basis, len(points))
         # Blocks and shares do not depend on the queries, nor does the order of additions: a structure's sums are the
@@ -196,24 +199,24 @@ class CompiledContraction:
         elements = 32 * max(ra, a) * max(rb, b)  # bytes of a block's results, for a point and a structure
         self._together = max(1, min(_TOGETHER, _CACHE // (4 * elements)))
         most = min(_POINTS, _CACHE // (elements * self._together), _CACHE // (16 * self._width))
-        self._block = max(1, most // 4)  # quads
-        edges = np.linspace(0, self._quads, max(threads, 1) + 1).astype(int).tolist()
+        self._block = max(1, most // self._lanes)
+        edges = np.linspace(0, self._packs, max(threads, 1) + 1).astype(int).tolist()
         self._shares = list(pairwise(edges))
 
     @property
     def bytes_per_query(self) -> int:
         return 8 * 4 * self._width * len(self._shares)
 
-    def _by_four(self, values: FloatArray) -> FloatArray:
-        """(M, …) → (M/4, …, 4): four points to a vector; points that are none, to fill the last, have weight 0."""
-        padded = np.zeros((4 * self._quads, *values.shape[1:]))
+    def _packed(self, values: FloatArray) -> FloatArray:
+        """(M, …) → (M/L, …, L): L points to a vector; points that are none, to fill the last, have weight 0."""
+        padded = np.zeros((self._lanes * self._packs, *values.shape[1:]))
         padded[: len(values)] = values
-        return np.ascontiguousarray(np.moveaxis(padded.reshape(self._quads, 4, *values.shape[1:]), 1, -1))
+        return np.ascontiguousarray(np.moveaxis(padded.reshape(self._packs, self._lanes, *values.shape[1:]), 1, -1))
 
     def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
-        self._rows[:, 1] = self._by_four(weights)
-        self._products = self._by_four(products)
-        self._energy_weights = np.zeros(0) if energy_weights is None else self._by_four(energy_weights)
+        self._rows[:, 1] = self._packed(weights)
+        self._products = self._packed(products)
+        self._energy_weights = np.zeros(0) if energy_weights is None else self._packed(energy_weights)
 
     def __call__(self, query: FloatArray) -> Sums:
         query = np.ascontiguousarray(query)
@@ -244,13 +247,20 @@ class CompiledContraction:
 def contraction(
     basis: Basis, points: FloatArray, sigma: float, threads: int = 1, backend: str = "auto"
 ) -> Contraction:
-    """What this installation has; backend: ``compiled`` or ``numpy`` where one of them is wanted.
+    """The fastest that this machine has, or the one of this name: ``numpy``, or one of `backends`.
 
-    Raises ImportError where the compiled module is wanted and absent.
+    Raises ImportError where that is not here.
     """
-    compiled = None if backend == "numpy" else compiled_module()
-    if compiled is not None:
-        return CompiledContraction(compiled, basis, points, sigma, threads)
-    if backend == "compiled":
-        raise ImportError("delta_server.gdml._compiled was not built: install the package again with a C compiler")
-    return NumpyContraction(basis, points, sigma, threads)
+    here = backends()
+    if backend not in ("auto", *here):
+        raise ImportError(f"no backend {backend!r} here, expected one of {', '.join(here)}")
+    name = here[-1] if backend == "auto" else backend
+    if name == "numpy":
+        return NumpyContraction(basis, points, sigma, threads)
+    return CompiledContraction(compiled_module(), name, basis, points, sigma, threads)
+
+
+def backends() -> list[str]:
+    """``numpy`` and what the compiled module, where there is one, can do on this processor; the fastest last."""
+    compiled = compiled_module()
+    return ["numpy", *(name for name, _ in compiled.paths)] if compiled else ["numpy"]

@@ -60,7 +60,7 @@ class Expansion:
 
     @property
     def backend(self) -> str:
-        """``compiled`` or ``numpy``."""
+        """What adds up: see `contraction.backends`."""
         return self._sum.backend
 
     @property

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from delta_server.gdml.contraction import contraction
+from delta_server.gdml.contraction import backends, contraction
 from delta_server.gdml.expansion import Expansion
 from delta_server.gdml.fourier import Basis, independent_factors
 from delta_server.gdml.irreps import Irreps, multiplication_table
@@ -133,7 +133,7 @@ def test_factors() -> None:
 
 
 @each_group
-@pytest.mark.parametrize("backend", ["numpy", "compiled"])
+@pytest.mark.parametrize("backend", backends())
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("batch", [1, 3, 8, 40])
 def test_the_sum_is_the_plain_one(elements: np.ndarray, backend: str, constrained: bool, batch: int) -> None:
@@ -167,7 +167,7 @@ def test_threads_change_nothing() -> None:
     points, weights, queries = rng.standard_normal((3, 4000, 15))
     results = []
     for threads in (1, 3):
-        expansion = Expansion(points, Metric(elements.shape[1]), elements, 2.0, threads=threads, backend="compiled")
+        expansion = Expansion(points, Metric(elements.shape[1]), elements, 2.0, threads=threads)
         expansion.weigh(weights)
         results.append(expansion(queries[:20]))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12, abs=1e-9)
@@ -176,7 +176,7 @@ def test_threads_change_nothing() -> None:
 
 def test_far_away_nothing_is_left() -> None:
     """e^{−n} of a large n is no subnormal number, no NaN."""
-    for backend in ("numpy", "compiled"):
+    for backend in backends():
         expansion = Expansion(np.zeros((2, 3)), Metric(3), symmetric(3), 1.0, backend=backend)
         expansion.weigh(np.ones((2, 3)))
         energy, gradient = expansion(np.full((1, 3), 1e6))
@@ -192,6 +192,8 @@ def test_no_group_is_summed_all_the_same() -> None:
 
 def test_sizes_are_checked() -> None:
     basis = Basis.plain(3)
-    summed = contraction(basis, np.zeros((2, 3)), 1.0, backend="compiled")
-    with pytest.raises(ValueError, match="sizes"):
-        summed(np.zeros((2, 2)))
+    for backend in backends()[1:]:
+        with pytest.raises(ValueError, match="sizes"):
+            contraction(basis, np.zeros((2, 3)), 1.0, backend=backend)(np.zeros((2, 2)))
+    with pytest.raises(ImportError, match="no backend 'nonesuch' here, expected one of numpy"):
+        contraction(basis, np.zeros((2, 3)), 1.0, backend="nonesuch")
