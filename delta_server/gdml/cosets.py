@@ -20,10 +20,11 @@ from typing import Literal
 
 import numpy as np
 
-from .._types import BoolArray, FloatArray, IntArray
+from .._types import FloatArray, IntArray
 from .fourier import Basis, independent_factors, two_groups
-from .irreps import Irreps, classes, multiplication_table
+from .irreps import Elements, Irreps
 from .metric import Metric
+from .subgroups import Subgroup, normal_subgroups
 
 Method = Literal["plain", "fourier"]
 
@@ -98,39 +99,6 @@ class Cosets:
         return energy.reshape(-1, self.count).sum(1), stacked.sum(1)
 
 
-@dataclass(frozen=True, eq=False)
-class Subgroup:
-    """A normal subgroup of one factor of a group."""
-
-    factor: IntArray  # (P, N)
-    table: IntArray  # (P, P)
-    mask: BoolArray  # (P,)
-
-    @property
-    def order(self) -> int:
-        return int(self.mask.sum())
-
-    @cached_property
-    def dimension(self) -> float:
-        """Root mean square of those of its representations: as many as classes, their squares add up to the order."""
-        inside = np.flatnonzero(self.mask)
-        own = np.searchsorted(inside, self.table[np.ix_(inside, inside)])
-        return float((len(inside) / len(np.unique(classes(own)))) ** 0.5)
-
-    @property
-    def elements(self) -> IntArray:
-        return self.factor[self.mask]
-
-    @property
-    def others(self) -> IntArray:
-        """(R, N), one of each coset."""
-        inside, left, others = np.flatnonzero(self.mask), np.ones(len(self.mask), dtype=bool), []
-        while left.any():
-            others.append(int(np.argmax(left)))
-            left[self.table[inside, others[-1]]] = False
-        return self.factor[others]
-
-
 def _best(
     permutations: IntArray, dim: int, method: Method | None
 ) -> tuple[IntArray, IntArray, tuple[Irreps, Irreps]]:
@@ -138,71 +106,46 @@ def _best(
 
     Raises ValueError where the permutations (P, N) are no group, ArithmeticError where representations are not found.
     """
-    choices = []
+    kinds: dict[tuple[float, ...], tuple[Subgroup, ...]] = {}  # one of each: the others are most likely its images
     for choice in product(*(_subgroups(f, method) for f in independent_factors(permutations))):
-        order, cosets = prod(s.order for s in choice), prod(len(s.mask) // s.order for s in choice)
-        choices.append((cosets * dim * prod(s.dimension for s in choice), order, choice))
+        products = dim * prod(s.index * s.dimension for s in choice)
+        factors = sorted(len(f) for s in choice for f in s.factors)
+        kinds[(products, prod(s.order for s in choice), *factors)] = choice
 
     def work(products: float, sides: float) -> float:
         """Multiplications for a training row: with its descriptor, in the transform, for the kernel function."""
         return products + len(permutations) * (_TRANSFORM * sides + _KERNEL)
 
-    # from the one that could be best, until no other can be nearly as good
-    choices.sort(key=lambda c: work(c[0], 2 * c[1] ** 0.5))
-    found, least, seen = [], np.inf, set()
-    for products, order, choice in choices:
-        if work(products, 2 * order**0.5) > _ALIKE * least:
+    def hope(kind: tuple[float, ...]) -> float:
+        """As if the transform were one of two groups of equal order."""
+        return work(kind[0], 2 * kind[1] ** 0.5)
+
+    found, least = [], np.inf
+    for kind in sorted(kinds, key=hope):
+        if hope(kind) > _ALIKE * least:
             break
-        subgroup = _product([s.elements for s in choice])
-        kind = (products, order, *sorted(len(f) for f in independent_factors(subgroup)))
-        if kind in seen:  # images of one another, most likely
-            continue
-        seen.add(kind)
+        subgroup = _product([s.elements for s in kinds[kind]])
         groups = two_groups(subgroup)
-        needed = work(products, sum(len(g.table) for g in groups))
+        needed = work(kind[0], sum(len(g.table) for g in groups))
         least = min(least, needed)
-        found.append((max(order, _SMALL), needed, subgroup, choice, groups))
+        found.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
     _, _, subgroup, choice, groups = min((f for f in found if f[1] <= _ALIKE * least), key=lambda f: f[:2])
     return subgroup, _product([s.others for s in choice]), groups
 
 
 def _subgroups(elements: IntArray, method: Method | None) -> list[Subgroup]:
     """Those of one factor (P, N) that may be transformed. Raises ValueError where it is no group."""
-    table = multiplication_table(elements)
-    trivial = (elements == np.arange(elements.shape[1])).all(1)
-    whole = np.ones(len(elements), dtype=bool)
-    if len(elements) > _LARGEST:
-        return [Subgroup(elements, table, trivial)]
+    group = Elements(elements)
+    trivial = Subgroup(group, (elements == np.arange(elements.shape[1])).all(1))
+    if trivial.order != 1:
+        raise ValueError("the permutations are no group: the identity is not among them")
+    whole = [Subgroup(group, np.ones(len(elements), dtype=bool))] if len(elements) <= _LARGEST else []
     if method == "fourier":
-        return [Subgroup(elements, table, whole)]
-    between = normal_subgroups(table) if len(elements) >= _SMALLEST else []
-    return [Subgroup(elements, table, mask) for mask in (trivial, *between, whole)]
+        return whole or [trivial]
+    between = normal_subgroups(group) if len(elements) >= _SMALLEST else []
+    return [trivial, *(s for s in between if max(map(len, s.factors)) <= _LARGEST), *whole]
 
 
 def _product(parts: list[IntArray]) -> IntArray:
     """All products of one permutation of each, which move different atoms."""
     return reduce(lambda total, part: total[:, part].reshape(-1, total.shape[1]), parts)
-
-
-def normal_subgroups(table: IntArray) -> list[BoolArray]:
-    """Masks (P,) of normal subgroups of a group: those that a class of elements generates, and products of two of
-    these; neither the trivial one nor the whole."""
-    n = len(table)
-    label, found = classes(table), dict[bytes, BoolArray]()
-
-    def product_of(first: BoolArray, second: BoolArray) -> BoolArray:
-        mask = np.zeros(n, dtype=bool)
-        mask[table[np.ix_(first, second)]] = True
-        return mask
-
-    for kind in np.unique(label):
-        mask = label == kind
-        while not np.array_equal(grown := mask | product_of(mask, mask), mask):
-            mask = grown
-        found[mask.tobytes()] = mask
-    generated = list(found.values())
-    for i, first in enumerate(generated):
-        for second in generated[:i]:
-            mask = product_of(first, second)
-            found[mask.tobytes()] = mask
-    return [mask for mask in found.values() if 1 < mask.sum() < n]

@@ -84,18 +84,45 @@ def _products(a: FloatArray, b: FloatArray) -> FloatArray:
     return products
 
 
+class Elements:
+    """The elements of a group of permutations (P, N), which are found by what they do.
+
+    Each is told by one number, Σ_i r_i g_i with random 64-bit r (modulo 2⁶⁴); those of all products with h are then
+    one matrix product, as Σ_i r_i g[h_i] = Σ_j g_j r[h⁻¹_j].
+    """
+
+    def __init__(self, permutations: IntArray) -> None:
+        """Raises ValueError where one is there twice."""
+        self.permutations = permutations
+        self._r = np.asarray(np.random.default_rng(0).integers(2**63, size=permutations.shape[1], dtype=np.int64))
+        self._wide = permutations.astype(np.int64)
+        self._codes = self._wide @ self._r
+        self._order = np.argsort(self._codes)
+        if not np.diff(self._codes[self._order]).all():
+            raise ValueError("the permutations are no group: one of them is there twice")
+
+    def products(self, g: IntArray | list[int], h: IntArray | list[int]) -> IntArray:
+        """(G, H) which are ``permutations[g][permutations[h]]``. Raises ValueError where it is none of them."""
+        return self._find(self._wide[g] @ self._r[np.argsort(self.permutations[h], axis=1)].T)
+
+    def conjugates(self, g: int) -> IntArray:
+        """(P,) h g h⁻¹ for each h. Raises as `products`."""
+        inverse = np.argsort(self.permutations, axis=1)
+        moved = np.take_along_axis(self._wide, self.permutations[g][inverse], axis=1)
+        return self._find(moved @ self._r)
+
+    def _find(self, codes: IntArray) -> IntArray:
+        place = np.searchsorted(self._codes, codes, sorter=self._order)
+        found: IntArray = self._order[np.minimum(place, len(self._order) - 1)]
+        if not np.array_equal(self._codes[found], codes):
+            raise ValueError("the permutations are no group")
+        return found
+
+
 def multiplication_table(elements: IntArray) -> IntArray:
     """(P, P): which element is ``elements[g][elements[h]]``. Raises ValueError where it is none of them."""
-    r = np.asarray(np.random.default_rng(0).integers(2**63, size=elements.shape[1], dtype=np.int64))
-    wide = elements.astype(np.int64)
-    codes = wide @ r
-    order = np.argsort(codes)
-    products = wide @ r[np.argsort(elements, axis=1)].T  # Σ_i r_i g[h_i], modulo 2⁶⁴
-    place = np.searchsorted(codes, products, sorter=order)
-    table: IntArray = order[np.minimum(place, len(order) - 1)]
-    if not np.array_equal(codes[table], products):
-        raise ValueError("the permutations are no group")
-    return table
+    every = np.arange(len(elements))
+    return Elements(elements).products(every, every)
 
 
 def _decompose(table: IntArray, rng: np.random.Generator) -> tuple[tuple[FloatArray, ...], tuple[bool, ...]] | None:

@@ -22,6 +22,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..geometry import bonds
+from .irreps import Elements
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -80,19 +81,15 @@ class Group:
 
 
 def is_group(permutations: IntArray) -> bool:
-    """Whether (P, N) permutations are all different, and every product of two is among them.
-
-    Each is told by one number, Σ_i r_i p_i with random 64-bit r (modulo 2⁶⁴); all products with q are then one matrix
-    product, as Σ_i r_i p[q_i] = Σ_j p_j r[q⁻¹_j].
-    """
-    r = np.asarray(np.random.default_rng(0).integers(2**63, size=permutations.shape[1], dtype=np.int64))
-    elements = permutations.astype(np.int64)
-    known = np.unique(elements @ r)
-    inverse = np.argsort(permutations, axis=1)
-    return len(known) == len(elements) and all(
-        bool(np.isin(elements @ r[block].T, known).all())
-        for block in np.array_split(inverse, -(-len(inverse) // _BLOCK))
-    )
+    """Whether (P, N) permutations are all different, and every product of two is among them."""
+    every = np.arange(len(permutations))
+    try:
+        group = Elements(permutations)
+        for block in np.array_split(every, -(-len(every) // _BLOCK)):
+            group.products(every, block)
+    except ValueError:
+        return False
+    return True
 
 
 def group_of(found: IntArray) -> Group:

@@ -9,8 +9,9 @@ On a crowded machine those threads get neither the lock nor a core in time. So w
 offered to them once before their requests are collected (`sched_yield`; microseconds where nobody wants it). Eight
 servers that ask without a pause, on about one core: batches of 8 in place of 2 to 3, 1.5 times as many structures.
 
-A structure's numbers are those that it would have alone, up to rounding: the order of sums in a matrix product may
-depend on the size of the batch. For water on benzene that is 1e-9 eV/Å in forces and 2e-7 eV in energies.
+A structure's numbers are those that it would have alone, to the last bit where the sums are compiled
+(`CompiledContraction`), so that a run on a daemon is as reproducible as one on a driver of its own; NumPy's matrix
+products, and expected errors, keep to it up to rounding.
 """
 
 from __future__ import annotations

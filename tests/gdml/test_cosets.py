@@ -7,11 +7,12 @@ import pytest
 from test_fourier import GROUPS, each_group
 
 from delta_server.gdml.contraction import contraction
-from delta_server.gdml.cosets import Cosets, Subgroup, normal_subgroups
+from delta_server.gdml.cosets import Cosets
 from delta_server.gdml.expansion import Expansion
 from delta_server.gdml.fourier import Basis
-from delta_server.gdml.irreps import multiplication_table
+from delta_server.gdml.irreps import Elements
 from delta_server.gdml.metric import Metric
+from delta_server.gdml.subgroups import Subgroup, normal_subgroups
 
 ORDERS = {
     "S4": [4, 12],
@@ -26,16 +27,14 @@ ORDERS = {
 @pytest.mark.parametrize("name", ORDERS)
 def test_normal_subgroups(name: str) -> None:
     """All there are, for these."""
-    table = multiplication_table(GROUPS[name])
-    found = normal_subgroups(table)
-    assert sorted(int(mask.sum()) for mask in found) == ORDERS[name]
-    identity = int(np.flatnonzero((table == np.arange(len(table))).all(1))[0])
-    inverse = np.argmax(table == identity, axis=1)
-    for mask in found:
-        inside = np.flatnonzero(mask)
-        assert mask[table[np.ix_(inside, inside)]].all()
-        for g in range(len(table)):
-            assert mask[table[table[g, inside], inverse[g]]].all()
+    group = Elements(GROUPS[name])
+    found = normal_subgroups(group)
+    assert sorted(s.order for s in found) == ORDERS[name]
+    for subgroup in found:
+        inside = np.flatnonzero(subgroup.mask)
+        assert subgroup.mask[group.products(inside, inside)].all()
+        for g in inside:
+            assert subgroup.mask[group.conjugates(g)].all()
 
 
 @each_group
@@ -47,13 +46,10 @@ def test_the_sum_through_any_subgroup(elements: np.ndarray) -> None:
     plain = Expansion(points, metric, elements, sigma, method="plain")
     plain.weigh(weights)
     energy, gradient = plain(queries)
-    table = multiplication_table(elements)
-    centre = plain._centre
-    for mask in (*normal_subgroups(table), *(elements == np.arange(elements.shape[1])).T):
-        subgroup = Subgroup(elements, table, mask)
-        cosets = Cosets(
-            metric.permutations(subgroup.others), Basis.of(subgroup.elements, metric), len(subgroup.elements)
-        )
+    group, centre = Elements(elements), plain._centre
+    leaving = [Subgroup(group, mask) for mask in (elements == np.arange(elements.shape[1])).T]
+    for subgroup in (*normal_subgroups(group), *leaving):
+        cosets = Cosets(metric.permutations(subgroup.others), Basis.of(subgroup.elements, metric), subgroup.order)
         assert cosets.count * cosets.order == len(elements)
         summed = contraction(cosets.basis, cosets.basis.forward(points - centre), sigma)
         summed.weigh(cosets.basis.forward(weights), np.einsum("md,md->m", points - centre, weights), None)
@@ -74,3 +70,20 @@ def test_a_group_that_is_no_product_leaves_its_exchange_to_the_queries() -> None
     assert max(len(table) for table in cosets.basis.tables) <= 12
     assert Cosets.of(wreath, metric, "fourier").method == "fourier"
     assert Cosets.of(wreath, metric, "plain").method == "plain"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        GROUPS["S4"][1:],  # sorted: the first is the identity
+        GROUPS["S4"][:-1],
+        np.concatenate([GROUPS["S4"], GROUPS["S4"][5:6]]),
+        np.concatenate([GROUPS["C2"], GROUPS["C2"]]),
+        np.delete(GROUPS["S3xD4"], 17, axis=0),
+    ],
+    ids=["no identity", "one missing", "one twice", "all twice", "a product with one missing"],
+)
+def test_what_is_no_group_is_left_to_the_queries(broken: np.ndarray) -> None:
+    for method in (None, "fourier"):
+        cosets = Cosets.of(broken, Metric(broken.shape[1]), method)  # type: ignore[arg-type]
+        assert (cosets.method, cosets.count) == ("plain", len(broken))
