@@ -51,6 +51,13 @@ typedef struct {
     double *norms, *own; /* of each query: its square, and what it has of itself in the gradient */
 } Space;
 
+typedef struct { /* see Basis in fourier.py */
+    Py_ssize_t n_blocks, width;
+    const int64_t *blocks, *from, *to; /* (n_blocks, 2) orbits and their size; (width,) entries */
+    const double *matrices;            /* (size, size padded to a multiple of 8) of each block */
+    const double **rows;
+} Turn;
+
 typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
     Py_ssize_t n, pairs;
     const int32_t *ends; /* (pairs, 2) */
@@ -89,6 +96,7 @@ INLINE v4 smaller4(v4 a, v4 b)
 #define LARGER larger4
 #define SMALLER smaller4
 #include "_loops.h"
+#include "_descriptor.h"
 #undef NAME
 #undef ROOT
 #undef LARGER
@@ -108,6 +116,7 @@ INLINE v4 smaller4(v4 a, v4 b)
 #define LARGER(a, b) ((vec)_mm256_max_pd((__m256d)(a), (__m256d)(b)))
 #define SMALLER(a, b) ((vec)_mm256_min_pd((__m256d)(a), (__m256d)(b)))
 #include "_loops.h"
+#include "_descriptor.h"
 #undef NAME
 #undef ROOT
 #undef LARGER
@@ -133,6 +142,7 @@ INLINE v4 smaller4(v4 a, v4 b)
 #define LARGER(a, b) ((vec)_mm512_max_pd((__m512d)(a), (__m512d)(b)))
 #define SMALLER(a, b) ((vec)_mm512_min_pd((__m512d)(a), (__m512d)(b)))
 #include "_loops.h"
+#include "_descriptor.h"
 #undef NAME
 #ifdef __clang__
 #pragma clang attribute pop
@@ -244,6 +254,48 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *py_turn(PyObject *self, PyObject *args)
+{
+    Py_buffer blocks, from, to, matrices, x, out;
+    if (!PyArg_ParseTuple(args, "y*y*y*y*y*w*", &blocks, &from, &to, &matrices, &x, &out))
+        return NULL;
+    Turn t = {blocks.len / 16, from.len / 8, blocks.buf, from.buf, to.buf, matrices.buf, NULL};
+    Py_ssize_t width = 0, needed = 0, largest = 0;
+    int good = t.width > 0 && to.len == from.len && doubles(&x) % t.width == 0 && out.len == x.len, failed = 0;
+    for (Py_ssize_t k = 0; good && k < t.n_blocks; k++) {
+        Py_ssize_t orbits = t.blocks[2 * k], size = t.blocks[2 * k + 1];
+        good = 0 < orbits && orbits <= t.width && 0 < size && size <= t.width;
+        width += good ? orbits * size : 0;
+        needed += good ? size * ((size + 7) / 8 * 8) : 0;
+        largest = size > largest ? size : largest;
+    }
+    good = good && width == t.width && doubles(&matrices) == needed;
+    for (Py_ssize_t k = 0; good && k < t.width; k++)
+        good = 0 <= t.from[k] && t.from[k] < t.width && 0 <= t.to[k] && t.to[k] < t.width;
+    if (good) {
+        double *room = aligned(12 * (largest + 8));
+        t.rows = malloc(sizeof(double *) * largest);
+        failed = !room || !t.rows;
+        if (!failed) {
+            Py_BEGIN_ALLOW_THREADS
+            ON(BEST_PATH, turn)(&t, doubles(&x) / t.width, x.buf, out.buf, room, room + 6 * (largest + 8));
+            Py_END_ALLOW_THREADS
+        }
+        free(room);
+        free(t.rows);
+    }
+    Py_buffer *all[] = {&blocks, &from, &to, &matrices, &x, &out};
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+        PyBuffer_Release(all[i]);
+    if (failed)
+        return PyErr_NoMemory();
+    if (!good) {
+        PyErr_SetString(PyExc_ValueError, "turn: sizes of the arrays do not agree");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* Whether there are as many pairs as there should be, and all of them of atoms. */
 static int shape_of(Shape *m, Py_ssize_t n, const Py_buffer *ends)
 {
@@ -314,6 +366,7 @@ static PyObject *py_forces(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"contract", py_contract, METH_VARARGS, "Add the sum over some training points; see contraction.py."},
+    {"turn", py_turn, METH_VARARGS, "turn(blocks, from, to, matrices, x, out): to another basis; see fourier.py."},
     {"describe", py_describe, METH_VARARGS, "describe(r, n, *Metric.compiled, x, slopes): descriptors of (B, n, 3) positions."},
     {"forces", py_forces, METH_VARARGS, "forces(r, n, ends, slopes, −∂E/∂x, f): what the pairs pull."},
     {NULL, NULL, 0, NULL}};

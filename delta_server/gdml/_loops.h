@@ -321,96 +321,29 @@ static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_
             gradient[b * width + c] += s->own[b] * query[b * width + c];
 }
 
-/* Squared distances of all pairs or of those in ends, into x. */
-INLINE void NAME(separate)(const Shape *m, const double *r, double *x)
+/* out[b, to] = x[b, from] times a matrix for each block of orbits; in and product: room for the rows of six orbits. */
+static void NAME(turn)(const Turn *t, Py_ssize_t batch, const double *x, double *out, double *in, double *product)
 {
-    if (m->ends)
-        for (Py_ssize_t k = 0; k < m->pairs; k++) {
-            const double *p = r + 3 * (Py_ssize_t)m->ends[2 * k], *q = r + 3 * (Py_ssize_t)m->ends[2 * k + 1];
-            double u = p[0] - q[0], v = p[1] - q[1], w = p[2] - q[2];
-            x[k] = u * u + v * v + w * w;
-        }
-    else
-        for (Py_ssize_t i = 1; i < m->n; i++) {
-            double a = r[3 * i], b = r[3 * i + 1], c = r[3 * i + 2];
-            for (Py_ssize_t j = 0; j < i; j++) {
-                double u = a - r[3 * j], v = b - r[3 * j + 1], w = c - r[3 * j + 2];
-                *x++ = u * u + v * v + w * w;
+    for (Py_ssize_t b = 0; b < batch; b++, x += t->width, out += t->width) {
+        const int64_t *from = t->from, *to = t->to;
+        const double *matrix = t->matrices;
+        for (Py_ssize_t k = 0; k < t->n_blocks; k++) {
+            Py_ssize_t orbits = t->blocks[2 * k], size = t->blocks[2 * k + 1], wide = (size + 7) / 8 * 8;
+            for (Py_ssize_t i = 0; i < size; i++)
+                t->rows[i] = matrix + i * wide;
+            matrix += size * wide;
+            for (Py_ssize_t left = orbits; left > 0; left -= 6) {
+                Py_ssize_t n = LEAST(left, 6), entries = n * size;
+                double *products[6];
+                for (Py_ssize_t i = 0; i < n; i++)
+                    products[i] = product + i * wide;
+                for (Py_ssize_t e = 0; e < entries; e++)
+                    in[e] = x[*from++];
+                NAME(multiply)(n, size, in, t->rows, wide, products);
+                for (Py_ssize_t i = 0; i < n; i++)
+                    for (Py_ssize_t e = 0; e < size; e++)
+                        out[*to++] = products[i][e];
             }
-        }
-}
-
-/* x = s r^−p e^{−r/L} and −(dx/dr)/r, from squared distances in x. */
-static void NAME(describe)(const Shape *m, const double *r, Py_ssize_t batch, double *x, double *slope)
-{
-    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * m->n, x += m->pairs, slope += m->pairs) {
-        NAME(separate)(m, r, x);
-        if (m->halves == 2 && m->decay == 0.0 && !m->scales) {
-            for (Py_ssize_t k = 0; k < m->pairs; k++) {
-                double inverse = 1.0 / sqrt(x[k]);
-                x[k] = inverse;
-                slope[k] = inverse * inverse * inverse;
-            }
-            continue;
-        }
-        for (Py_ssize_t k = 0; k < m->pairs; k += LANES) {
-            Py_ssize_t left = m->pairs - k < LANES ? m->pairs - k : LANES;
-            vec distance = (vec){0.0} + 1.0, scale = distance;
-            for (Py_ssize_t l = 0; l < left; l++) {
-                distance[l] = x[k + l];
-                if (m->scales)
-                    scale[l] = m->scales[k + l];
-            }
-            distance = ROOT(distance);
-            vec inverse = 1.0 / distance, value = scale;
-            for (int h = 2; h <= m->halves; h += 2)
-                value *= inverse;
-            if (m->halves % 2)
-                value *= ROOT(inverse);
-            if (m->decay > 0.0)
-                value *= NAME(decay_of)(SMALLER(distance * m->decay, (vec){0.0} + 700.0));
-            vec fall = value * (0.5 * m->halves * inverse + m->decay) * inverse;
-            for (Py_ssize_t l = 0; l < left; l++) {
-                x[k + l] = value[l];
-                slope[k + l] = fall[l];
-            }
-        }
-    }
-}
-
-/* Every pair pulls its atoms together by g times its slope, times what is between them. */
-static void NAME(pull_together)(const Shape *m, const double *r, const double *slope, const double *g,
-                                Py_ssize_t batch, double *f)
-{
-    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * m->n, f += 3 * m->n, slope += m->pairs, g += m->pairs) {
-        if (m->ends) {
-            for (Py_ssize_t k = 0; k < m->pairs; k++) {
-                Py_ssize_t i = 3 * (Py_ssize_t)m->ends[2 * k], j = 3 * (Py_ssize_t)m->ends[2 * k + 1];
-                double t = slope[k] * g[k];
-                for (int axis = 0; axis < 3; axis++) {
-                    double u = t * (r[j + axis] - r[i + axis]);
-                    f[i + axis] += u;
-                    f[j + axis] -= u;
-                }
-            }
-            continue;
-        }
-        const double *here = slope, *pull = g;
-        for (Py_ssize_t i = 1; i < m->n; i++) {
-            double a = r[3 * i], b = r[3 * i + 1], c = r[3 * i + 2], fa = 0.0, fb = 0.0, fc = 0.0;
-            for (Py_ssize_t j = 0; j < i; j++) {
-                double t = *here++ * *pull++;
-                double u = t * (r[3 * j] - a), v = t * (r[3 * j + 1] - b), w = t * (r[3 * j + 2] - c);
-                fa += u;
-                fb += v;
-                fc += w;
-                f[3 * j] -= u;
-                f[3 * j + 1] -= v;
-                f[3 * j + 2] -= w;
-            }
-            f[3 * i] += fa;
-            f[3 * i + 1] += fb;
-            f[3 * i + 2] += fc;
         }
     }
 }

@@ -24,6 +24,7 @@ from functools import cached_property
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from .compiled import compiled_module
 from .irreps import Irreps
 from .metric import Metric
 from .pairs import orbits
@@ -78,16 +79,35 @@ class Basis:
         one, entries = np.ones((1, 1)), np.arange(dim)
         return cls(((1, dim),), (one, one), np.zeros(1, dtype=np.intp), ((entries[:, None], one),), entries)
 
+    @cached_property
+    def _turns(self) -> tuple[tuple[FloatArray | IntArray, ...], tuple[FloatArray | IntArray, ...]]:
+        """What the compiled transform there and back needs."""
+        blocks = np.array([entries.shape for entries, _ in self.blocks], dtype=np.int64)
+        entries = np.concatenate([e.reshape(-1) for e, _ in self.blocks]).astype(np.int64)
+        place = np.argsort(self.order).astype(np.int64)
+
+        def padded(matrices: list[FloatArray]) -> FloatArray:
+            return np.concatenate([np.pad(m, ((0, 0), (0, -len(m) % 8))).reshape(-1) for m in matrices])
+
+        return (
+            (blocks, entries, place, padded([v for _, v in self.blocks])),
+            (blocks, place, entries, padded([v.T for _, v in self.blocks])),
+        )
+
     def forward(self, x: FloatArray) -> FloatArray:
         """Coefficients (B, D) of descriptors (B, D)."""
         if self._dense is not None:
             return _each(x, self._dense)
-        return x if self.is_plain else self._by_blocks(x)
+        if self.is_plain:
+            return x
+        if compiled := compiled_module():
+            x, found = np.ascontiguousarray(x), np.empty(x.shape)
+            compiled.turn(*self._turns[0], x, found)
+            return found
+        return self._by_blocks(x)
 
     def _by_blocks(self, x: FloatArray) -> FloatArray:
-        parts = [
-            (x.take(entries, axis=1) @ vectors).reshape(len(x), entries.size) for entries, vectors in self.blocks
-        ]
+        parts = [(x.take(q, axis=1) @ vectors).reshape(len(x), q.size) for q, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
     def parts(self, coefficients: FloatArray) -> list[FloatArray]:
@@ -104,6 +124,10 @@ class Basis:
             return _each(coefficients, self._dense.T)
         if self.is_plain:
             return coefficients
+        if compiled := compiled_module():
+            coefficients, found = np.ascontiguousarray(coefficients), np.empty(coefficients.shape)
+            compiled.turn(*self._turns[1], coefficients, found)
+            return found
         parts = np.empty_like(coefficients)
         parts[:, self.order] = coefficients
         x, start = np.empty_like(coefficients), 0

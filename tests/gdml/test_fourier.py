@@ -7,6 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from delta_server.gdml import fourier
+from delta_server.gdml.compiled import compiled_module
 from delta_server.gdml.contraction import backends, contraction
 from delta_server.gdml.expansion import Expansion
 from delta_server.gdml.fourier import Basis, independent_factors
@@ -106,6 +108,23 @@ def test_the_basis_is_orthonormal(elements: np.ndarray) -> None:
 
 
 @each_group
+@pytest.mark.parametrize("compiled", [True, False])
+def test_large_descriptors_are_transformed_block_by_block(
+    elements: np.ndarray, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by one matrix, which small ones take."""
+    metric = Metric(elements.shape[1])
+    x = np.random.default_rng(0).standard_normal((3, len(metric.pairs)))
+    there = Basis.of(elements, metric).forward(x)
+    monkeypatch.setattr(fourier, "_DENSE", 0)
+    if not compiled:
+        monkeypatch.setattr(fourier, "compiled_module", lambda: None)
+    basis = Basis.of(elements, metric)
+    assert basis.forward(x) == pytest.approx(there, abs=1e-14)
+    assert basis.backward(there) == pytest.approx(x, abs=1e-13)
+
+
+@each_group
 def test_correlations_of_all_elements_at_once(elements: np.ndarray) -> None:
     """⟨x, P_g y⟩ for every g, as a set: which element is which does not matter to the sum."""
     basis, rng = Basis.of(elements, Metric(elements.shape[1])), np.random.default_rng(0)
@@ -195,5 +214,15 @@ def test_sizes_are_checked() -> None:
     for backend in backends()[1:]:
         with pytest.raises(ValueError, match="sizes"):
             contraction(basis, np.zeros((2, 3)), 1.0, backend=backend)(np.zeros((2, 2)))
+    turn = compiled_module().turn
+    blocks, entries, x = np.array([[1, 3]]), np.arange(3), np.zeros((1, 3))
+    turn(blocks, entries, entries, np.zeros(24), x, x.copy())
+    for wrong in (np.array([[1, 4]]), np.array([[-1, 3]]), np.array([[1, 3], [1, 3]])):
+        with pytest.raises(ValueError, match="sizes"):
+            turn(wrong, entries, entries, np.zeros(24), x, x.copy())
+    with pytest.raises(ValueError, match="sizes"):
+        turn(blocks, entries, entries + 1, np.zeros(24), x, x.copy())
+    with pytest.raises(ValueError, match="sizes"):
+        turn(blocks, entries, entries, np.zeros(23), x, x.copy())
     with pytest.raises(ImportError, match="no backend 'nonesuch' here, expected one of numpy"):
         contraction(basis, np.zeros((2, 3)), 1.0, backend="nonesuch")
