@@ -1,7 +1,9 @@
-/* Descriptors and forces, for _compiled.c; included as _loops.h is, which has what it uses. */
+/* Descriptors and forces, for _compiled.c; included as _loops.h is, which has what it uses.
+
+   Arrays are restricted: without it a compiler asks at run time how far apart they are, and rounds one way or another. */
 
 /* Squared distances of all pairs or of those in ends, into x. */
-INLINE void NAME(separate)(const Shape *m, const double *r, double *x)
+INLINE void NAME(separate)(const Shape *m, const double *restrict r, double *restrict x)
 {
     if (m->ends)
         for (Py_ssize_t k = 0; k < m->pairs; k++) {
@@ -20,7 +22,8 @@ INLINE void NAME(separate)(const Shape *m, const double *r, double *x)
 }
 
 /* x = s r^−p e^{−r/L} and −(dx/dr)/r, from squared distances in x. */
-static void NAME(describe)(const Shape *m, const double *r, Py_ssize_t batch, double *x, double *slope)
+static void NAME(describe)(const Shape *m, const double *restrict r, Py_ssize_t batch, double *restrict x,
+                           double *restrict slope)
 {
     for (Py_ssize_t s = 0; s < batch; s++, r += 3 * m->n, x += m->pairs, slope += m->pairs) {
         NAME(separate)(m, r, x);
@@ -58,8 +61,8 @@ static void NAME(describe)(const Shape *m, const double *r, Py_ssize_t batch, do
 }
 
 /* Every pair pulls its atoms together by g times its slope, times what is between them. */
-static void NAME(pull_together)(const Shape *m, const double *r, const double *slope, const double *g,
-                                Py_ssize_t batch, double *f)
+static void NAME(pull_together)(const Shape *m, const double *restrict r, const double *restrict slope,
+                                const double *restrict g, Py_ssize_t batch, double *restrict f)
 {
     for (Py_ssize_t s = 0; s < batch; s++, r += 3 * m->n, f += 3 * m->n, slope += m->pairs, g += m->pairs) {
         if (m->ends) {
@@ -74,7 +77,7 @@ static void NAME(pull_together)(const Shape *m, const double *r, const double *s
             }
             continue;
         }
-        const double *here = slope, *pull = g;
+        const double *restrict here = slope, *restrict pull = g;
         for (Py_ssize_t i = 1; i < m->n; i++) {
             double a = r[3 * i], b = r[3 * i + 1], c = r[3 * i + 2], fa = 0.0, fb = 0.0, fc = 0.0;
             for (Py_ssize_t j = 0; j < i; j++) {
