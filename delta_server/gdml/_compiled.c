@@ -312,24 +312,25 @@ static int shape_of(Shape *m, Py_ssize_t n, const Py_buffer *ends)
 
 static PyObject *py_describe(PyObject *self, PyObject *args)
 {
-    Py_buffer r, ends, scales, x, slope;
+    Py_buffer r, ends, scales, x, slope, centred;
     Py_ssize_t n;
     int halves;
     double decay;
-    if (!PyArg_ParseTuple(args, "y*ny*y*idw*w*", &r, &n, &ends, &scales, &halves, &decay, &x, &slope))
+    if (!PyArg_ParseTuple(args, "y*ny*y*idw*w*w*", &r, &n, &ends, &scales, &halves, &decay, &x, &slope,
+                          &centred))
         return NULL;
     Shape m;
     int good = shape_of(&m, n, &ends) && doubles(&r) % (3 * n) == 0 && doubles(&x) == doubles(&r) / (3 * n) * m.pairs &&
-               slope.len == x.len && (!scales.len || doubles(&scales) == m.pairs) && halves > 0 && decay >= 0.0;
+               slope.len == x.len && centred.len == r.len && (!scales.len || doubles(&scales) == m.pairs) && halves > 0 && decay >= 0.0;
     if (good) {
         m.scales = scales.len ? scales.buf : NULL;
         m.halves = halves;
         m.decay = decay;
         Py_BEGIN_ALLOW_THREADS
-        ON(BEST_PATH, describe)(&m, r.buf, doubles(&r) / (3 * n), x.buf, slope.buf);
+        ON(BEST_PATH, describe)(&m, r.buf, doubles(&r) / (3 * n), x.buf, slope.buf, centred.buf);
         Py_END_ALLOW_THREADS
     }
-    Py_buffer *all[] = {&r, &ends, &scales, &x, &slope};
+    Py_buffer *all[] = {&r, &ends, &scales, &x, &slope, &centred};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         PyBuffer_Release(all[i]);
     if (!good) {
@@ -341,20 +342,22 @@ static PyObject *py_describe(PyObject *self, PyObject *args)
 
 static PyObject *py_forces(PyObject *self, PyObject *args)
 {
-    Py_buffer r, ends, slope, gradient, f;
+    Py_buffer r, ends, slope, gradient, f, virial;
     Py_ssize_t n;
-    if (!PyArg_ParseTuple(args, "y*ny*y*y*w*", &r, &n, &ends, &slope, &gradient, &f))
+    if (!PyArg_ParseTuple(args, "y*ny*y*y*w*w*", &r, &n, &ends, &slope, &gradient, &f, &virial))
         return NULL;
     Shape m;
     int good = shape_of(&m, n, &ends) && doubles(&r) % (3 * n) == 0 &&
-               doubles(&slope) == doubles(&r) / (3 * n) * m.pairs && gradient.len == slope.len && f.len == r.len;
+               doubles(&slope) == doubles(&r) / (3 * n) * m.pairs && gradient.len == slope.len && f.len == r.len &&
+               doubles(&virial) == doubles(&r) / (3 * n) * 9;
     if (good) {
         Py_BEGIN_ALLOW_THREADS
         memset(f.buf, 0, f.len);
         ON(BEST_PATH, pull_together)(&m, r.buf, slope.buf, gradient.buf, doubles(&r) / (3 * n), f.buf);
+        ON(BEST_PATH, strain)(n, r.buf, f.buf, doubles(&r) / (3 * n), virial.buf);
         Py_END_ALLOW_THREADS
     }
-    Py_buffer *all[] = {&r, &ends, &slope, &gradient, &f};
+    Py_buffer *all[] = {&r, &ends, &slope, &gradient, &f, &virial};
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
         PyBuffer_Release(all[i]);
     if (!good) {
@@ -367,8 +370,8 @@ static PyObject *py_forces(PyObject *self, PyObject *args)
 static PyMethodDef methods[] = {
     {"contract", py_contract, METH_VARARGS, "Add the sum over some training points; see contraction.py."},
     {"turn", py_turn, METH_VARARGS, "turn(blocks, from, to, matrices, x, out): to another basis; see fourier.py."},
-    {"describe", py_describe, METH_VARARGS, "describe(r, n, *Metric.compiled, x, slopes): descriptors of (B, n, 3) positions."},
-    {"forces", py_forces, METH_VARARGS, "forces(r, n, ends, slopes, −∂E/∂x, f): what the pairs pull."},
+    {"describe", py_describe, METH_VARARGS, "describe(r, n, *Metric.compiled, x, slopes, centred): descriptors of (B, n, 3)."},
+    {"forces", py_forces, METH_VARARGS, "forces(centred, n, ends, slopes, −∂E/∂x, f, virial): what the pairs pull."},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", NULL, -1, methods, NULL, NULL, NULL, NULL};

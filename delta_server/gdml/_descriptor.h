@@ -21,12 +21,23 @@ INLINE void NAME(separate)(const Shape *m, const double *restrict r, double *res
         }
 }
 
+/* The same positions about their mean. */
+INLINE void NAME(centre)(Py_ssize_t n, const double *restrict r, double *restrict centred)
+{
+    double mean[3] = {0.0};
+    for (Py_ssize_t k = 0; k < 3 * n; k++)
+        mean[k % 3] += r[k];
+    for (Py_ssize_t k = 0; k < 3 * n; k++)
+        centred[k] = r[k] - mean[k % 3] / (double)n;
+}
+
 /* x = s r^−p e^{−r/L} and −(dx/dr)/r, from squared distances in x. */
 static void NAME(describe)(const Shape *m, const double *restrict r, Py_ssize_t batch, double *restrict x,
-                           double *restrict slope)
+                           double *restrict slope, double *restrict centred)
 {
-    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * m->n, x += m->pairs, slope += m->pairs) {
-        NAME(separate)(m, r, x);
+    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * m->n, x += m->pairs, slope += m->pairs, centred += 3 * m->n) {
+        NAME(centre)(m->n, r, centred);
+        NAME(separate)(m, centred, x);
         if (m->halves == 2 && m->decay == 0.0 && !m->scales) {
             for (Py_ssize_t k = 0; k < m->pairs; k++) {
                 double inverse = 1.0 / sqrt(x[k]);
@@ -95,4 +106,20 @@ static void NAME(pull_together)(const Shape *m, const double *restrict r, const 
             f[3 * i + 2] += fc;
         }
     }
+}
+
+/* Σ r ⊗ f, symmetric, for all forces act between pairs. */
+static void NAME(strain)(Py_ssize_t n, const double *restrict r, const double *restrict f, Py_ssize_t batch,
+                         double *restrict virial)
+{
+    for (Py_ssize_t s = 0; s < batch; s++, r += 3 * n, f += 3 * n, virial += 9)
+        for (int a = 0; a < 3; a++)
+            for (int b = 0; b <= a; b++) {
+                double one = 0.0, other = 0.0;
+                for (Py_ssize_t i = 0; i < n; i++) {
+                    one += r[3 * i + a] * f[3 * i + b];
+                    other += r[3 * i + b] * f[3 * i + a];
+                }
+                virial[3 * a + b] = virial[3 * b + a] = 0.5 * (one + other);
+            }
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from .contraction import Work
-from .descriptor import Descriptor, virial
+from .descriptor import Descriptor
 from .expansion import Expansion
 from .model import Model
 
@@ -78,8 +78,7 @@ class CpuPredictor:
         descriptor = Descriptor.of(positions, self._metric)
         energy, gradient = self._expansion(descriptor.x)
         gradient *= self._scale
-        forces = descriptor.forces(gradient)
-        return Prediction(self._offset + self._scale * energy, forces, virial(descriptor.positions, forces))
+        return Prediction(self._offset + self._scale * energy, *descriptor.pull(gradient))
 
 
 def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> Predictor:

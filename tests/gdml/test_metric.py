@@ -183,13 +183,14 @@ def test_sgdml_is_timed_on_the_same_points_with_its_own_descriptor() -> None:
 def test_where_arrays_lie_in_memory_changes_no_bit() -> None:
     """However near to each other: a compiler may look, and round one way or another."""
     module, rng = compiled.compiled_module(), np.random.default_rng(0)
-    metric, room, found = Metric(6), 120, set()
+    metric, room, found = Metric(6), 150, set()
     r = rng.standard_normal((1, 6, 3))
     x, slopes = np.empty((2, 1, 15))
-    module.describe(r, 6, *metric.compiled, x, slopes)
+    centred, virial = np.empty((1, 6, 3)), np.empty((1, 3, 3))
+    module.describe(r, 6, *metric.compiled, x, slopes, centred)
     pull = rng.standard_normal((1, 15))
     for _ in range(2000):
-        arrays = [r, slopes, pull, np.zeros_like(r), x]
+        arrays = [r, slopes, pull, np.zeros_like(r), x, centred, virial]
         order = rng.permutation(len(arrays))
         gaps = rng.integers(0, (room - sum(a.size for a in arrays)) // len(arrays) + 1, len(arrays))
         buffer, start, placed = np.zeros(room), 0, {}
@@ -197,7 +198,7 @@ def test_where_arrays_lie_in_memory_changes_no_bit() -> None:
             placed[k] = buffer[start + gap : start + gap + arrays[k].size].reshape(arrays[k].shape)
             placed[k][...] = arrays[k]
             start += gap + arrays[k].size
-        module.forces(placed[0], 6, metric.compiled[0], placed[1], placed[2], placed[3])
-        module.describe(placed[0], 6, *metric.compiled, placed[4], placed[1])
-        found.add(placed[3].tobytes() + placed[4].tobytes() + placed[1].tobytes())
+        module.forces(placed[5], 6, metric.compiled[0], placed[1], placed[2], placed[3], placed[6])
+        module.describe(placed[0], 6, *metric.compiled, placed[4], placed[1], placed[5])
+        found.add(b"".join(placed[k].tobytes() for k in sorted(placed)))
     assert len(found) == 1
