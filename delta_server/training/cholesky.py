@@ -58,7 +58,7 @@ class Panels:
     def factor(self, progress: Progress | None = None) -> None:
         """Replace the matrix A by L with A = L Lᵀ. Raises NotPositiveDefiniteError."""
         from scipy.linalg import LinAlgError, cholesky
-        from scipy.linalg.blas import dgemm, dtrsm
+        from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 
         starts, panels = self.starts, self.panels
         for j, panel in enumerate(panels):
@@ -74,8 +74,11 @@ class Panels:
             if len(panel) > width:  # a C-ordered panel is LAPACK's transposed one: all of this happens in place
                 dtrsm(1.0, diagonal, panel[width:].T, lower=1, overwrite_b=1)
             for start, later in zip(starts[j + 1 :], panels[j + 1 :], strict=True):
-                rows = panel[start - starts[j] :]
-                dgemm(-1.0, rows[: later.shape[1]].T, rows.T, 1.0, later.T, trans_a=1, overwrite_c=1)
+                n = later.shape[1]
+                rows, below = panel[start - starts[j] :][:n].T, panel[start - starts[j] + n :].T
+                dsyrk(-1.0, rows, 1.0, later[:n].T, trans=1, overwrite_c=1)
+                if below.size:
+                    dgemm(-1.0, rows, below, 1.0, later[n:].T, trans_a=1, overwrite_c=1)
             if progress:
                 progress(1.0 - (1.0 - (starts[j] + width) / self.n) ** 3)
 
