@@ -239,8 +239,9 @@ def _why_not(lags: FloatArray, local: FloatArray, unsure: FloatArray) -> str:
 def _rates(order: int, lags: FloatArray, series: FloatArray, model: FloatArray) -> tuple[Value | None, float]:
     """D from the decay of C_l, and what the same lags give for the free decay `model`; None where C_l is gone."""
     together = series.mean(0)
-    there = together > np.maximum(_SEEN, 3 * _error(series))
-    if there.sum() < 3 or not (series[:, there] > 0).all():
+    known = (together > np.maximum(_SEEN, 3 * _error(series))) & (series > 0).all(0)
+    there = np.logical_and.accumulate(known)
+    if there.sum() < 3:
         return None, math.nan
     factor = order * (order + 1)
     by_block = -_slopes(lags[there], np.log(series[:, there])) / factor

@@ -51,6 +51,17 @@ def test_an_isotropic_body(d: float) -> None:
         assert found.msad.max() > (4 * np.pi) ** 2
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_correlations_that_are_gone_at_long_lags_tell_all_the_same(seed: int) -> None:
+    """Of the lags of the MSAD's window only those count at which every block still knows C_l."""
+    found = measured(brownian((0.03, 0.03, 0.03), 25000, seed))
+    assert found.window is not None
+    assert found.window[1] * 2 * 0.03 > 1.2  # C_1 below e^−1.2
+    for value in (found.d_c1, found.d_c2):
+        assert value is not None
+        assert abs(value.value - 0.03) < 3.5 * value.error
+
+
 def test_an_anisotropic_body() -> None:
     axes = (0.1, 0.4, 1.0)
     found = measured(brownian(axes, 60000, seed=5))
