@@ -75,7 +75,7 @@ def bench(
     if not as_json:
         print(_machine(machine))
         print(
-            f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':18}"
+            f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
             + (f" {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force" if against else "")
         )
     for term in terms:
@@ -149,7 +149,7 @@ def _machine(machine: Machine) -> str:
 
 def _row(t: Timing, units: str) -> str:
     roofline = "" if t.roofline is None else f"{t.roofline:.2f}"
-    line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:18}"
+    line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
     if t.sgdml_ms is None or t.ratio is None:
         return line.rstrip()
     differences = "no comparison: another descriptor"

@@ -198,7 +198,7 @@ class CompiledContraction:
         # Blocks and shares do not depend on the queries, nor does the order of additions: a structure's sums are the
         # same to the last bit whatever others there are.
         elements = 32 * max(ra, a) * max(rb, b)  # bytes of a block's results, for a point and a structure
-        self._together = max(1, min(_TOGETHER, _CACHE // (4 * elements)))
+        self._together = max(1, min(_TOGETHER, _CACHE // (self._lanes * elements)))
         most = min(_POINTS, _CACHE // (elements * self._together), _CACHE // (16 * self._width))
         self._block = max(1, most // self._lanes)
         edges = np.linspace(0, self._packs, max(threads, 1) + 1).astype(int).tolist()
