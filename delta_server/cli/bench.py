@@ -160,4 +160,5 @@ def _row(t: Timing, units: str) -> str:
 
 def _growth(name: str, curve: Growth) -> str:
     pairs = "  ".join(f"{n}: {ms:.3g}" for n, ms in zip(curve.sizes, curve.ms, strict=True))
-    return f"{name}, ms by {curve.axis}: {pairs}  (exponent {curve.exponent:.2f} at the end)"
+    exponent = "" if curve.exponent is None else f"  (exponent {curve.exponent:.2f} at the end)"
+    return f"{name}, ms by {curve.axis}: {pairs}{exponent}"

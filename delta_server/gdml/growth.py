@@ -29,10 +29,10 @@ class Growth:
     ms: tuple[float, ...]
 
     @property
-    def exponent(self) -> float:
-        """Of the power law through the last two sizes, where it has left the overhead behind."""
+    def exponent(self) -> float | None:
+        """Of the power law through the last two sizes, where it has left the overhead behind; None for one size."""
         if len(self.sizes) < 2:
-            return float("nan")
+            return None
         return float(np.log(self.ms[-1] / self.ms[-2]) / np.log(self.sizes[-1] / self.sizes[-2]))
 
 
