@@ -29,7 +29,6 @@ from .irreps import Irreps
 from .metric import Metric
 from .pairs import orbits
 
-_DENSE = 128  # entries of a descriptor up to which one product with a matrix takes less time than many small ones
 _SPLIT = 8  # order of a group from which on it is worth being split
 
 
@@ -64,11 +63,6 @@ class Basis:
         place = np.concatenate([pair.places[k] for k in kept])
         return cls(shapes, (groups[0].table, groups[1].table), place, tuple(blocks), order)
 
-    @cached_property
-    def _dense(self) -> FloatArray | None:
-        """(D, D) the whole transform, where it is small and there is any."""
-        return None if self.is_plain or len(self.order) > _DENSE else self._by_blocks(np.eye(len(self.order)))
-
     @property
     def is_plain(self) -> bool:
         return len(self.shapes) == 1 and len(self.blocks) == 1 and self.blocks[0][1].size == 1
@@ -96,17 +90,12 @@ class Basis:
 
     def forward(self, x: FloatArray) -> FloatArray:
         """Coefficients (B, D) of descriptors (B, D)."""
-        if self._dense is not None:
-            return _each(x, self._dense)
         if self.is_plain:
             return x
         if compiled := compiled_module():
             x, found = np.ascontiguousarray(x), np.empty(x.shape)
             compiled.turn(*self._turns[0], x, found)
             return found
-        return self._by_blocks(x)
-
-    def _by_blocks(self, x: FloatArray) -> FloatArray:
         parts = [(x.take(q, axis=1) @ vectors).reshape(len(x), q.size) for q, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
@@ -120,8 +109,6 @@ class Basis:
 
     def backward(self, coefficients: FloatArray) -> FloatArray:
         """Descriptors (B, D) of coefficients (B, D)."""
-        if self._dense is not None:
-            return _each(coefficients, self._dense.T)
         if self.is_plain:
             return coefficients
         if compiled := compiled_module():
@@ -136,12 +123,6 @@ class Basis:
             x[:, entries] = part @ vectors.T
             start += entries.size
         return x
-
-
-def _each(rows: FloatArray, matrix: FloatArray) -> FloatArray:
-    """(B, D) @ (D, D), row by row: in one product the order of additions would depend on B."""
-    product: FloatArray = (rows[:, None] @ matrix)[:, 0]
-    return product
 
 
 def independent_factors(permutations: IntArray) -> list[IntArray]:
