@@ -178,6 +178,18 @@ static void *aligned(Py_ssize_t n)
     return posix_memalign(&p, 64, sizeof(double) * (n > 0 ? n : 1)) ? NULL : p;
 }
 
+/* What a function ends with: its buffers go back, and it returns None or says what was wrong. */
+static PyObject *finished(Py_buffer **all, size_t n, int good, int failed, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        PyBuffer_Release(all[i]);
+    if (failed)
+        return PyErr_NoMemory();
+    if (!good)
+        return PyErr_Format(PyExc_ValueError, "%s: sizes of the arrays do not agree", name);
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_contract(PyObject *self, PyObject *args)
 {
     Py_buffer shapes, place, ta, tat, tb, tbt, rows, norms, products, weights, query, energy, gradient;
@@ -243,15 +255,7 @@ static PyObject *py_contract(PyObject *self, PyObject *args)
     free(irreps);
     Py_buffer *all[] = {&shapes, &place, &ta, &tat, &tb, &tbt, &rows, &norms, &products, &weights, &query,
                         &energy, &gradient};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-        PyBuffer_Release(all[i]);
-    if (failed)
-        return PyErr_NoMemory();
-    if (!good) {
-        PyErr_SetString(PyExc_ValueError, "contract: sizes of the arrays do not agree");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return finished(all, sizeof(all) / sizeof(*all), good, failed, "contract");
 }
 
 static PyObject *py_turn(PyObject *self, PyObject *args)
@@ -285,15 +289,7 @@ static PyObject *py_turn(PyObject *self, PyObject *args)
         free(t.rows);
     }
     Py_buffer *all[] = {&blocks, &from, &to, &matrices, &x, &out};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-        PyBuffer_Release(all[i]);
-    if (failed)
-        return PyErr_NoMemory();
-    if (!good) {
-        PyErr_SetString(PyExc_ValueError, "turn: sizes of the arrays do not agree");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return finished(all, sizeof(all) / sizeof(*all), good, failed, "turn");
 }
 
 /* Whether there are as many pairs as there should be, and all of them of atoms. */
@@ -331,13 +327,7 @@ static PyObject *py_describe(PyObject *self, PyObject *args)
         Py_END_ALLOW_THREADS
     }
     Py_buffer *all[] = {&r, &ends, &scales, &x, &slope, &centred};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-        PyBuffer_Release(all[i]);
-    if (!good) {
-        PyErr_SetString(PyExc_ValueError, "describe: sizes of the arrays do not agree");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return finished(all, sizeof(all) / sizeof(*all), good, 0, "describe");
 }
 
 static PyObject *py_forces(PyObject *self, PyObject *args)
@@ -358,13 +348,7 @@ static PyObject *py_forces(PyObject *self, PyObject *args)
         Py_END_ALLOW_THREADS
     }
     Py_buffer *all[] = {&r, &ends, &slope, &gradient, &f, &virial};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
-        PyBuffer_Release(all[i]);
-    if (!good) {
-        PyErr_SetString(PyExc_ValueError, "forces: sizes of the arrays do not agree");
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return finished(all, sizeof(all) / sizeof(*all), good, 0, "forces");
 }
 
 static PyMethodDef methods[] = {

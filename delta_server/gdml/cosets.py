@@ -48,16 +48,14 @@ class Cosets:
     def of(cls, permutations: IntArray, metric: Metric, method: Method | None = None) -> Cosets:
         """permutations: (P, N) of the atoms. method: ``plain`` for the trivial subgroup, ``fourier`` for the whole
         group, None for the one that takes least. Where the permutations are no group there are only the queries."""
-        whole = metric.permutations(permutations)
-        plain = cls(whole, Basis.plain(whole.shape[1]), 1)
-        if method == "plain" or len(permutations) == 1:
-            return plain
-        try:
-            subgroup, others, groups = _best(permutations, whole.shape[1], method)
-            basis = Basis.of(subgroup, metric, groups)
-        except (ValueError, ArithmeticError):
-            return plain
-        return plain if len(subgroup) == 1 else cls(metric.permutations(others), basis, len(subgroup))
+        if method != "plain" and len(permutations) > 1:
+            try:
+                subgroup, others, groups = _best(permutations, len(metric.pairs), method)
+                if len(subgroup) > 1:
+                    return cls(metric.permutations(others), Basis.of(subgroup, metric, groups), len(subgroup))
+            except (ValueError, ArithmeticError):
+                pass
+        return cls(metric.permutations(permutations), Basis.plain(len(metric.pairs)), 1)
 
     @property
     def count(self) -> int:

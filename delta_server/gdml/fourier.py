@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -93,9 +94,7 @@ class Basis:
         if self.is_plain:
             return x
         if compiled := compiled_module():
-            x, found = np.ascontiguousarray(x), np.empty(x.shape)
-            compiled.turn(*self._turns[0], x, found)
-            return found
+            return _turned(compiled, self._turns[0], x)
         parts = [(x.take(q, axis=1) @ vectors).reshape(len(x), q.size) for q, vectors in self.blocks]
         return np.concatenate(parts, axis=1).take(self.order, axis=1)
 
@@ -112,9 +111,7 @@ class Basis:
         if self.is_plain:
             return coefficients
         if compiled := compiled_module():
-            coefficients, found = np.ascontiguousarray(coefficients), np.empty(coefficients.shape)
-            compiled.turn(*self._turns[1], coefficients, found)
-            return found
+            return _turned(compiled, self._turns[1], coefficients)
         parts = np.empty_like(coefficients)
         parts[:, self.order] = coefficients
         x, start = np.empty_like(coefficients), 0
@@ -123,6 +120,13 @@ class Basis:
             x[:, entries] = part @ vectors.T
             start += entries.size
         return x
+
+
+def _turned(compiled: Any, turn: tuple[FloatArray | IntArray, ...], x: FloatArray) -> FloatArray:
+    """(B, D) in the other basis; turn: one of `Basis._turns`."""
+    found = np.empty(x.shape)
+    compiled.turn(*turn, np.ascontiguousarray(x), found)
+    return found
 
 
 def independent_factors(permutations: IntArray) -> list[IntArray]:

@@ -85,7 +85,7 @@ class Kernel:
             part = x[start : start + step]
             shape = (len(part), self._cosets.count)
             here = self._basis.parts(self._basis.forward(part))
-            permuted = self._basis.parts(self._cosets.forward(part))
+            permuted = here if self._cosets.count == 1 else self._basis.parts(self._cosets.forward(part))
             parts = [
                 y[:, None] @ p.reshape(*shape, *p.shape[1:]).transpose(0, 1, 3, 2)
                 for y, p in zip(here, permuted, strict=True)
