@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .calculator import DeltaCalculator
-    from .potential import Potential, Result, load_potential
+    from .loading import load_potential
+    from .potential import Potential, Result
 
 __all__ = ["DeltaCalculator", "Potential", "Result", "__version__", "load_potential"]
 __version__ = "0.1.0"
@@ -25,7 +26,11 @@ def __getattr__(name: str) -> Any:
         from .calculator import DeltaCalculator
 
         return DeltaCalculator
-    if name in ("Potential", "Result", "load_potential"):
+    if name == "load_potential":
+        from .loading import load_potential
+
+        return load_potential
+    if name in ("Potential", "Result"):
         from . import potential
 
         return getattr(potential, name)

@@ -11,8 +11,9 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from .errors import GeometryError
-from .geometry import symbols
-from .potential import Part, Potential, load_potential
+from .loading import load_potential
+from .molecule.bonds import symbols
+from .potential import Part, Potential
 
 
 class DeltaCalculator(Calculator):

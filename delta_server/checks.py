@@ -12,9 +12,10 @@ import numpy as np
 from ._types import FloatArray, IntArray
 from .errors import DeltaError, ModelFileError
 from .gdml import Model
-from .gdml.symmetry import is_group
+from .loading import load_potential, read_model
 from .manifest import Manifest, load_manifest
-from .potential import Potential, Term, load_potential, read_model
+from .potential import Potential, Term
+from .symmetry.bond_graph import is_group
 
 _STEP = 3e-3  # Å, of finite differences
 _FEW = 32  # atoms whose forces are all checked; directions that are checked in larger molecules

@@ -38,15 +38,16 @@ from ase.optimize import BFGS
 from ase.units import fs
 from scipy.stats import linregress
 
-from delta_server.cli.common import run
-from delta_server.cli.dataset_common import Progress
-from delta_server.gdml.descriptor import Descriptor
-from delta_server.gdml.pairs import n_pairs
-from delta_server.gdml.symmetry import molecule_group
-from delta_server.training.data.calculators import Method
-from delta_server.training.data.workfile import open_workfile
-from delta_server.training.fit import Hyper, Labels, fit, force_mae
-from delta_server.training.reduction import Ranking, Step, Trials
+from delta_server.cli.process import run
+from delta_server.cli.progress import Progress
+from delta_server.data.calculators import Method
+from delta_server.data.workfile import open_workfile
+from delta_server.gdml.descriptor.descriptor import Descriptor
+from delta_server.gdml.descriptor.pairs import n_pairs
+from delta_server.symmetry.bond_graph import molecule_group
+from delta_server.training.fit import Hyper, fit, force_mae
+from delta_server.training.labels import Labels
+from delta_server.training.selection.reduction import Ranking, Step, Trials
 from delta_server.units import KCAL_MOL
 
 METHOD = Method("gfn2-xtb", {"accuracy": 0.1})  # forces to 5e-4 kcal/mol/Å
@@ -181,8 +182,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
     """Errors against pairs left for each atom; pairs needed against atoms."""
     from matplotlib import colormaps
 
-    from delta_server.analysis.canvas import new_figure, save
-    from delta_server.analysis.plots import BLUE, GREY, ORANGE
+    from delta_server.analysis.pictures.canvas import BLUE, GREY, ORANGE, new_figure, save
 
     figure = new_figure(9.0, 3.8)
     rows, (left, right) = found["rows"], figure.subplots(1, 2)

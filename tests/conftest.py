@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delta_server.training.data.dataset import Dataset, load_dataset
+from delta_server.data.dataset import Dataset, load_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
@@ -40,6 +40,18 @@ def na_benzene() -> Path:
     return ROOT / "models/na_benzene/manifest.yaml"
 
 
+@pytest.fixture
+def na_benzene_data() -> Dataset:
+    """100 configurations of Na⁺ on benzene at 300 K, 16 fs apart but for gaps; GFN2-xTB."""
+    return load_dataset(ROOT / "tests/labelled/na_benzene.npz")
+
+
+@pytest.fixture
+def methane_dimer_data() -> Dataset:
+    """40 configurations of the methane dimer at 100 K, 60 fs apart but for gaps; GFN2-xTB."""
+    return load_dataset(ROOT / "tests/labelled/methane_dimer.npz")
+
+
 class Silent:
     """A reporter of a training that nobody listens to."""
 
@@ -55,7 +67,7 @@ class Silent:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on."""
-    from delta_server.training.data.dataset import load_dataset, save_dataset
+    from delta_server.data.dataset import load_dataset, save_dataset
     from delta_server.training.tasks import Recipe
     from delta_server.training.train import train
 

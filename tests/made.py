@@ -12,7 +12,7 @@ import yaml
 from ase import Atoms
 from ase.io import write
 
-from delta_server.gdml.pairs import pair_permutations
+from delta_server.gdml.descriptor.pairs import pair_permutations
 
 
 def made_model(

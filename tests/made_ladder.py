@@ -8,7 +8,7 @@ import numpy as np
 from conftest import ROOT
 from made_runs import brownian, correlated, write_run
 
-from delta_server.geometry import read_structure
+from delta_server.molecule.structures import read_structure
 from delta_server.sweep.record import Sweep
 from delta_server.sweep.state import State
 from delta_server.sweep.write import Plan, write_sweep

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 import delta_server
@@ -17,20 +18,26 @@ PACKAGE = Path(delta_server.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"units", "errors", "_types"},
-    {"archive", "limits"},
-    {"geometry", "manifest"},
+    {"files"},
+    {"molecule"},
+    {"ipi", "symmetry", "manifest"},
     {"gdml"},
+    {"terms"},
     {"potential"},
+    {"loading"},
     {"server", "calculator", "checks"},
+    {"data"},
     {"training"},
-    {"sweep", "analysis"},
+    {"active"},
+    {"sweep", "bench"},
+    {"analysis"},
     {"cli"},
 )
 FACADE = {
     "DeltaCalculator": "calculator",
     "Potential": "potential",
     "Result": "potential",
-    "load_potential": "potential",
+    "load_potential": "loading",
 }
 HEAVY = {"torch", "sgdml", "matplotlib", "ipi", "ase", "scipy"}
 HEAVY_ALLOWED = {"server/ipi_pes.py": {"ipi"}, "calculator.py": {"ase"}}
@@ -106,6 +113,33 @@ def test_arrows_point_down(path: Path) -> None:
         assert all(layer(name) < layer(here) for name in imported), imported
     else:
         assert "cli" not in imported
+
+
+def module_of(path: Path) -> str:
+    """``delta_server.gdml.model`` for its file, ``delta_server.gdml`` for the folder's own."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_files_form_no_circle() -> None:
+    """Wherever an import stands: one in a function, or for the type checker alone, counts as well."""
+    graph = nx.DiGraph()
+    modules = {module_of(path): path for path in FILES}
+    for module, path in modules.items():
+        for base, name in imports(tree(path), path):
+            needed = f"{base}.{name}" if f"{base}.{name}" in modules else base
+            if needed in modules and needed != module:
+                graph.add_edge(module, needed)
+    assert graph.number_of_edges() > len(FILES)
+    assert not list(nx.simple_cycles(graph))
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=name_of)
+def test_folders_and_modules_stay_small(folder: Path) -> None:
+    files = [path for path in folder.iterdir() if path.is_file() and path.suffix != ".so"]
+    assert len(files) <= 14, len(files)
+    for path in folder.glob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
 
 
 @each_file

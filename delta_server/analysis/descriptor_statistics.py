@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import FloatArray, IntArray
+from ..data.dataset import Dataset
+from ..data.inspect import lengths, names_of
 from ..errors import InputError
-from ..gdml.descriptor import Descriptor
-from ..gdml.metric import Metric
-from ..training.data.dataset import Dataset
-from ..training.data.inspect import lengths, names_of
+from ..gdml.descriptor.descriptor import Descriptor
+from ..gdml.descriptor.metric import Metric
 
 _ENTRIES = 2_000_000  # of descriptors that are held at once: 16 MB
 _KEPT = 4_000_000  # differences of entries that are kept for a histogram, 32 MB

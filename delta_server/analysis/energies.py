@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .._types import FloatArray
 from ..errors import InputError
+from ..ipi.tables import find_outputs
 from ..units import KCAL_MOL
-from .outputs import find_outputs
 from .statistics import Mean, correlated_mean, equilibration, slope
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..geometry import BondGraph
-from ..limits import Limits
+from ..molecule.bonds import BondGraph
+from ..molecule.limits import Limits
 from .trajectory import Block, Run
 
 

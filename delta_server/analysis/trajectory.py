@@ -13,8 +13,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from . import frames
-from .outputs import RunOutputs, find_frames, find_outputs, natural, systems
+from ..ipi import frames
+from ..ipi.tables import RunOutputs, find_frames, find_outputs, natural, systems
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -129,7 +129,7 @@ class Run:
             yield np.stack(waiting)
 
     def _structures(self) -> Iterator[Atoms]:
-        from ..geometry import iter_structures
+        from ..molecule.structures import iter_structures
 
         numbers: IntArray | None = None
         for i, atoms in enumerate(iter_structures(self.path)):

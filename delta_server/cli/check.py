@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .common import JsonOption, ManifestArg
+from .options import JsonOption, ManifestArg
 
 
 def check(manifest: ManifestArg, as_json: JsonOption = False) -> None:

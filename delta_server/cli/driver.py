@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .common import DeviceOption, ManifestArg, Stop, ThreadsOption, complain, run, set_threads
+from .options import DeviceOption, ManifestArg, ThreadsOption
+from .process import Stop, complain, run, set_threads
 
 if TYPE_CHECKING:
     from ..server.address import Address
@@ -96,7 +97,7 @@ def driver(
     _configure_log(log_level, log_file)
 
     from ..errors import InputError
-    from ..potential import load_potential
+    from ..loading import load_potential
     from ..server.batcher import Batcher, Evaluator
     from ..server.daemon import Daemon
     from ..server.driver import Driver

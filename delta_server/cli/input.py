@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .common import ManifestArg
+from .options import ManifestArg
 
 
 def write_input(
@@ -26,9 +26,9 @@ def write_input(
     Example: delta-sgdml input models/h2o_benzene/manifest.yaml -o demo/nvt.xml --temperature 300
     """
     from ..errors import InputError
-    from ..geometry import read_structure, write_structure
+    from ..ipi.simulation import Simulation
     from ..manifest import load_manifest
-    from ..sweep.inputs import Simulation
+    from ..molecule.structures import read_structure, write_structure
 
     described = load_manifest(manifest)
     start = output.with_name("init.xyz")

@@ -7,24 +7,14 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import (
-    analyze,
-    bench,
-    bench_training,
-    check,
-    common,
-    dataset,
-    evaluate,
-    input,
-    model,
-    pes,
-    predict,
-    reduce,
-    report,
-    run,
-    sweep,
-    train,
-)
+from . import check, input, pes, predict, report, run
+from . import process as common
+from .analyze import app as analyze
+from .bench import prediction as bench
+from .bench import training as bench_training
+from .dataset import app as dataset
+from .models import evaluate, model, reduce, train
+from .sweep import app as sweep
 
 app = typer.Typer(
     add_completion=False,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .common import DeviceOption, JsonOption, ManifestArg, ThreadsOption, set_threads
+from .options import DeviceOption, JsonOption, ManifestArg, ThreadsOption
+from .process import set_threads
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -46,8 +47,9 @@ def predict(
     import numpy as np
 
     from ..errors import GeometryError, InputError, NonFiniteError
-    from ..geometry import iter_structures, symbols
-    from ..potential import load_potential
+    from ..loading import load_potential
+    from ..molecule.bonds import symbols
+    from ..molecule.structures import iter_structures
 
     potential = load_potential(manifest, threads=threads, device=device)
     partial = _beside(output) if output else None

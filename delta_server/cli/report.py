@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import JsonOption, check_writable
-from .dataset_common import Progress
+from .options import JsonOption, check_writable
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..analysis.report.collect import Choices, Report, Source
@@ -76,7 +76,7 @@ def report(
     from ..analysis.report.collect import collect
     from ..analysis.report.page import About, frames_within, make_page
     from ..errors import InputError
-    from ..sweep.files import write_whole
+    from ..files.whole import write_whole
 
     path = output or directories[0] / "report.html"
     if directories[0].is_dir():  # or `_sources` says what is wrong
@@ -168,8 +168,8 @@ def _of_sweep(sweep: Sweep, name: str) -> Source:
     from ..analysis.report.collect import Source, Told
     from ..analysis.trajectory import find_runs
     from ..errors import DeltaError
-    from ..geometry import read_structure
     from ..manifest import load_manifest
+    from ..molecule.structures import read_structure
     from ..sweep.record import hashes
     from ..sweep.state import load_state
     from ..sweep.write import START
@@ -228,8 +228,8 @@ def _choices(
     from ..analysis.report.collect import Choices
     from ..errors import InputError
     from ..manifest import load_manifest
-    from .analyze_free_energy import choose
-    from .analyze_rotation import bodies
+    from .analyze.free_energy import choose
+    from .analyze.rotation import bodies
 
     complex_ = load_manifest(manifest) if manifest is not None else _with_fragments(sources)
     found = Choices()

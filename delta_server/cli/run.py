@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .common import Stop, ThreadsOption, complain, set_threads
+from .options import ThreadsOption
+from .process import Stop, complain, set_threads
 
 ENDED_EARLY = 10  # i-PI ended softly before its last step: an EXIT file, or total_time
 
@@ -38,7 +39,7 @@ def run(
     Example: delta-sgdml run inputs/h2o_benzene/nvt.xml models/h2o_benzene/manifest.yaml --dir nvt
     """
     set_threads(threads)
-    from ..potential import load_potential
+    from ..loading import load_potential
     from ..server.supervisor import Supervisor
 
     load_potential(manifest)  # bad input is told before anything is started

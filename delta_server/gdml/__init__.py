@@ -1,9 +1,11 @@
 """One sGDML model: its file, its descriptor and permutations, and what predicts with it."""
 
+from .cpu_predictor import CpuPredictor
+from .devices import make_predictor
 from .file import Form, form_of, load_model, save_model
 from .model import Model
-from .native import Difference, compare, with_coefficients
-from .predictor import CpuPredictor, Prediction, Predictor, make_predictor
+from .predictor import Prediction, Predictor
+from .rebuild import Difference, compare, with_coefficients
 
 __all__ = [
     "CpuPredictor",

@@ -24,12 +24,13 @@ import numpy.typing as npt
 
 from .. import __version__
 from .._types import IntArray
-from ..archive import Arrays, open_arrays, save_arrays, sha256_of
 from ..errors import GeometryError, ModelFileError
+from ..files.npz import Arrays, open_arrays
+from ..files.whole import save_arrays, sha256_of
 from ..units import energy_in_ev, length_in_angstrom
-from .metric import Metric
+from .descriptor.metric import Metric
+from .descriptor.pairs import n_pairs, pair_permutations
 from .model import Model
-from .pairs import n_pairs, pair_permutations
 
 Form = Literal["native", "sgdml"]
 """How a model is written."""

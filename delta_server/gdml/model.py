@@ -12,8 +12,8 @@ import numpy.typing as npt
 from .._types import FloatArray, IntArray
 from ..errors import GeometryError
 from ..units import energy_in_ev, length_in_angstrom
-from .descriptor import Descriptor
-from .metric import Metric
+from .descriptor.descriptor import Descriptor
+from .descriptor.metric import Metric
 
 _CLOSEST = 0.01  # Å; two atoms nearer than that are none
 _TABLE = 2**20  # entries of the N×N tables that are made at once

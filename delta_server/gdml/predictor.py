@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import numpy as np
-
 from .._types import FloatArray, IntArray
-from .contraction import Work
-from .descriptor import Descriptor
-from .expansion import Expansion
-from .model import Model
-
-_CHUNK_BYTES = 128 * 2**20
+from .sums.contraction import Work
 
 
 class Prediction(NamedTuple):
@@ -42,53 +35,3 @@ class Predictor(Protocol):
     def predict(self, positions: FloatArray) -> Prediction:
         """positions: (B, N, 3) float64 in Å, in the model's order of atoms."""
         ...
-
-
-class CpuPredictor:
-    """E = c + s (what the `Expansion` says), on the CPU."""
-
-    def __init__(self, model: Model, threads: int = 1) -> None:
-        self.numbers = model.numbers
-        self._metric = model.metric
-        # From here on Å and eV: x → x/L, σ → σ/L, w → w/L leaves n and the energy as they are.
-        length = model.angstrom
-        self._scale, self._offset = model.scale * model.electronvolt, model.offset * model.electronvolt
-        points, sigma = model.descriptors / length, model.sigma / length
-        self._expansion = Expansion(points, model.metric, model.permutations, sigma, threads=threads)
-        self._expansion.weigh(model.weights / length, model.energy_weights)
-        self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
-
-    @property
-    def work(self) -> Work:
-        return self._expansion.work
-
-    @property
-    def method(self) -> str:
-        return f"{self._expansion.method}, {self._expansion.backend}"
-
-    def predict(self, positions: FloatArray) -> Prediction:
-        """See `Predictor`. Large batches are cut so that temporaries stay below about 128 MB."""
-        chunks = [
-            self._predict(positions[start : start + self._chunk])
-            for start in range(0, max(len(positions), 1), self._chunk)
-        ]
-        return chunks[0] if len(chunks) == 1 else Prediction(*map(np.concatenate, zip(*chunks, strict=True)))
-
-    def _predict(self, positions: FloatArray) -> Prediction:
-        descriptor = Descriptor.of(positions, self._metric)
-        energy, gradient = self._expansion(descriptor.x)
-        gradient *= self._scale
-        return Prediction(self._offset + self._scale * energy, *descriptor.pull(gradient))
-
-
-def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> Predictor:
-    """The predictor for a device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` (a GPU where there is one).
-
-    Raises InputError where the device, or torch for it, is not there.
-    """
-    if device == "cpu":
-        return CpuPredictor(model, threads)
-    from .torch_predictor import TorchPredictor, find_device
-
-    found = find_device(device)
-    return CpuPredictor(model, threads) if found is None else TorchPredictor(model, found)

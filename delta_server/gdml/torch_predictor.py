@@ -6,7 +6,6 @@ A CUDA graph launches what a batch size takes in one go once that size was seen 
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from threading import Lock
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._types import FloatArray
-from ..errors import InputError
-from .contraction import Work
-from .cosets import Method
-from .metric import Metric
+from .descriptor.metric import Metric
 from .model import Model
 from .predictor import Prediction
-from .torch_sum import TorchSum, index_on, numbers_on
+from .sums.contraction import Work
+from .sums.cosets import Method
+from .sums.torch_sum import TorchSum, index_on, numbers_on
 
 if TYPE_CHECKING:
     import torch
@@ -31,47 +29,6 @@ _CPU_BYTES = 128 * 2**20  # of temporaries; on a GPU no more than an eighth of w
 _GPU_BYTES = 2 * 2**30
 _GRAPH_BYTES = 256 * 2**20  # temporaries of a batch above which kernels take longer than their launches
 _GRAPHS = 8  # batch sizes that are kept as CUDA graphs
-
-
-def find_device(device: str) -> torch.device | None:
-    """What a device's name stands for.
-
-    ``auto``: the first CUDA GPU, or None where there is none, or no torch: the CPU has a predictor of its own.
-    ``cuda``, ``cuda:N``: that GPU. ``torch-cpu``: this module's arithmetic on the CPU, slower than `CpuPredictor`
-    and there to test it.
-
-    Raises InputError where the name is another, torch does not load, or there is no such GPU.
-    """
-    if not re.fullmatch(r"auto|torch-cpu|cuda(:\d{1,4})?", device):
-        raise InputError(f"device {device!r}: expected cpu, cuda, cuda:N (N from 0) or auto")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's own
-            import torch
-    except (ImportError, OSError) as error:  # OSError: a CUDA library that it was built for is missing
-        if device == "auto":
-            return None
-        raise InputError(
-            f"device {device!r} needs PyTorch, which does not load here ({error}): pip install torch, or --device cpu"
-        ) from None
-    if device == "torch-cpu":
-        return torch.device("cpu")
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return torch.device("cuda", 0) if count else None
-    if not count:
-        built = torch.version.cuda or torch.version.hip
-        reason = str(said[0].message) if said else "no driver or no GPU" if built else "a build without CUDA"
-        raise InputError(
-            f"device {device!r}: PyTorch {torch.__version__} finds no CUDA GPU here ({reason}); take --device cpu"
-        )
-    number = int(device.partition(":")[2] or 0)
-    if number >= count:
-        there = "only cuda:0 is" if count == 1 else f"cuda:0 to cuda:{count - 1} are"
-        raise InputError(f"device {device!r}: {there} there")
-    return torch.device("cuda", number)
 
 
 class TorchPredictor:

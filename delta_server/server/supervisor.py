@@ -22,7 +22,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
-from .address import read_input, whole_states
+from ..ipi.input import read_input, whole_states
 from .leash import leashed
 
 _STEP = re.compile(r"MD step\s+(\d+)\. t/step:")

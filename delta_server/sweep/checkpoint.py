@@ -15,9 +15,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ..errors import InputError
-from ..server.address import read_input, whole_states
-from .files import write_whole
-from .outputs import Output, Place, outputs_of, place
+from ..files.whole import write_whole
+from ..ipi.input import read_input, whole_states
+from ..ipi.records import Output, Place, outputs_of, place
 
 INPUT, RESUME = "input.xml", "resume.xml"
 _KEPT = 2  # numbered checkpoints beside the newest, which may still be growing

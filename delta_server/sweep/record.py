@@ -12,10 +12,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..archive import sha256_of
 from ..errors import InputError
-from ..limits import Limits
+from ..files.whole import sha256_of
 from ..manifest import Manifest
+from ..molecule.limits import Limits
 
 Kind = Literal["nvt", "pimd", "mts", "remd"]
 RECORD = "sweep.json"

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import GeometryError, InputError, NonFiniteError, RunError
-from ..geometry import read_structure
+from ..files.lock import locked
+from ..loading import load_potential
 from ..manifest import load_manifest
-from ..potential import load_potential
+from ..molecule.structures import read_structure
 from ..server.supervisor import DriverError, Progress, Supervisor
 from .checkpoint import INPUT, Origin, prepare, prune
-from .files import locked
 from .record import Member, Sweep, hashes, prefix_of
 from .stability import Stability
 from .state import Mode, State, load_state

@@ -6,8 +6,8 @@ import math
 
 from .._types import FloatArray
 from ..errors import GeometryError, ModelFileError, NonFiniteError
-from ..geometry import BondGraph
-from ..limits import Limits
+from ..molecule.bonds import BondGraph
+from ..molecule.limits import Limits
 from ..potential import Potential
 
 

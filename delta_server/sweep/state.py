@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from ..errors import InputError
-from .files import is_locked, write_json
+from ..files.lock import is_locked
+from ..files.whole import write_json
 from .record import Member, Sweep
 
 Phase = Literal["waiting", "running", "stopped", "finished", "unstable", "failed"]

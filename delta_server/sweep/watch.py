@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .._types import FloatArray
-from .inputs import COLUMNS
-from .outputs import Output, Tail
+from ..ipi.records import Output, Tail
+from ..ipi.simulation import COLUMNS
 from .stability import Stability
 from .state import State
 
@@ -72,7 +72,7 @@ def _finite(value: float) -> float | None:
 def nearest(watches: list[Watch], dump: Path) -> Watch | None:
     """Whose geometry was the one that the model gave no number for: the one whose last frame is nearest to it."""
     from ..errors import InputError, NonFiniteError
-    from ..geometry import iter_structures
+    from ..molecule.structures import iter_structures
 
     best: tuple[float, Watch] | None = None
     try:

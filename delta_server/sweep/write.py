@@ -11,25 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DeltaError, GeometryError, InputError
-from ..geometry import read_structure, write_structure
-from ..limits import Limits
+from ..files.lock import is_locked
+from ..files.whole import write_json
+from ..ipi.simulation import Simulation, System
+from ..loading import load_potential
 from ..manifest import load_manifest
-from ..potential import Potential, load_potential
-from .files import is_locked, write_json
-from .inputs import Simulation, System
-from .record import (
-    PREFIX,
-    RECORD,
-    Kind,
-    Member,
-    Record,
-    Start,
-    Sweep,
-    hashes,
-    load_sweep,
-    prefix_of,
-    relative,
-)
+from ..molecule.limits import Limits
+from ..molecule.structures import read_structure, write_structure
+from ..potential import Potential
+from .record import PREFIX, RECORD, Kind, Member, Record, Start, Sweep, hashes, load_sweep, prefix_of, relative
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from ..data.dataset import Dataset
+from ..data.fragments import fragment_names
 from ..errors import InputError
-from ..gdml.symmetry import Group, Symmetry, complex_group, equal_fragments, molecule_group
-from .data.dataset import Dataset
-from .data.fragments import fragment_names
-from .fit import Labels
+from ..symmetry.bond_graph import Group, Symmetry, complex_group, equal_fragments, molecule_group
+from .labels import Labels
 
 _FAR = (30.0, 40.0, 60.0, 100.0)  # Å, where there is no binding, whatever the method
 

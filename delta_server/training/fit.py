@@ -3,66 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import cast
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..gdml.descriptor import Descriptor
-from ..gdml.metric import Metric
+from ..gdml.cpu_predictor import CpuPredictor
+from ..gdml.descriptor.metric import Metric
 from ..gdml.model import Model
-from ..gdml.pairs import n_pairs
-from ..gdml.predictor import CpuPredictor
 from ..units import KCAL_MOL
-from .cholesky import Panels
+from .labels import Labels
+from .solve.cholesky import Panels
+from .solve.kernel import Kernel, Report, matrix_bytes
 
 _ENERGY_LAMBDA = 0.1  # of the forces' λ: an energy is the better label, its error is of second order in the density's
 _OUTLYING = 3.0  # times the median residual: beyond, a label is doubted
-_PANEL = 512  # columns, about: wide enough for BLAS, narrow enough to waste little above the diagonal
-
-Report = Callable[[str, float], None]
-"""Called with the stage and the fraction of it that is done."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """Configurations of one molecule with energies and forces, (n, N, 3) Å, (n,) kcal/mol, (n, N, 3) kcal/mol/Å:
-    one of the databases W(1), W(2), …, W(b) of arXiv 2511.01913, Sec. IV."""
-
-    name: str
-    numbers: IntArray
-    positions: FloatArray
-    energies: FloatArray
-    forces: FloatArray
-    theory: str = ""
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def take(self, which: IntArray | slice) -> Labels:
-        """The chosen configurations."""
-        return replace(
-            self, positions=self.positions[which], energies=self.energies[which], forces=self.forces[which]
-        )
-
-    def relabelled(self, permutations: IntArray, rng: np.random.Generator) -> Labels:
-        """The same configurations with equal atoms exchanged, each by one of `permutations` (P, N) at random."""
-        order = permutations[rng.integers(len(permutations), size=len(self))]
-        return replace(
-            self,
-            positions=np.take_along_axis(self.positions, order[:, :, None], 1),
-            forces=np.take_along_axis(self.forces, order[:, :, None], 1),
-        )
-
-    def __add__(self, other: Labels) -> Labels:
-        return replace(
-            self,
-            positions=np.concatenate([self.positions, other.positions]),
-            energies=np.concatenate([self.energies, other.energies]),
-            forces=np.concatenate([self.forces, other.forces]),
-        )
 
 
 @dataclass(frozen=True)
@@ -82,51 +38,6 @@ class Hyper:
     robust: bool = False
     memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
     metric: Metric | None = None  # of descriptors; None: sGDML's
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Descriptors of the training points and how to make the kernel matrix from them."""
-
-    positions: FloatArray  # (M, N, 3) Å
-    permutations: IntArray  # (P, N)
-    metric: Metric = None  # type: ignore[assignment]  # sGDML's where none is given
-    x: FloatArray = field(init=False, repr=False)  # (M, N, N), zero for pairs that are left out
-    u: FloatArray = field(init=False, repr=False)  # (M, 3, N, N) ∂x_ik/∂r_i
-
-    def __post_init__(self) -> None:
-        metric = cast("Metric | None", self.metric) or Metric(self.positions.shape[1])
-        described = Descriptor.of(self.positions, metric)
-        r = described.positions.transpose(0, 2, 1)
-        u = r[:, :, :, None] - r[:, :, None]
-        u *= -metric.square(described.slopes)[:, None]
-        object.__setattr__(self, "metric", metric)
-        object.__setattr__(self, "x", metric.square(described.x))
-        object.__setattr__(self, "u", u)
-
-    def widths(self, energies: bool) -> list[int]:
-        """Widths of the panels: the energies' first, then whole points."""
-        m, rows = len(self.x), 3 * self.x.shape[1]
-        each = max(1, min(m, _PANEL // rows))
-        counts = [each] * (m // each) + [m % each] * (m % each > 0)
-        return [m] * energies + [rows * c for c in counts]
-
-    def matrix(self, sigma: float, energies: bool, report: Report | None = None) -> Panels:
-        """Covariances of the labels (energies first, then forces), without λ."""
-        from .assembly import fill_columns
-
-        m, rows = len(self.x), 3 * self.x.shape[1]
-        matrix = Panels.zeros(self.widths(energies))
-        edges = matrix.panels[0] if energies else np.zeros((matrix.n, 0))
-        inverse = np.argsort(self.permutations, axis=1)
-        first = 0
-        for panel in matrix.panels[energies:]:
-            last = first + panel.shape[1] // rows
-            fill_columns(self.x, self.u, self.permutations, inverse, float(sigma), first, last, panel, edges)
-            first = last
-            if report:
-                report("kernel matrix", 1.0 - (1.0 - first / m) ** 2)
-        return matrix
 
 
 def fit(
@@ -153,7 +64,7 @@ def fit(
 def _matrices(kernel: Kernel, hyper: Hyper, report: Report | None) -> Callable[[], Panels]:
     """The kernel matrix, as often as it is asked for. A robust fit uses up two: where there is memory for both, the
     second is the first one's copy, for with many permutations it takes longer to fill than to factorise."""
-    from .memory import available_memory
+    from .solve.memory import available_memory
 
     size = matrix_bytes(len(kernel.x), kernel.x.shape[1], hyper.energies)
     copies: list[Panels] = []
@@ -192,8 +103,8 @@ def _fit_iteratively(
     labels: Labels, permutations: IntArray, hyper: Hyper, kernel: Kernel, memory: int, report: Report | None
 ) -> Model:
     """`fit` in less memory than the matrix takes."""
-    from .iterative import solve
-    from .nystrom import mean_variance
+    from .solve.iterative import solve
+    from .solve.nystrom import mean_variance
 
     lam = hyper.lam if hyper.absolute else hyper.lam * mean_variance(kernel, hyper.sigma)
 
@@ -292,13 +203,6 @@ def model_of(
         return build(offset)
     predicted = CpuPredictor(build(0.0)).predict(labels.positions).energy / KCAL_MOL
     return build(float((labels.energies - predicted).mean()))
-
-
-def matrix_bytes(n_points: int, n_atoms: int, energies: bool) -> int:
-    """Memory that `fit` needs for the matrix and the geometries."""
-    rows = 3 * n_atoms * n_points + n_points * energies
-    panel = max(_PANEL, 3 * n_atoms)
-    return 4 * rows * (rows + panel) + 16 * panel**2 + 8 * n_points * (4 * n_atoms**2 + 4 * n_pairs(n_atoms))
 
 
 def force_mae(model: Model, labels: Labels) -> float:

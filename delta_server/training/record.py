@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from .._types import IntArray
+from ..data.dataset import Dataset, fingerprint
 from ..errors import InputError
-from .data.dataset import Dataset, fingerprint
 from .fit import Hyper
 
 RECORD = "training.json"

@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from .._types import IntArray
+from ..data.dataset import Dataset, load_dataset
 from ..errors import InputError
-from ..gdml.metric import Metric
+from ..gdml.descriptor.metric import Metric
 from ..gdml.model import Model
+from ..loading import read_model
 from ..manifest import load_manifest
-from ..potential import read_model
-from .data.dataset import Dataset, load_dataset
 from .databases import Complex
-from .fit import Hyper, Labels
-from .reach import Pairs, Reach
+from .fit import Hyper
+from .labels import Labels
 from .record import Record, record_of
-from .reduction import FRACTIONS, Ranking, Step, Trials, choose
-from .select import trial_size
+from .selection.reach import Pairs, Reach
+from .selection.reduction import FRACTIONS, Ranking, Step, Trials, choose
+from .selection.select import trial_size
 from .tasks import Recipe, Task, sides_of, tasks
 from .train import Reporter, train, write_whole
 

@@ -19,7 +19,8 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..gdml.model import Model
-from .fit import Hyper, Labels, model_of
+from .fit import Hyper, model_of
+from .labels import Labels
 
 
 def find_permutations(positions: FloatArray, numbers: IntArray, processes: int = 1) -> IntArray:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 
 from .._types import IntArray
+from ..data.dataset import TRAIN, VALIDATION, Dataset
+from ..data.split import split
 from ..errors import InputError
-from ..gdml.symmetry import Group, Symmetry
-from .data.dataset import TRAIN, VALIDATION, Dataset
-from .data.split import split
+from ..symmetry.bond_graph import Group, Symmetry
 from .databases import Complex
-from .fit import Labels
-from .select import LAMBDAS, SIGMAS, Search
+from .labels import Labels
+from .selection.select import LAMBDAS, SIGMAS, Search
 from .stock import find_permutations
 
 

@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from .._types import IntArray
-from ..archive import sha256_of
+from ..data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from ..errors import InputError
+from ..files.whole import sha256_of
 from ..gdml import Model, save_model
-from ..gdml.uncertainty import calibrate
-from ..geometry import read_structure, write_structure
 from ..manifest import FORMAT, format_atoms
+from ..molecule.structures import read_structure, write_structure
 from ..units import KCAL_MOL
-from .cholesky import NotPositiveDefiniteError
-from .data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from .databases import Complex
-from .fit import Hyper, Labels, fit, force_mae
-from .heldout import RECORD
-from .memory import Speed, available_memory, forecast
-from .scales import Progress
-from .select import Trial, select
+from .evaluation.expected_errors import calibrate
+from .fit import Hyper, fit, force_mae
+from .labels import Labels
+from .record import RECORD
+from .selection.scales import Progress
+from .selection.select import Trial, select
+from .solve.cholesky import NotPositiveDefiniteError
+from .solve.memory import Speed, available_memory, forecast
 from .stock import train_stock
 from .tasks import Recipe, Task, sides_of, tasks
 

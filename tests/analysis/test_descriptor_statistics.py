@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT
 
 import delta_server.analysis.descriptor_statistics as module
-from delta_server.analysis.descriptor_plots import plot_descriptor, plot_overview
 from delta_server.analysis.descriptor_statistics import describe, traces
+from delta_server.analysis.pictures.descriptor import plot_descriptor, plot_overview
+from delta_server.data.dataset import Dataset, load_dataset
 from delta_server.errors import InputError
-from delta_server.training.data.dataset import Dataset, load_dataset
 
 
 def made(positions: np.ndarray, fragment: list[int], **more: object) -> Dataset:

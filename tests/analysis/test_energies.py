@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from delta_server.analysis.energies import report_energies
-from delta_server.analysis.outputs import find_frames, find_outputs, read_extras, read_properties, systems
-from delta_server.analysis.plots import plot_energies
+from delta_server.analysis.pictures.energies import plot_energies
 from delta_server.analysis.statistics import correlated_mean, slope
 from delta_server.errors import InputError
+from delta_server.ipi.tables import find_frames, find_outputs, read_extras, read_properties, systems
 
 HEADER = """\
 # column   1     --> step : The current simulation time step.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from made_runs import correlated
 
-from delta_server.analysis.free_energy import common_grid, difference, surface
-from delta_server.analysis.ladder import connected, ladder_surface
-from delta_server.analysis.sampling import Samples, alike, block_length, kt
+from delta_server.analysis.free_energy.mbar import connected, ladder_surface
+from delta_server.analysis.free_energy.sampling import Samples, alike, block_length, kt
+from delta_server.analysis.free_energy.surface import common_grid, difference, surface
 from delta_server.errors import InputError
 from delta_server.units import KCAL_MOL
 

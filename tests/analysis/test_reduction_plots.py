@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delta_server.analysis.reduction_plots import plot_reduction
+from delta_server.analysis.pictures.reduction import plot_reduction
 from delta_server.errors import InputError
-from delta_server.gdml.metric import Metric
-from delta_server.training.fit import Labels
-from delta_server.training.reach import Pairs
+from delta_server.gdml.descriptor.metric import Metric
+from delta_server.training.labels import Labels
 from delta_server.training.reduce import Reduction
-from delta_server.training.reduction import Step
+from delta_server.training.selection.reach import Pairs
+from delta_server.training.selection.reduction import Step
 
 # Atoms 0 and 2 of one fragment, 1, 3 and 4 of another, on a line.
 FRAGMENT = np.array([0, 1, 0, 1, 1])

@@ -16,20 +16,20 @@ from made_ladder import DT, MODELS, D, made_ladder, moving
 from made_runs import write_run
 
 from delta_server.analysis.energies import report_energies
-from delta_server.analysis.free_energy import common_grid, surface
+from delta_server.analysis.free_energy.sampling import samples_of
+from delta_server.analysis.free_energy.surface import common_grid, surface
+from delta_server.analysis.free_energy.variables import default_variables
 from delta_server.analysis.report.collect import Choices, Report, Source, Told, collect
 from delta_server.analysis.report.movie import movie_of
 from delta_server.analysis.report.page import About, Page, frames_within, make_page
 from delta_server.analysis.report.tables import msad_at, plain, ratio_table, windows
-from delta_server.analysis.rigid import orientations
-from delta_server.analysis.rotation import Rotation, rotation
-from delta_server.analysis.sampling import samples_of
+from delta_server.analysis.rotation.diffusion import Rotation, rotation
+from delta_server.analysis.rotation.rigid import orientations
 from delta_server.analysis.stability import stability
 from delta_server.analysis.trajectory import find_runs
-from delta_server.analysis.variables import default_variables
 from delta_server.errors import InputError
-from delta_server.geometry import read_structure
 from delta_server.manifest import load_manifest
+from delta_server.molecule.structures import read_structure
 
 N, BROKEN, SLOW = 1500, 900, 0.5
 ABOUT = About("2026-01-01", "delta-sgdml report <here>", {"delta-server": "0.1.0"})
@@ -295,7 +295,7 @@ def test_two_variables_and_the_whole_ladder(
 
 @pytest.fixture
 def make_variables(tmp_path: Path) -> Callable[[], object]:
-    from delta_server.analysis.variables import load_variables
+    from delta_server.analysis.free_energy.variables import load_variables
 
     path = tmp_path / "v.yaml"
     path.write_text(

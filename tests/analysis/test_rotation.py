@@ -8,10 +8,10 @@ import pytest
 from made_runs import chained, correlated
 from scipy.spatial.transform import Rotation as Turn
 
-from delta_server.analysis.rigid import Orientations, body_frame, fit, orientations
-from delta_server.analysis.rotation import Rotation, rotation
+from delta_server.analysis.rotation.curves import curves, decays
+from delta_server.analysis.rotation.diffusion import Rotation, rotation
+from delta_server.analysis.rotation.rigid import Orientations, body_frame, fit, orientations
 from delta_server.analysis.trajectory import Block
-from delta_server.analysis.turning import curves, decays
 from delta_server.errors import InputError
 
 DT = 0.02  # ps between frames

@@ -12,8 +12,9 @@ from made_runs import write_run
 from delta_server.analysis.stability import Stability, stability, survival
 from delta_server.analysis.trajectory import Run, find_runs
 from delta_server.errors import InputError
-from delta_server.geometry import BondGraph, read_structure
-from delta_server.limits import Limits
+from delta_server.molecule.bonds import BondGraph
+from delta_server.molecule.limits import Limits
+from delta_server.molecule.structures import read_structure
 
 STRIDE, N = 20, 200
 WATER = read_structure(ROOT / "models/h2o_benzene/geometry.xyz")

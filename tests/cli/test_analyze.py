@@ -12,8 +12,8 @@ import pytest
 from conftest import ROOT
 from made_runs import brownian, correlated, write_run
 
-from delta_server.analysis.sampling import kt
-from delta_server.geometry import read_structure
+from delta_server.analysis.free_energy.sampling import kt
+from delta_server.molecule.structures import read_structure
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"

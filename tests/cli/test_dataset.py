@@ -17,10 +17,10 @@ from ase import Atoms
 from ase.data.s22 import create_s22_system
 from ase.io import read, write
 
-from delta_server.training.data.dataset import load_dataset
+from delta_server.data.dataset import load_dataset
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
-DATA = Path(__file__).resolve().parent.parent / "data"
+DATA = Path(__file__).resolve().parent.parent / "labelled"
 NA, METHANE = str(DATA / "na_benzene.npz"), str(DATA / "methane_dimer.npz")
 LJ = ("--calculator", "ase.calculators.lj:LennardJones", "--option", "sigma=2.5", "--option", "epsilon=0.001")
 SLOW = '''"""A calculator that takes its time."""
@@ -261,7 +261,7 @@ def test_a_data_set_is_reordered_with_its_labels(tmp_path: Path) -> None:
     """One methane's atoms turned around: forces go along, and nothing else changes."""
     from dataclasses import replace
 
-    from delta_server.training.data.dataset import save_dataset
+    from delta_server.data.dataset import save_dataset
 
     data = load_dataset(METHANE)
     turn = np.array([0, 1, 2, 3, 4, 9, 8, 7, 6, 5])
@@ -283,7 +283,7 @@ def test_a_data_set_is_reordered_with_its_labels(tmp_path: Path) -> None:
 def test_info_fails_on_labels_that_cannot_be(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from delta_server.training.data.dataset import save_dataset
+    from delta_server.data.dataset import save_dataset
 
     data = load_dataset(NA)
     save_dataset(tmp_path / "d.npz", replace(data, forces=-data.forces))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, held_out
 
-from delta_server.training.data.dataset import fingerprint, load_dataset, save_dataset
+from delta_server.data.dataset import fingerprint, load_dataset, save_dataset
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 FOLDER = ROOT / "models/h2o_benzene"

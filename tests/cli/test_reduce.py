@@ -16,10 +16,10 @@ from conftest import ROOT, Silent
 
 from delta_server import load_potential
 from delta_server.checks import check_manifest
+from delta_server.data.dataset import load_dataset, save_dataset
 from delta_server.gdml.file import METRIC_FORMAT
-from delta_server.training.data.dataset import load_dataset, save_dataset
-from delta_server.training.evaluate import evaluate
-from delta_server.training.heldout import RECORD
+from delta_server.training.evaluation.evaluate import evaluate
+from delta_server.training.evaluation.heldout import RECORD
 from delta_server.training.tasks import Recipe
 from delta_server.training.train import train
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delta_server.analysis.outputs import read_extras, read_properties
 from delta_server.errors import DeltaError
+from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.server.supervisor import Supervisor
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delta_server.geometry import read_structure
-from delta_server.potential import load_potential
-from delta_server.server.address import read_input
+from delta_server.ipi.input import read_input
+from delta_server.loading import load_potential
+from delta_server.molecule.structures import read_structure
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.state import load_states
 

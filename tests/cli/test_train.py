@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from delta_server.training.data.dataset import load_dataset, save_dataset
+from delta_server.data.dataset import load_dataset, save_dataset
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 

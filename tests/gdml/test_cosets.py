@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_fourier import GROUPS, each_group
+from test_basis import GROUPS, each_group
 
-from delta_server.gdml.contraction import contraction
-from delta_server.gdml.cosets import Cosets
-from delta_server.gdml.expansion import Expansion
-from delta_server.gdml.fourier import Basis
-from delta_server.gdml.irreps import Elements
-from delta_server.gdml.metric import Metric
-from delta_server.gdml.subgroups import Subgroup, normal_subgroups
+from delta_server.gdml.descriptor.metric import Metric
+from delta_server.gdml.sums.backends import contraction
+from delta_server.gdml.sums.basis import Basis
+from delta_server.gdml.sums.cosets import Cosets
+from delta_server.gdml.sums.expansion import Expansion
+from delta_server.symmetry.elements import Elements
+from delta_server.symmetry.subgroups import Subgroup, normal_subgroups
 
 ORDERS = {
     "S4": [4, 12],

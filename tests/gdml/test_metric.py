@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from delta_server.errors import ModelFileError
-from delta_server.gdml import compiled, descriptor
-from delta_server.gdml.descriptor import Descriptor
+from delta_server.gdml.compiled import module as compiled
+from delta_server.gdml.cpu_predictor import CpuPredictor
+from delta_server.gdml.descriptor import descriptor
+from delta_server.gdml.descriptor.descriptor import Descriptor
+from delta_server.gdml.descriptor.metric import Metric
+from delta_server.gdml.descriptor.pairs import n_pairs, pair_permutations
 from delta_server.gdml.file import arrays_of, load_model, save_model
-from delta_server.gdml.metric import Metric
 from delta_server.gdml.model import Model
-from delta_server.gdml.pairs import n_pairs, orbits, pair_permutations
-from delta_server.gdml.predictor import CpuPredictor
 from delta_server.gdml.uncertainty import Uncertainty
+from delta_server.symmetry.elements import orbits
 
 N = 6
 GROUP = np.array([[0, 1, 2, 3, 4, 5], [1, 0, 2, 3, 4, 5], [0, 1, 2, 4, 3, 5], [1, 0, 2, 4, 3, 5]])
@@ -169,7 +171,7 @@ def test_other_units_of_length_are_for_sgdml_alone() -> None:
 def test_sgdml_is_timed_on_the_same_points_with_its_own_descriptor() -> None:
     """Its price does not depend on the numbers, but on how many there are."""
     pytest.importorskip("sgdml")
-    from delta_server.gdml.bench import bench_term, sgdml_predictor
+    from delta_server.bench.prediction import bench_term, sgdml_predictor
 
     made, r = model(METRICS["reduced"]), positions(2)
     rival = sgdml_predictor(made)

@@ -11,7 +11,7 @@ import pytest
 from conftest import shipped_models
 from made import cyclic_permutations, made_model
 
-from delta_server.gdml import CpuPredictor, Model, load_model, predictor
+from delta_server.gdml import CpuPredictor, Model, cpu_predictor, load_model
 from delta_server.units import BOHR, HARTREE, KCAL_MOL
 
 _STOCK = 4e7  # numbers that stock sgdml holds for each of its arrays
@@ -51,7 +51,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
 
 def against_sgdml(path: Path, frames: np.ndarray) -> tuple[float, float]:
     """Largest differences of energy and force from stock sgdml, kcal/mol and kcal/mol/Å."""
-    from delta_server.gdml.bench import sgdml_predictor
+    from delta_server.bench.prediction import sgdml_predictor
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sgdml's and torch's own
@@ -121,7 +121,7 @@ def test_batches_equal_single_structures_however_they_are_cut(
     singles = [CpuPredictor(model).predict(frame[None]) for frame in frames]
     whole = CpuPredictor(model).predict(frames)
     each = CpuPredictor(model)._expansion.bytes_per_query + 40 * model.n_atoms**2
-    monkeypatch.setattr(predictor, "_CHUNK_BYTES", 3 * each)
+    monkeypatch.setattr(cpu_predictor, "_CHUNK_BYTES", 3 * each)
     cut = CpuPredictor(model)
     assert cut._chunk == 3
     for batch in (whole, cut.predict(frames)):

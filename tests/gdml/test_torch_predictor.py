@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from conftest import SYSTEMS, shipped_models
 from made import cyclic_permutations, made_model
-from test_fourier import GROUPS
+from test_basis import GROUPS
 
 from delta_server import load_potential
 from delta_server.errors import InputError
 from delta_server.gdml import CpuPredictor, Model, Prediction, load_model, make_predictor, torch_predictor
-from delta_server.gdml.torch_predictor import TorchPredictor, _Graphs, find_device
+from delta_server.gdml.devices import find_device
+from delta_server.gdml.torch_predictor import TorchPredictor, _Graphs
 from delta_server.units import KCAL_MOL
 
 torch = pytest.importorskip("torch")

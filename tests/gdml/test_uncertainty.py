@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError, ModelFileError
 from delta_server.gdml import CpuPredictor, Model, uncertainty
-from delta_server.gdml.pairs import pair_permutations
-from delta_server.gdml.uncertainty import Uncertainty, calibrate, force_rmse, rank_correlation
-from delta_server.training.data.dataset import load_dataset
+from delta_server.gdml.descriptor.pairs import pair_permutations
+from delta_server.gdml.uncertainty import Uncertainty
 from delta_server.training.databases import Complex
-from delta_server.training.fit import Hyper, Labels, fit
+from delta_server.training.evaluation import expected_errors
+from delta_server.training.evaluation.expected_errors import calibrate, force_rmse, rank_correlation
+from delta_server.training.fit import Hyper, fit
+from delta_server.training.labels import Labels
 from delta_server.units import BOHR, HARTREE, KCAL_MOL
 
 
@@ -161,7 +164,7 @@ def test_the_calibration_finds_a_power_law_again(
     s = Uncertainty(binding, (0.5, 1.0, 1.0)).novelty(unseen.positions)
     errors = 3.0 * s**1.5 * np.sqrt(rng.chisquare(8, len(s)) / 8)  # eV/Å, RMS at s is 3 s^1.5
     forces = CpuPredictor(binding).predict(unseen.positions).forces + errors[:, None, None]
-    monkeypatch.setattr(uncertainty, "_LENGTHS", (0.5,))
+    monkeypatch.setattr(expected_errors, "_LENGTHS", (0.5,))
     length, a, b = calibrate(binding, unseen.positions, forces)
     assert length == 0.5
     assert b == pytest.approx(1.5, abs=0.1)

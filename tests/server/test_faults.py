@@ -24,7 +24,19 @@ from delta_server.server.address import parse_address
 from delta_server.units import BOHR, HARTREE
 
 from .conftest import StartDriver, System
-from .peer import CELL, NO_CELL, Connection, Peer, Reply, batch_posdata, header, init, listening, posdata, shm_posdata
+from .peer import (
+    CELL,
+    NO_CELL,
+    Connection,
+    Peer,
+    Reply,
+    batch_posdata,
+    header,
+    init,
+    listening,
+    posdata,
+    shm_posdata,
+)
 from .processes import Driver, wait_until
 
 GETFORCE, EXIT = header("GETFORCE"), header("EXIT")

@@ -17,7 +17,7 @@ from conftest import ROOT
 from ipi.utils.units import unit_to_internal
 
 from delta_server import load_potential
-from delta_server.analysis.outputs import read_extras, read_properties
+from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.server import __file__ as server_package
 from delta_server.units import BOHR, HARTREE
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from delta_server.errors import InputError
+from delta_server.files.lock import is_locked, locked
+from delta_server.files.whole import write_whole
+from delta_server.ipi.simulation import Simulation, System
 from delta_server.sweep.checkpoint import prepare, prune
-from delta_server.sweep.files import is_locked, locked, write_whole
-from delta_server.sweep.inputs import Simulation, System
 
 PREFIXES = ("../10K/10K", "../300K/300K")
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from ase.units import kB
 
-from delta_server.limits import Limits
-from delta_server.potential import Potential, load_potential
+from delta_server.loading import load_potential
+from delta_server.molecule.limits import Limits
+from delta_server.potential import Potential
 from delta_server.sweep.stability import Stability
 
 

@@ -10,9 +10,9 @@ from ase import Atoms
 from ase.io import write
 
 from delta_server.errors import NonFiniteError
-from delta_server.limits import Limits
-from delta_server.potential import load_potential
-from delta_server.sweep.outputs import Output
+from delta_server.ipi.records import Output
+from delta_server.loading import load_potential
+from delta_server.molecule.limits import Limits
 from delta_server.sweep.stability import Stability
 from delta_server.sweep.state import State
 from delta_server.sweep.watch import Watch, nearest

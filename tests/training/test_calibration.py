@@ -13,11 +13,11 @@ import pytest
 from conftest import ROOT
 
 from delta_server import load_potential
-from delta_server.archive import sha256_of
+from delta_server.data.dataset import load_dataset, save_dataset
 from delta_server.errors import DeltaError, InputError
+from delta_server.files.whole import sha256_of
 from delta_server.gdml import load_model, save_model
-from delta_server.training.calibration import calibrate_files, replace_together
-from delta_server.training.data.dataset import load_dataset, save_dataset
+from delta_server.training.evaluation.calibration import calibrate_files, replace_together
 
 MODELS = ("water", "benzene", "binding")
 

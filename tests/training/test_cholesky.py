@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from delta_server.errors import InputError
-from delta_server.training.cholesky import Panels
+from delta_server.training.solve.cholesky import Panels
 
 
 def panels_of(matrix: np.ndarray, widths: list[int]) -> Panels:

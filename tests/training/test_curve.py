@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from delta_server.bench.training import bench_training
+from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
-from delta_server.training.bench import bench_training
-from delta_server.training.curve import learning_curve
-from delta_server.training.data.dataset import load_dataset
 from delta_server.training.databases import Complex
+from delta_server.training.evaluation.curve import learning_curve
 from delta_server.training.fit import Hyper
 
 from .test_train import QUICK, Listener, dataset_of, train

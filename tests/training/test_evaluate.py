@@ -14,11 +14,11 @@ from conftest import held_out as fifty_of
 from made import made_manifest, made_model
 
 from delta_server import Potential, load_potential
+from delta_server.data.dataset import Dataset, fingerprint
 from delta_server.errors import GeometryError, InputError, NonFiniteError
 from delta_server.gdml import load_model
-from delta_server.training.data.dataset import Dataset, fingerprint
-from delta_server.training.evaluate import Evaluation, evaluate, evaluate_model, improvements, same_theory
-from delta_server.training.heldout import HeldOut, Source, held_out
+from delta_server.training.evaluation.evaluate import Evaluation, evaluate, evaluate_model, improvements, same_theory
+from delta_server.training.evaluation.heldout import HeldOut, Source, held_out
 from delta_server.units import KCAL_MOL
 
 WATER = ROOT / "models/h2o_benzene"
@@ -217,8 +217,8 @@ def outside(held: HeldOut, n: int) -> list[int]:
     return np.setdiff1d(np.arange(n), held.which).tolist()
 
 
-def test_what_the_records_name_is_left_out(tmp_path: Path, methane_dimer: Dataset) -> None:
-    data = methane_dimer
+def test_what_the_records_name_is_left_out(tmp_path: Path, methane_dimer_data: Dataset) -> None:
+    data = methane_dimer_data
     delta, full = record(tmp_path / "delta", data), record(tmp_path / "full", data, train=[3, 39])
     assert outside(held_out(data, [delta]), len(data)) == [1, 3, 7]
     both = held_out(data, [delta, full])
@@ -228,8 +228,8 @@ def test_what_the_records_name_is_left_out(tmp_path: Path, methane_dimer: Datase
     assert both.notes[0].startswith("delta, full: trained or validated on 3")
 
 
-def test_without_a_record_the_test_split_counts(tmp_path: Path, methane_dimer: Dataset) -> None:
-    data = methane_dimer
+def test_without_a_record_the_test_split_counts(tmp_path: Path, methane_dimer_data: Dataset) -> None:
+    data = methane_dimer_data
     nothing = Source("nothing", tmp_path / "manifest.yaml")
     plain = held_out(data, [nothing])
     assert plain.left_out == 0
@@ -246,9 +246,9 @@ def test_without_a_record_the_test_split_counts(tmp_path: Path, methane_dimer: D
     assert held_out(data, [shipped_one]).left_out == 0
 
 
-def test_a_model_file_tells_what_it_was_trained_on(tmp_path: Path, methane_dimer: Dataset) -> None:
+def test_a_model_file_tells_what_it_was_trained_on(tmp_path: Path, methane_dimer_data: Dataset) -> None:
     """As sGDML writes it."""
-    data, md5 = methane_dimer, fingerprint(methane_dimer).encode()
+    data, md5 = methane_dimer_data, fingerprint(methane_dimer_data).encode()
     numbers, positions = data.numbers, data.positions[0]
     path = made_model(tmp_path / "full.npz", numbers, positions, [range(10)], n_train=3, seed=0)
     with np.load(path) as arrays:
@@ -273,17 +273,17 @@ def test_a_model_file_tells_what_it_was_trained_on(tmp_path: Path, methane_dimer
     ],
 )
 def test_records_that_cannot_be_true(
-    tmp_path: Path, methane_dimer: Dataset, changes: dict[str, Any], words: str
+    tmp_path: Path, methane_dimer_data: Dataset, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        held_out(methane_dimer, [record(tmp_path / "a", methane_dimer, **changes)])
+        held_out(methane_dimer_data, [record(tmp_path / "a", methane_dimer_data, **changes)])
 
 
 @pytest.mark.parametrize("text", ["{", "\xff", "[" * 100_000])
-def test_records_that_are_no_json(tmp_path: Path, methane_dimer: Dataset, text: str) -> None:
+def test_records_that_are_no_json(tmp_path: Path, methane_dimer_data: Dataset, text: str) -> None:
     (tmp_path / "training.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"training\.json: is no JSON"):
-        held_out(methane_dimer, [Source("a", tmp_path / "manifest.yaml")])
+        held_out(methane_dimer_data, [Source("a", tmp_path / "manifest.yaml")])
 
 
 def test_fragments_without_a_binding(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from delta_server.data.dataset import load_dataset
 from delta_server.gdml import CpuPredictor
-from delta_server.gdml.native import compare
-from delta_server.training.cholesky import Panels
-from delta_server.training.data.dataset import load_dataset
+from delta_server.gdml.rebuild import compare
 from delta_server.training.databases import Complex
-from delta_server.training.fit import Hyper, Kernel, Labels, fit, fit_matrix, matrix_bytes
+from delta_server.training.fit import Hyper, fit, fit_matrix
+from delta_server.training.labels import Labels
+from delta_server.training.solve.cholesky import Panels
+from delta_server.training.solve.kernel import Kernel, matrix_bytes
 from delta_server.training.stock import find_permutations, train_stock
 from delta_server.units import KCAL_MOL
 

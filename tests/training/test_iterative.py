@@ -7,15 +7,17 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from delta_server.data.dataset import Dataset
 from delta_server.errors import InputError
 from delta_server.gdml import CpuPredictor
-from delta_server.gdml.symmetry import complex_group, molecule_group
-from delta_server.training import iterative
-from delta_server.training.cholesky import Panels
-from delta_server.training.data.dataset import Dataset
-from delta_server.training.fit import Hyper, Kernel, Labels, model_of, targets
-from delta_server.training.iterative import MatrixFree, Solution, plan, solve, symmetric_product
-from delta_server.training.nystrom import Nystrom, mean_variance
+from delta_server.symmetry.bond_graph import complex_group, molecule_group
+from delta_server.training.fit import Hyper, model_of, targets
+from delta_server.training.labels import Labels
+from delta_server.training.solve import iterative
+from delta_server.training.solve.cholesky import Panels
+from delta_server.training.solve.iterative import MatrixFree, Solution, plan, solve, symmetric_product
+from delta_server.training.solve.kernel import Kernel
+from delta_server.training.solve.nystrom import Nystrom, mean_variance
 from delta_server.units import KCAL_MOL
 
 SIGMA = 10.0
@@ -72,8 +74,8 @@ def points_of(*arguments: int) -> int:
 
 
 @pytest.fixture(params=[(True, True), (True, False), (False, True)], ids=["both", "symmetric", "energies"])
-def problem(request: pytest.FixtureRequest, na_benzene: Dataset) -> Problem:
-    return Problem(na_benzene, 40, *request.param)
+def problem(request: pytest.FixtureRequest, na_benzene_data: Dataset) -> Problem:
+    return Problem(na_benzene_data, 40, *request.param)
 
 
 def test_the_product_without_the_matrix_is_the_product(problem: Problem) -> None:
@@ -106,8 +108,8 @@ def test_it_finds_what_the_factorisation_finds(problem: Problem, relative: float
     assert np.abs(problem.forces(found.coefficients, lam) - exact).max() < 2e-5 * np.abs(exact).max()
 
 
-def test_the_preconditioner_is_worth_it(na_benzene: Dataset) -> None:
-    problem = Problem(na_benzene, 40, True, True)
+def test_the_preconditioner_is_worth_it(na_benzene_data: Dataset) -> None:
+    problem = Problem(na_benzene_data, 40, True, True)
     lam = problem.lam(1e-8)
     iterations = []
     for points in (2, 4, 8, 40):
@@ -124,8 +126,8 @@ def test_the_preconditioner_is_worth_it(na_benzene: Dataset) -> None:
     assert iterations[2] < 0.5 * iterations[0]
 
 
-def test_a_long_search_goes_on_where_it_was_ended(na_benzene: Dataset) -> None:
-    problem = Problem(na_benzene, 40, True, False)
+def test_a_long_search_goes_on_where_it_was_ended(na_benzene_data: Dataset) -> None:
+    problem = Problem(na_benzene_data, 40, True, False)
     lam = problem.lam(1e-8)
 
     def run(**options: object) -> Solution:
@@ -153,16 +155,16 @@ def test_a_long_search_goes_on_where_it_was_ended(na_benzene: Dataset) -> None:
     assert run(start=kept[0].coefficients).iterations < whole.iterations
 
 
-def test_rounding_ends_a_search_for_too_much(na_benzene: Dataset) -> None:
-    problem = Problem(na_benzene, 20, True, False)
+def test_rounding_ends_a_search_for_too_much(na_benzene_data: Dataset) -> None:
+    problem = Problem(na_benzene_data, 20, True, False)
     found = solve(problem.kernel, problem.y, SIGMA, problem.lam(1e-9), False, memory=PLENTY, tolerance=1e-16)
     assert not found.converged
     assert 1e-16 < found.residual < 1e-6
     assert found.iterations < 2000
 
 
-def test_progress_is_told(na_benzene: Dataset) -> None:
-    problem = Problem(na_benzene, 20, True, True)
+def test_progress_is_told(na_benzene_data: Dataset) -> None:
+    problem = Problem(na_benzene_data, 20, True, True)
     seen: dict[str, list[float]] = {}
     solve(
         problem.kernel, problem.y, SIGMA, problem.lam(1e-7), True, memory=PLENTY,
@@ -175,8 +177,8 @@ def test_progress_is_told(na_benzene: Dataset) -> None:
 
 
 @pytest.mark.parametrize("memory", [15_000_000, 20_000_000, 80_000_000])
-def test_memory_is_what_was_planned(na_benzene: Dataset, memory: int) -> None:
-    problem = Problem(na_benzene, 80, True, True)
+def test_memory_is_what_was_planned(na_benzene_data: Dataset, memory: int) -> None:
+    problem = Problem(na_benzene_data, 80, True, True)
     lam, expected = problem.lam(1e-6), plan(80, 13, len(problem.permutations), True, memory)
     assert expected.memory <= memory
     solve(problem.kernel, problem.y, SIGMA, lam, True, memory=memory, max_iterations=1)  # compiled from here on

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import ROOT, SYSTEMS
 
-from delta_server.archive import sha256_of
+from delta_server.data.dataset import fingerprint, load_dataset
 from delta_server.errors import InputError
-from delta_server.training.data.dataset import fingerprint, load_dataset
+from delta_server.files.whole import sha256_of
 from delta_server.training.fit import Hyper
 from delta_server.training.record import RECORD, Fitted, Record, Settings, load_record
 

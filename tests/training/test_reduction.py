@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from delta_server.gdml.metric import Metric
+from delta_server.gdml.cpu_predictor import CpuPredictor
+from delta_server.gdml.descriptor.metric import Metric
+from delta_server.gdml.descriptor.pairs import pair_permutations
 from delta_server.gdml.model import Model
-from delta_server.gdml.pairs import orbits, pair_permutations
-from delta_server.gdml.predictor import CpuPredictor
+from delta_server.symmetry.elements import orbits
 from delta_server.training.fit import Hyper, fit
-from delta_server.training.reduction import Step, Trials, choose, importance
+from delta_server.training.selection.reduction import Step, Trials, choose, importance
 
 from .test_scales import GROUP, labels
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from delta_server.errors import InputError
-from delta_server.gdml.metric import Metric
-from delta_server.gdml.pairs import n_pairs, orbits, pair_permutations
-from delta_server.training.fit import Hyper, Labels
-from delta_server.training.scales import Progress, _Half, learn_scales
+from delta_server.gdml.descriptor.metric import Metric
+from delta_server.gdml.descriptor.pairs import n_pairs, pair_permutations
+from delta_server.symmetry.elements import orbits
+from delta_server.training.fit import Hyper
+from delta_server.training.labels import Labels
+from delta_server.training.selection.scales import Progress, _Half, learn_scales
 
 NUMBERS = np.array([6, 1, 1, 8, 7])
 GROUP = np.array([[0, 1, 2, 3, 4], [0, 2, 1, 3, 4]])

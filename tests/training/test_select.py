@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+from delta_server.data.dataset import Dataset, load_dataset
 from delta_server.errors import InputError
-from delta_server.training.data.dataset import Dataset, load_dataset
 from delta_server.training.databases import Complex
-from delta_server.training.fit import Hyper, Labels, fit
-from delta_server.training.select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
+from delta_server.training.fit import Hyper, fit
+from delta_server.training.labels import Labels
+from delta_server.training.selection.select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
 
 
 @pytest.fixture(scope="module")

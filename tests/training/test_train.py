@@ -12,15 +12,15 @@ import yaml
 from conftest import ROOT
 
 from delta_server import load_potential
-from delta_server.archive import sha256_of
 from delta_server.checks import check_manifest
+from delta_server.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.errors import InputError
-from delta_server.training.data.dataset import Dataset, load_dataset, save_dataset
+from delta_server.files.whole import sha256_of
 from delta_server.training.databases import Complex
-from delta_server.training.evaluate import evaluate
-from delta_server.training.heldout import RECORD
-from delta_server.training.scales import Progress
-from delta_server.training.select import Trial
+from delta_server.training.evaluation.evaluate import evaluate
+from delta_server.training.evaluation.heldout import RECORD
+from delta_server.training.selection.scales import Progress
+from delta_server.training.selection.select import Trial
 from delta_server.training.tasks import Recipe
 from delta_server.training.train import train
 

@@ -13,17 +13,17 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import DeltaError, InputError
-from ...limits import Limits
 from ...manifest import Manifest
+from ...molecule.limits import Limits
 from ..energies import EnergyReport, report_energies
-from ..free_energy import Surface, common_grid, surface
-from ..ladder import ladder_surface
-from ..rigid import Orientations, orientations
-from ..rotation import Rotation, rotation
-from ..sampling import Samples, alike, samples_of
+from ..free_energy.mbar import ladder_surface
+from ..free_energy.sampling import Samples, alike, samples_of
+from ..free_energy.surface import Surface, common_grid, surface
+from ..free_energy.variables import Variables
+from ..rotation.diffusion import Rotation, rotation
+from ..rotation.rigid import Orientations, orientations
 from ..stability import Stability, stability
 from ..trajectory import Run
-from ..variables import Variables
 from .movie import FRAMES, Movie, movie_of
 
 T = TypeVar("T")

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..._types import FloatArray
-from ..canvas import new_figure
-from ..free_energy import Surface
-from ..plots import BLACK, BLUE, GREEN, GREY, ORANGE
-from ..surface_plots import draw_maps
+from ..free_energy.surface import Surface
+from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure
+from ..pictures.free_energy import draw_maps
 from .collect import Part, Report
 from .tables import windows
 

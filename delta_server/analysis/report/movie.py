@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
-from ..rigid import fit
+from ..rotation.rigid import fit
 from ..trajectory import Run
 
 FRAMES = 100

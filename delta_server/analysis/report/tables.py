@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..._types import FloatArray
-from ..rotation import Rotation, Value
+from ..rotation.diffusion import Rotation, Value
 from ..statistics import Mean
 from .collect import Part, Report
 

@@ -1,0 +1,1 @@
+"""Free energies along collective variables."""

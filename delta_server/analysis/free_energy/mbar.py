@@ -1,0 +1,127 @@
+"""Free energies at one temperature from a whole ladder of them: MBAR (Shirts and Chodera, J. Chem. Phys. 129, 124105
+(2008)) by pymbar."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
+from ..statistics import quiet_pymbar
+from .sampling import Samples, block_length
+from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, made
+
+RESAMPLES = 50
+_MOST = 3000  # frames of each temperature: every resample solves for the free energies anew
+_SHARED = 0.01  # of the samples of each of two neighbours lie in the range of the other, or they do not overlap
+# pymbar's own solver; its default ones give scipy options that scipy no longer knows, with a warning for each.
+_SOLVER = ({"method": "adaptive", "options": {"min_sc_iter": 0}},)
+
+
+def ladder_surface(
+    samples: Sequence[Samples],
+    temperature: float,
+    variables: Sequence[str],
+    edges: Edges,
+    min_count: int = MIN_COUNT,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    name: str = "MBAR",
+) -> Surface:
+    """F at `temperature` (K) from trajectories of one model in equilibrium at several; errors by a bootstrap of
+    blocks of each, solved anew. Temperatures whose energies do not overlap with nearer ones to `temperature` are left
+    out, and named in the notes.
+
+    Raises InputError for trajectories without energies, or where no bin holds `min_count` effective samples.
+    """
+    for one in samples:
+        if one.energies is None:
+            raise InputError(
+                f"{one.name}: MBAR needs the classical potential energy of every frame; record "
+                "potential{electronvolt} at the steps at which positions are written"
+            )
+    used, left = connected(sorted(map(_thinned, samples), key=lambda s: s.temperature), temperature)
+    notes = [f"without {', '.join(s.name for s in left)}, whose energies do not overlap"] if left else []
+    inefficiencies = [s.inefficiency() for s in used]
+    betas = np.array([_beta(s.temperature) for s in used])
+    energies = np.concatenate([s.energies for s in used if s.energies is not None])
+    energies = energies - energies.mean()  # exponents stay small
+    numbers = np.array([len(s) for s in used])
+    places = np.concatenate([bin_of(s, variables, edges) for s in used])
+    size = math.prod(len(edge) - 1 for edge in edges)
+    free = _solve(betas, energies, numbers)
+    weights = _weights(betas, energies, numbers, free, _beta(temperature))
+    worth = 1 / float(np.sum(weights**2) * np.average(inefficiencies, weights=numbers))
+    if worth < FEW:
+        notes.append(f"worth only {worth:.0f} independent samples at {temperature:g} K: errors are guesses")
+    total = np.bincount(places, weights, size).astype(np.float64)
+    squares = np.bincount(places, weights**2, size)
+    counts: FloatArray = np.zeros(size)
+    counts[squares > 0] = total[squares > 0] ** 2 / squares[squares > 0]
+    rng = np.random.default_rng(seed)
+    starts = np.cumsum(numbers) - numbers
+    drawn = np.empty((resamples, size))
+    for r in range(resamples):
+        each = [_blocks(n, block_length(n, g), rng) for n, g in zip(numbers.tolist(), inefficiencies, strict=True)]
+        which = np.concatenate([start + one for start, one in zip(starts, each, strict=True)])
+        lengths = np.array([len(one) for one in each])
+        again = _solve(betas, energies[which], lengths, free)
+        then = _weights(betas, energies[which], lengths, again, _beta(temperature))
+        drawn[r] = np.bincount(places[which], then, size)
+    return made(name, temperature, variables, edges, total, counts, drawn, min_count, worth, notes)
+
+
+def _thinned(samples: Samples) -> Samples:
+    return samples.take(slice(None, None, -(-len(samples) // _MOST)))
+
+
+def _blocks(n: int, length: int, rng: np.random.Generator) -> IntArray:
+    """As many blocks of 0 … n − 1 as there are, drawn with replacement."""
+    starts = np.arange(0, n, length)
+    return np.concatenate([np.arange(a, min(a + length, n)) for a in rng.choice(starts, len(starts))])
+
+
+def connected(samples: Sequence[Samples], temperature: float) -> tuple[list[Samples], list[Samples]]:
+    """Those of a sorted ladder that are linked to `temperature` by overlapping energies, and the rest."""
+    nearest = min(range(len(samples)), key=lambda k: abs(math.log(samples[k].temperature / temperature)))
+    low = high = nearest
+    while low > 0 and _overlap(samples[low - 1], samples[low]):
+        low -= 1
+    while high < len(samples) - 1 and _overlap(samples[high], samples[high + 1]):
+        high += 1
+    return list(samples[low : high + 1]), [*samples[:low], *samples[high + 1 :]]
+
+
+def _overlap(cold: Samples, hot: Samples) -> bool:
+    assert cold.energies is not None
+    assert hot.energies is not None
+    shared = min(np.mean(hot.energies < cold.energies.max()), np.mean(cold.energies > hot.energies.min()))
+    return bool(shared >= _SHARED)
+
+
+def _beta(temperature: float) -> float:
+    from ase.units import kB
+
+    return float(1 / (kB * temperature))
+
+
+def _solve(betas: FloatArray, energies: FloatArray, numbers: IntArray, start: FloatArray | None = None) -> FloatArray:
+    """Reduced free energies (K,) of the sampled temperatures."""
+    if len(betas) == 1:
+        return np.zeros(1)
+    mbar = quiet_pymbar("mbar")
+    found: FloatArray = mbar.MBAR(np.outer(betas, energies), numbers, initial_f_k=start, solver_protocol=_SOLVER).f_k
+    return found
+
+
+def _weights(betas: FloatArray, energies: FloatArray, numbers: IntArray, free: FloatArray, beta: float) -> FloatArray:
+    """Of every sample at `beta`, summing to one (Shirts and Chodera, Eq. 13)."""
+    exponents = np.log(numbers)[:, None] + free[:, None] - np.outer(betas, energies)
+    largest = exponents.max(0)
+    logs = -beta * energies - largest - np.log(np.exp(exponents - largest).sum(0))
+    weights = np.exp(logs - logs.max())
+    normalised: FloatArray = weights / weights.sum()
+    return normalised

@@ -1,0 +1,1 @@
+"""Pictures: functions that draw on an axis, and files of them."""

@@ -1,0 +1,56 @@
+"""Pictures of a run. Matplotlib is imported here and in the other *_plots modules; colours are Okabe and Ito's."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .canvas import BLACK, BLUE, FRAGMENT_COLOURS, GREEN, GREY, ORANGE, new_figure, save
+
+if TYPE_CHECKING:
+    from ..energies import EnergyReport
+
+
+def plot_energies(report: EnergyReport, path: Path) -> None:
+    """Energies, temperature and binding energy against time, as PNG, SVG or PDF by the path's ending.
+
+    Raises InputError where matplotlib is missing or the path cannot be written.
+    """
+    panels = [
+        ("energy", True),
+        ("temperature", report.temperature is not None),
+        ("binding", report.binding is not None),
+        ("fragments", bool(report.fragments)),
+    ]
+    shown = [name for name, there in panels if there]
+    figure = new_figure(8, 2.3 * len(shown) + 0.5)
+    axes = dict(zip(shown, figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0], strict=True))
+
+    axis = axes["energy"]
+    axis.set_title(report.title)
+    axis.plot(report.time, report.potential - report.potential[0], color=BLUE, lw=1, label="potential")
+    if report.conserved is not None:
+        axis.plot(report.time, report.conserved - report.conserved[0], color=BLACK, lw=1.2, label="conserved")
+    axis.set_ylabel("E − E(0) (eV)")
+    axis.legend(loc="best", fontsize="small", ncols=2, frameon=False)
+    if report.temperature is not None and report.mean_temperature is not None:
+        axis, mean = axes["temperature"], report.mean_temperature
+        axis.plot(report.time, report.temperature, color=ORANGE, lw=1)
+        label = f"mean {mean.value:.0f} ± {mean.error:.0f} K"
+        axis.plot([report.equilibrated, report.time[-1]], [mean.value] * 2, color=GREY, lw=1, ls="--", label=label)
+        axis.set_ylabel("T (K)")
+        axis.legend(loc="lower right", fontsize="small", frameon=False)
+    if report.binding is not None:
+        axis = axes["binding"]
+        axis.plot(*report.binding, color=GREEN, lw=1)
+        axis.axhline(0.0, color=GREY, lw=1, ls=":")
+        axis.set_ylabel("binding (kcal/mol)")
+    if report.fragments:
+        axis = axes["fragments"]
+        for (name, (time, energy)), colour in zip(report.fragments.items(), cycle(FRAGMENT_COLOURS), strict=False):
+            axis.plot(time, energy - report.mean_fragments[name].value, color=colour, lw=1, label=name)
+        axis.set_ylabel("E − mean (kcal/mol)")
+        axis.legend(loc="best", fontsize="small", ncols=3, frameon=False)
+    axis.set_xlabel("time (ps)")
+    save(figure, path)

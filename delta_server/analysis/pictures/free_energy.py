@@ -1,0 +1,81 @@
+"""Pictures of free energies: maps side by side, or curves with their errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..free_energy.surface import Surface
+from .canvas import BLUE, FRAGMENT_COLOURS, GREY, ORANGE, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_WIDE = 4  # maps in a row
+
+
+def plot_surfaces(
+    surfaces: Sequence[Surface], units: Sequence[str], path: Path, highest: float | None = None
+) -> None:
+    """All surfaces over their common grid, on one colour scale from 0 to `highest` kcal/mol; of a single variable,
+    all curves in one panel with bands of one standard error. units: of the variables.
+
+    PNG, SVG or PDF by the path's ending. Raises InputError where matplotlib is missing or the path cannot be written.
+    """
+    labels = [f"{name} ({unit})" for name, unit in zip(surfaces[0].variables, units, strict=True)]
+    highest = highest or max(float(np.nanmax(s.free_energy)) for s in surfaces)
+    if len(labels) == 1:
+        _curves(surfaces, labels[0], path)
+        return
+    columns = min(len(surfaces), _WIDE)
+    figure = new_figure(3.2 * columns + 1.2, 2.9 * math.ceil(len(surfaces) / columns) + 0.3)
+    titles = [f"{one.name}, {one.temperature:g} K" for one in surfaces]
+    draw_maps(figure, surfaces, titles, labels, columns, highest)
+    save(figure, path)
+
+
+def draw_maps(
+    figure: Figure,
+    surfaces: Sequence[Surface],
+    titles: Sequence[str],
+    labels: Sequence[str],
+    columns: int,
+    highest: float,
+    aspect: float = 20.0,
+) -> Any:
+    """Surfaces over two variables, which have these labels, side by side on one grid and one colour scale from 0 to
+    `highest` kcal/mol, a cross at each minimum. aspect: of the colour bar. Returns the panels (rows, columns)."""
+    panels = figure.subplots(math.ceil(len(surfaces) / columns), columns, sharex=True, sharey=True, squeeze=False)
+    mesh: Any = None
+    for k, (axis, one) in enumerate(zip(panels.flat, surfaces, strict=False)):
+        x, y = one.edges
+        mesh = axis.pcolormesh(x, y, one.free_energy.T, cmap="viridis", vmin=0.0, vmax=highest, rasterized=True)
+        axis.plot(*one.lowest, marker="+", color="white", ms=9, mew=1.5)
+        axis.set_title(titles[k], fontsize="medium")
+        if k % columns == 0:
+            axis.set_ylabel(labels[1])
+        if k + columns >= len(surfaces):
+            axis.set_xlabel(labels[0])
+            axis.tick_params(labelbottom=True)
+    for axis in panels.flat[len(surfaces) :]:
+        axis.set_axis_off()
+    beyond = any(float(np.nanmax(one.free_energy)) > highest for one in surfaces)
+    figure.colorbar(mesh, ax=panels, aspect=aspect, label="F (kcal/mol)", extend="max" if beyond else "neither")
+    return panels
+
+
+def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
+    figure = new_figure(6.4, 4.0)
+    axis = figure.subplots()
+    for one, colour in zip(surfaces, cycle((BLUE, ORANGE, *FRAGMENT_COLOURS[:3], GREY)), strict=False):
+        (x,) = one.centres
+        axis.plot(x, one.free_energy, color=colour, lw=1.4, label=f"{one.name}, {one.temperature:g} K")
+        axis.fill_between(x, one.free_energy - one.error, one.free_energy + one.error, color=colour, alpha=0.25, lw=0)
+    axis.set(xlabel=label, ylabel="F (kcal/mol)")
+    axis.legend(fontsize="small", frameon=False)
+    save(figure, path)

@@ -1,0 +1,1 @@
+"""How a guest turns in its host."""

@@ -1,0 +1,188 @@
+"""Timing predictors against each other, in alternation, on the same structures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._types import FloatArray
+from ..errors import InputError
+from ..gdml.descriptor.descriptor import Descriptor
+from ..gdml.descriptor.metric import Metric
+from ..gdml.file import arrays_of, form_of, load_model
+from ..gdml.model import Model
+from ..gdml.predictor import Predictor
+from ..gdml.sums.contraction import Work
+
+_KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
+
+
+class Machine(NamedTuple):
+    """What one core, or as many as BLAS is given, does at this moment."""
+
+    flops: float  # of a matrix product, 1/s
+    bandwidth: float  # of reading memory, bytes/s
+
+    @classmethod
+    def measure(cls, seconds: float = 0.3) -> Machine:
+        """A matrix product of 768 rows, and the square of a vector of 256 MB; the best of some."""
+        a = np.ones((768, 768))
+        (product,) = alternate([lambda: a @ a], seconds)
+        return cls(2 * 768.0**3 / min(product), 0.0).at(2**28, seconds)
+
+    def at(self, size: int, seconds: float = 0.1) -> Machine:
+        """With the bandwidth at which `size` bytes are read again and again: those of a cache where they fit."""
+        line = np.ones(size // 8)
+        (read,) = alternate([lambda: line @ line], seconds)
+        return self._replace(bandwidth=line.nbytes / min(read))
+
+    def least(self, work: Work, batch: int) -> float:
+        """Seconds for a structure, were arithmetic or memory the only limit; training points are read once."""
+        return max(work.flops / self.flops, work.bytes / batch / self.bandwidth)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One term at one batch size; milliseconds are medians a structure, the ratio is sgdml's time over ours.
+
+    roofline: the least that this machine could take, of what was taken. Differences are the largest over the batch,
+    in the units of the model's file.
+    """
+
+    term: str
+    batch: int
+    ms: float
+    method: str = ""
+    flops: float | None = None
+    bytes: float | None = None
+    roofline: float | None = None
+    sgdml_ms: float | None = None
+    ratio: float | None = None
+    energy_difference: float | None = None
+    force_difference: float | None = None
+
+
+def sgdml_predictor(
+    source: Path | Model, use_torch: bool = False
+) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
+    """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError.
+
+    A model whose descriptor is not sGDML's is lent its own points and coefficients with all pairs by 1/r: sgdml then
+    predicts something else, at the price that it has for a model of that size.
+
+    use_torch: on the GPU; there it makes single-precision numbers of positions, and a whole one of σ.
+    """
+    logging.disable(logging.INFO)  # torch and sgdml are talkative when they are imported
+    try:
+        from sgdml.predict import GDMLPredict
+    except ImportError:
+        raise InputError(
+            "sgdml is not installed here: pip install 'delta-server[sgdml]' -c constraints.txt"
+        ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+    if isinstance(source, Path) and form_of(source) == "native":
+        source = load_model(source)
+    if isinstance(source, Model):
+        source = _with_stock_descriptor(source)
+        model: dict[str, Any] = {k: np.asarray(v) for k, v in arrays_of(source, "sgdml").items()}
+    else:
+        with np.load(source, allow_pickle=False) as archive:
+            model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
+    predictor = GDMLPredict(model, max_processes=1, use_torch=use_torch)
+
+    def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        energy, forces = predictor.predict(positions.reshape(len(positions), -1))
+        return energy, forces.reshape(positions.shape)
+
+    return predict
+
+
+def _with_stock_descriptor(model: Model) -> Model:
+    if model.metric.is_stock or model.training_positions is None or model.alphas is None:
+        return model
+    metric = Metric(model.n_atoms)
+    described = Descriptor.of(model.training_positions, metric)
+    return replace(model, metric=metric, descriptors=described.x, weights=described.along(model.alphas))
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep temporaries of up to 30 MB for the next call.
+
+    It does so once a block of that size was freed; until then, larger temporaries are fetched from the system and
+    zeroed at every call.
+    """
+    np.empty(30 * 2**17)
+
+
+def alternate(calls: Sequence[Callable[[], object]], seconds: float, least: int = 5) -> list[list[float]]:
+    """Times (s) of calls made in turn, each once more until `seconds` have passed; two rounds before are not counted
+    (in the second, a GPU records what it repeats from then on).
+
+    Each is called twice in its turn, and the second is timed: what the others leave in the cache is not its fault.
+    Freed memory is kept, which is worth a factor of up to three to sgdml: both sides get their best.
+    """
+    _keep_freed_memory()
+    for call in (*calls, *calls):
+        call()
+    times: list[list[float]] = [[] for _ in calls]
+    deadline = time.perf_counter() + seconds
+    while len(times[0]) < least or time.perf_counter() < deadline:
+        for call, taken in zip(calls, times, strict=True):
+            call()
+            began = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - began)
+    return times
+
+
+def bench_term(
+    name: str,
+    predictor: Predictor,
+    positions: FloatArray,
+    seconds: float,
+    rival: Callable[[FloatArray], tuple[FloatArray, FloatArray]] | None = None,
+    angstrom: float = 1.0,
+    electronvolt: float = 1.0,
+    machine: Machine | None = None,
+    same: bool = True,
+) -> Timing:
+    """Time one model on positions (B, N, 3) in Å, beside sgdml where a rival is given.
+
+    angstrom, electronvolt: size of the rival's units. machine: for the roofline. same: whether the rival has the same
+    model, so that differences mean something.
+    """
+    batch = len(positions)
+
+    def timing(seconds: Sequence[float]) -> Timing:
+        ms = 1e3 * median(seconds) / batch
+        work = predictor.work
+        share = 1e3 * machine.least(work, batch) / ms if machine else None
+        return Timing(name, batch, ms, predictor.method, work.flops, work.bytes, share)
+
+    calls: list[Callable[[], object]] = [lambda: predictor.predict(positions)]
+    if rival is None:
+        (ours,) = alternate(calls, seconds)
+        return timing(ours)
+    theirs_positions = positions / angstrom
+    ours, theirs = alternate([*calls, lambda: rival(theirs_positions)], seconds)
+    prediction, (energy, forces) = predictor.predict(positions), rival(theirs_positions)
+    found = replace(
+        timing(ours),
+        sgdml_ms=1e3 * median(theirs) / batch,
+        ratio=median(b / a for a, b in zip(ours, theirs, strict=True)),
+    )
+    if not same:
+        return found
+    return replace(
+        found,
+        energy_difference=float(np.abs(prediction.energy / electronvolt - energy).max()),
+        force_difference=float(np.abs(prediction.forces * angstrom / electronvolt - forces).max()),
+    )

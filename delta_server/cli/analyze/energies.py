@@ -1,0 +1,39 @@
+"""delta-sgdml analyze energies: energies, temperature and binding along a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..options import JsonOption, picture
+
+
+def energies(
+    directory: Annotated[Path, typer.Argument(help="Folder of an i-PI run.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Picture (default: PREFIX.png in the run's folder).", callback=picture),
+    ] = None,
+    prefix: Annotated[str | None, typer.Option(help="Output prefix, where the folder has several runs.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Energies, temperature, binding and fragments against time: a picture and a line.
+
+    Means begin where pymbar finds the potential energy in equilibrium; their errors know of correlations.
+
+    Example: delta-sgdml analyze energies demo/h2o_benzene
+    """
+    from ...analysis.energies import report_energies
+    from ...analysis.pictures.energies import plot_energies
+
+    report = report_energies(directory, prefix)
+    path = output or directory / f"{report.title}.png"
+    plot_energies(report, path)
+    if as_json:
+        print(json.dumps(report.as_dict() | {"picture": str(path)}, allow_nan=False))
+    else:
+        print(report.line())
+        print(f"picture: {path}")

@@ -1,0 +1,165 @@
+"""delta-sgdml bench: how fast the models of a manifest are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..options import DeviceOption, JsonOption, ManifestArg, ThreadsOption, picture
+from ..process import set_threads
+
+if TYPE_CHECKING:
+    from ...bench.dynamics import StepCost
+    from ...bench.growth import Growth
+    from ...bench.prediction import Machine, Timing
+    from ...manifest import Manifest
+    from ...potential import Potential
+
+
+def bench(
+    manifest: ManifestArg,
+    against: Annotated[
+        Literal["sgdml"] | None, typer.Option(help="Time a rival in alternation, and compare its results.")
+    ] = None,
+    batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=0, help="Also run so many steps of i-PI: what a step takes.")] = 0,
+    points: Annotated[
+        int,
+        typer.Option(min=0, help="Only so many training points of each model (0: all), for sGDML's memory."),
+    ] = 0,
+    growth: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture of how the last model's time grows with points, permutations, structures, atoms.",
+            callback=picture,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    threads: ThreadsOption = 1,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Milliseconds a structure for each model and the sum, on displaced copies of the manifest's structure.
+
+    roofline: the least that this machine could take, by what a matrix product and reading memory reach in the same
+    run, of what was taken.
+
+    Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
+    """
+    set_threads(threads)
+    import numpy as np
+
+    from ...bench.growth import growth as measure_growth
+    from ...bench.growth import some_points
+    from ...bench.prediction import Machine, Timing, alternate, bench_term, sgdml_predictor
+    from ...errors import InputError
+    from ...gdml import make_predictor
+    from ...loading import load_potential, read_model
+    from ...manifest import load_manifest
+
+    if not all(b.strip().isdigit() and 0 < int(b) <= 4096 for b in batches.split(",")):
+        raise InputError(f"--batch {batches!r}: expected sizes like 1,8,32")
+    sizes = [int(b) for b in batches.split(",")]
+    described = load_manifest(manifest)
+    potential = load_potential(described, threads=threads, device=device)
+    models = described.models()
+    rng = np.random.default_rng(0)
+    x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
+
+    terms = [t for t in (*potential.fragments, *potential.bindings) if not isinstance(t.model, float)]
+    machine = Machine.measure()
+    rows: list[Timing] = []
+    if not as_json:
+        print(_machine(machine))
+        print(
+            f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
+            + (f" {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force" if against else "")
+        )
+    for term in terms:
+        model = read_model(described, models[term.name])
+        if points:
+            model = some_points(model, points)
+        predictor = make_predictor(model, threads, device)
+        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if against else None
+        limits = machine.at(model.n_bytes) if device == "cpu" else None
+        for size in sizes:
+            positions = np.ascontiguousarray(x[:size, term.atoms])
+            units = model.angstrom, model.electronvolt
+            same = model.metric.is_stock
+            rows.append(bench_term(term.name, predictor, positions, seconds, rival, *units, limits, same))
+            if not as_json:
+                print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
+    for size in () if points else sizes:
+        frames = x[:size]
+        (times,) = alternate([lambda frames=frames: potential.compute(frames)], seconds)  # type: ignore[misc]
+        rows.append(Timing("sum", size, 1e3 * float(np.median(times)) / size))
+        if not as_json:
+            print(_row(rows[-1], ""), flush=True)
+    cost = _steps(described, potential, steps) if steps else None
+    if cost and not as_json:
+        print(
+            f"{cost.steps} steps of i-PI: {cost.total:.3f} ms a step, of it {cost.models:.3f} in the models, "
+            f"{cost.wire:.3f} in the wire, {cost.ipi:.3f} in i-PI"
+        )
+    curves: list[Growth] = []
+    if growth:
+        term = terms[-1]
+        for curve in measure_growth(read_model(described, models[term.name]), x[:, term.atoms], threads=threads):
+            curves.append(curve)
+            if not as_json:
+                print(_growth(term.name, curve), flush=True)
+        from ...analysis.pictures.growth import plot_growth
+
+        plot_growth(curves, f"{potential.name}, {term.name}", growth)
+        if not as_json:
+            print(f"picture: {growth}")
+    if as_json:
+        found: dict[str, Any] = {
+            "name": potential.name, "threads": threads, "device": device, "machine": machine._asdict(),
+            "model_bytes": {n: read_model(described, e).n_bytes for n, e in models.items()},
+            "rows": [asdict(r) for r in rows],
+        }  # fmt: skip
+        found |= {"step": cost._asdict()} if cost else {}
+        found |= {"growth": [asdict(c) | {"exponent": c.exponent} for c in curves]} if curves else {}
+        print(json.dumps(found))
+
+
+def _steps(described: Manifest, potential: Potential, steps: int) -> StepCost:
+    from ...bench.dynamics import time_dynamics
+    from ...ipi.simulation import Simulation
+    from ...molecule.structures import read_structure, write_structure
+
+    names = tuple(f.name for f in described.fragments)
+    simulation = Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=bool(described.binding))
+
+    def write(folder: Path) -> Path:
+        write_structure(folder / "init.xyz", read_structure(described.resolve(described.structure)))
+        (folder / "input.xml").write_text(simulation.xml("init.xyz", "bench"), encoding="utf-8")
+        return folder / "input.xml"
+
+    return time_dynamics(potential, write, simulation.name)
+
+
+def _machine(machine: Machine) -> str:
+    return f"this machine: {machine.flops / 1e9:.1f} GFLOPS (dgemm), {machine.bandwidth / 1e9:.1f} GB/s (read)"
+
+
+def _row(t: Timing, units: str) -> str:
+    roofline = "" if t.roofline is None else f"{t.roofline:.2f}"
+    line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
+    if t.sgdml_ms is None or t.ratio is None:
+        return line.rstrip()
+    differences = "no comparison: another descriptor"
+    if t.energy_difference is not None:
+        differences = f"{t.energy_difference:.1e}, {t.force_difference:.1e} ({units})"
+    return f"{line} {t.sgdml_ms:9.3f} {t.ratio:7.1f}   {differences}"
+
+
+def _growth(name: str, curve: Growth) -> str:
+    pairs = "  ".join(f"{n}: {ms:.3g}" for n, ms in zip(curve.sizes, curve.ms, strict=True))
+    exponent = "" if curve.exponent is None else f"  (exponent {curve.exponent:.2f} at the end)"
+    return f"{name}, ms by {curve.axis}: {pairs}{exponent}"

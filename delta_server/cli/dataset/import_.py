@@ -1,0 +1,86 @@
+"""delta-sgdml dataset import: a data set from labelled files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..options import JsonOption
+from ..process import complain
+from . import common as shared
+
+
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files that ase reads with energies and forces, or .npz of sGDML's kind.", show_default=False
+        ),
+    ],
+    output: shared.OutputOption,
+    fragments: shared.FragmentsOption = None,
+    charges: shared.ChargesOption = None,
+    energy_unit: Annotated[
+        str, typer.Option(metavar="UNIT", help="Where a file carries none (ase's formats: eV).", show_default=False)
+    ] = "",
+    length_unit: Annotated[
+        str, typer.Option(metavar="UNIT", help="Where a file carries none (ase's formats: Ang).", show_default=False)
+    ] = "",
+    theory: Annotated[str, typer.Option(help="Of the labels, where no file says it.", show_default=False)] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A data set (kcal/mol, Å) from one or several files, each a trajectory of its own.
+
+    Example: delta-sgdml dataset import run1.extxyz run2.extxyz -o dimer.npz
+    """
+    from dataclasses import replace
+
+    import numpy as np
+
+    from ...data.calculators import parse_integers
+    from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
+    from ...data.imports import Units, import_files
+    from ...data.structures import say_reactions
+    from ...errors import InputError
+
+    shared.check_output(output)
+    data = import_files(files, Units(energy_unit, length_unit))
+    if theory and data.theory and theory != data.theory:
+        raise InputError(f"--theory {theory!r}: the files say {data.theory!r}")
+    data = replace(data, name=output.stem, theory=data.theory or theory)
+
+    if fragments is not None or data.fragment is None:
+        if fragments is None:
+            found = find_fragments(data.numbers, data.positions[0])
+        else:
+            found = parse_fragments(fragments, data.n_atoms)
+        owner = fragment_of(found)
+        if data.fragment is not None and not np.array_equal(owner, data.fragment) and data.labelled_fragments:
+            raise InputError(f"--fragments {fragments!r}: the file's labels are of other fragments; label them anew")
+        if len(found) > 1:
+            names = fragment_names(data.numbers, found)
+            data = replace(data, fragment=owner, fragment_names=names)
+    if charges is not None:
+        q = np.array(parse_integers(charges, data.n_fragments, "--charges"), dtype=np.intp)
+        if data.charges is not None and not np.array_equal(q, data.charges):
+            raise InputError(f"--charges {charges}: the files say {','.join(map(str, data.charges.tolist()))}")
+        data = replace(data, charges=q)
+    shared.save(output, data)
+
+    runs = 0 if data.run is None else len(np.unique(data.run))
+    reactive = [] if data.fragment is None else reactions(data.numbers, data.fragment, data.positions)
+    if reactive:
+        complain(f"warning: {say_reactions(reactive, len(data))}; see `delta-sgdml dataset info {output}`")
+    parts = {f"{k}": formula(data.numbers[data.atoms_of(k)]) for k in range(data.n_fragments)}
+    if as_json:
+        print(json.dumps({"output": str(output), "configurations": len(data), "atoms": data.n_atoms, "runs": runs,
+                          "fragments": list(parts.values()), "labelled_fragments": data.labelled_fragments,
+                          "reactive": [r.configuration for r in reactive]}))  # fmt: skip
+        return
+    what = ", ".join(parts.values()) or f"{formula(data.numbers)} (one molecule, no fragments)"
+    print(f"{output}: {len(data)} configurations of {what} in {runs} run{'s' if runs > 1 else ''}, kcal/mol and Å")
+    if data.n_fragments > 1 and not data.labelled_fragments:
+        print(f"its fragments are not labelled; for a Δ-model: delta-sgdml dataset label {output} -o …")

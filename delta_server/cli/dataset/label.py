@@ -1,0 +1,125 @@
+"""delta-sgdml dataset label: energies and forces of a complex and of its isolated fragments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..options import JsonOption
+from ..process import Stop, complain, set_threads
+from ..progress import Progress
+from . import common as shared
+
+_LISTED = 10  # failures that are told one by one
+
+
+def label(
+    structures: Annotated[
+        Path, typer.Argument(help="Configurations: any file that ase reads (Å), or a data set.", show_default=False)
+    ],
+    output: shared.OutputOption,
+    calculator: shared.CalculatorOption = "gfn2-xtb",
+    option: shared.CalculatorOptions = [],  # noqa: B006
+    fragments: shared.FragmentsOption = None,
+    charges: shared.ChargesOption = None,
+    multiplicity: shared.MultiplicityOption = None,
+    every: Annotated[int, typer.Option(min=1, help="Label every so many-th configuration.")] = 1,
+    maximum: Annotated[
+        int | None, typer.Option("--max", min=1, help="Label at most so many, evenly spread.", show_default=False)
+    ] = None,
+    skip_reactive: Annotated[
+        bool, typer.Option("--skip-reactive", help="Leave out configurations whose fragments react or break.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed configurations again.")] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option("-j", "--processes", min=1, help="Processes (default: all cores).", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is complete.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Energies and forces of the complex and of each fragment alone at the same geometry (kcal/mol, Å).
+
+    May be stopped (Ctrl-C) or killed: the same command goes on. Labels are kept in OUTPUT.working until then.
+
+    Example: delta-sgdml dataset label trajectory.extxyz -o na_benzene.npz --charges 1,0
+    """
+    set_threads(1)
+    from dataclasses import replace
+
+    import numpy as np
+
+    from ...data import labels
+    from ...data.calculators import Method, parse_integers, parse_options
+    from ...data.structures import read_structures, say_reactions
+    from ...errors import InputError
+
+    shared.check_output(output)
+    working = labels.working_file(output)
+    if output.exists() and not working.exists() and not overwrite:
+        raise InputError(f"{output}: exists and is complete; remove it, give --overwrite, or another -o")
+    method = Method(calculator, parse_options(option))
+    method.load()
+    chosen = read_structures(structures).in_fragments(fragments)
+    reactive = chosen.reactions()
+    if reactive and not skip_reactive:
+        raise InputError(
+            f"{structures}: {say_reactions(reactive, len(chosen))}; a Δ-model needs fragments that stay whole: leave "
+            "such configurations out (--skip-reactive), or say other --fragments"
+        )
+    kept = np.setdiff1d(np.arange(len(chosen)), [r.configuration for r in reactive])
+    chosen = chosen.take(kept).thin(every, maximum)
+    if not len(chosen):
+        raise InputError(f"{structures}: fragments react in every configuration; say other --fragments")
+    k = len(chosen.names)
+    q = parse_integers(charges, k, "--charges") if charges else chosen.charges or (0,) * k
+    spins = parse_integers(multiplicity, k, "--multiplicity") if multiplicity else (1,) * k
+    task = labels.Task(chosen, method, q, spins)
+
+    progress = Progress(len(chosen), "configurations")
+    stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
+    try:
+        outcome = labels.label(
+            task,
+            output,
+            processes=min(processes or len(os.sched_getaffinity(0)), len(chosen)),
+            retry_failed=retry_failed,
+            stop=stop,
+            progress=lambda done, failed: progress(done + failed, f" ({failed} failed)" if failed else ""),
+        )
+    finally:
+        progress.end()
+    if outcome.data is None:
+        again = shlex.join(["delta-sgdml", *sys.argv[1:]])
+        complain(f"stopped; {outcome.done} of {len(chosen)} configurations are labelled in {working}; go on: {again}")
+        raise typer.Exit(stop.exit_code)
+    shared.save(output, replace(outcome.data, name=output.stem))
+    if not outcome.failures:
+        working.unlink()
+
+    data = outcome.data
+    if as_json:
+        failed = [{"configuration": int(chosen.index[f.index]), "reason": f.reason} for f in outcome.failures]
+        print(json.dumps({"output": str(output), "labelled": len(data), "theory": data.theory, "failed": failed,
+                          "fragments": chosen.names, "charges": q, "reactive": len(reactive)}))  # fmt: skip
+        return
+    named = ", ".join(
+        f"{name} ({charge:+d})" if charge else name for name, charge in zip(chosen.names, q, strict=True)
+    )
+    print(f"{output}: {len(data)} configurations of {named}, {data.theory}")
+    binding = data.binding_energies()
+    print(f"binding energy {binding.mean():.2f} ({binding.min():.2f} to {binding.max():.2f}) kcal/mol")
+    if reactive:
+        print(f"left out: {say_reactions(reactive, len(reactive) + len(kept))}")
+    if outcome.failures:
+        print(f"failed: {len(outcome.failures)} of {len(chosen)} configurations; --retry-failed tries them again")
+        for failure in outcome.failures[:_LISTED]:
+            print(f"  configuration {chosen.index[failure.index]}: {failure.reason}")
+        if len(outcome.failures) > _LISTED:
+            print(f"  … and {len(outcome.failures) - _LISTED} more; --json lists them all")

@@ -1,0 +1,1 @@
+"""The commands that make models and tell how good they are."""

@@ -1,0 +1,234 @@
+"""delta-sgdml evaluate: errors on labelled configurations, alone or against a single global model."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...errors import InputError
+from ..options import DatasetArg, DeviceOption, JsonOption, ManifestArg, ThreadsOption, picture
+from ..process import complain, set_threads
+from ..progress import Progress
+
+if TYPE_CHECKING:
+    from ...data.dataset import Dataset
+    from ...potential import Potential
+    from ...training.evaluation.evaluate import Evaluation, Improvement, Part
+    from ...training.evaluation.heldout import HeldOut, Source
+
+
+def evaluate(
+    manifest: ManifestArg,
+    dataset: DatasetArg,
+    against: Annotated[
+        list[Path],
+        typer.Option(metavar="FULL", help="A rival: manifest or model file (.npz); repeatable.", show_default=False),
+    ] = [],  # noqa: B006  # typer's way
+    number: Annotated[
+        int | None, typer.Option("-n", "--number", min=1, help="Configurations, drawn at random.", show_default=False)
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Evaluate also what was trained and validated on.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw parity and error curves.", callback=picture, show_default=False),
+    ] = None,
+    curve: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,…", help="Learning curve: train anew on so many points.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+    threads: ThreadsOption = 1,
+    device: DeviceOption = "cpu",
+) -> None:
+    """MAE and RMSE of energy and forces (kcal/mol, Å) on configurations that were not trained or validated on: of the
+    sum, of each fragment and of the binding.
+
+    Example: delta-sgdml evaluate models/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz --plot errors.png
+    """
+    set_threads(threads)
+    from ...data.dataset import load_dataset
+    from ...loading import load_potential
+    from ...training.evaluation.evaluate import check_atoms, improvements
+    from ...training.evaluation.evaluate import evaluate as errors_of
+    from ...training.evaluation.heldout import Source
+
+    data = load_dataset(dataset)
+    potential = load_potential(manifest, threads=threads, device=device)
+    check_atoms(potential.numbers, data, potential.name)
+    loaded = [(potential, Source(potential.name, manifest))]
+    for path in against:
+        loaded.append(_rival(path, data, {source.name for _, source in loaded}))
+    for rival, source in loaded:
+        _compare_theories(source.name, rival.theory, data)
+    held = _choose(data, [source for _, source in loaded], number, everything)
+
+    found = []
+    for rival, _ in loaded:
+        progress = Progress(len(held.which), f"configurations, {rival.name}")
+        try:
+            found.append(errors_of(rival, data, held.which, progress))
+        finally:
+            progress.end()
+    mine, others = found[0], found[1:]
+    gains = {other.name: list(improvements(mine, other)) for other in others}
+    learned = _learn(manifest, data, held, curve) if curve else []
+    if as_json:
+        _draw(found, data, plot, learned)
+        said = _as_dict(data, held, found, gains, plot)
+        print(json.dumps(said | {"curve": [e.as_dict() for e in learned]}, allow_nan=False))
+        return
+    _print_choice(data, held)
+    for evaluation in found:
+        print()
+        _print_errors(evaluation)
+    for name, rows in gains.items():
+        print()
+        for row in rows:
+            print(f"{mine.name} against {name}, {row.part}: {_gains(row)}")
+    if learned:
+        _print_curve(learned)
+    print(f"\nworst forces of {mine.name}, by configuration:")
+    for worst in mine.worst():
+        print(
+            f"  {worst.configuration:8d}  force RMSE {worst.force_rmse:.3f} kcal/mol/Å, "
+            f"energy {worst.energy_error:+.3f} kcal/mol"
+        )
+    if plot is not None:
+        _draw(found, data, plot, learned)
+        print(f"picture: {plot}")
+
+
+def _draw(found: list[Evaluation], data: Dataset, plot: Path | None, learned: list[Evaluation]) -> None:
+    if plot is not None:
+        from ...analysis.pictures.error import plot_curve, plot_errors
+
+        plot_errors(found, data.name or "the data set", plot)
+        if learned:
+            plot_curve(learned, plot.with_stem(f"{plot.stem}_curve"))
+
+
+def _learn(manifest: Path, data: Dataset, held: HeldOut, curve: str) -> list[Evaluation]:
+    from ...training.evaluation.curve import learning_curve
+
+    if not all(n.strip().isdigit() for n in curve.split(",")):
+        raise InputError(f"--curve {curve!r}: expected numbers of training points like 25,50,100")
+    sizes = sorted({int(n) for n in curve.split(",")})
+    progress, learned = Progress(len(sizes), "sizes of the learning curve"), []
+    try:
+        for evaluation in learning_curve(manifest, data, held.which, sizes):
+            learned.append(evaluation)
+            progress(len(learned))
+    finally:
+        progress.end()
+    return learned
+
+
+def _print_curve(learned: list[Evaluation]) -> None:
+    print(f"\n{'points':>6}  " + "  ".join(f"{part.name:>24}" for part in learned[0].parts))
+    print(f"{'':6}  " + "  ".join(f"{'energy MAE   force MAE':>24}" for _ in learned[0].parts))
+    for evaluation in learned:
+        cells = (f"{part.energy_mae:12.4f}{part.force_mae:12.4f}" for part in evaluation.parts)
+        print(f"{evaluation.name:>6}  " + "  ".join(cells))
+
+
+def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, Source]:
+    """A manifest's potential or a single model's, called by the file's stem, and where its record may be."""
+    from ...gdml import load_model
+    from ...loading import load_potential
+    from ...training.evaluation.evaluate import as_potential, check_atoms
+    from ...training.evaluation.heldout import Source
+
+    name = path.stem if path.stem != "manifest" else path.absolute().parent.name
+    name = f"{path.absolute().parent.name}/{path.name}" if name in taken else name
+    name = str(path) if name in taken else name
+    if path.suffix == ".npz":
+        model = load_model(path)
+        return as_potential(model, data, name), Source(name, path, model.provenance)
+    potential = load_potential(path)
+    potential.name = name
+    check_atoms(potential.numbers, data, name)
+    return potential, Source(name, path)
+
+
+def _compare_theories(name: str, theory: str, data: Dataset) -> None:
+    from ...training.evaluation.evaluate import same_theory
+
+    if not same_theory(theory, data.theory):
+        complain(
+            f"warning: {name} was made for {theory!r}, the labels are of {data.theory!r}: "
+            "the errors hold their difference"
+        )
+
+
+def _choose(data: Dataset, sources: list[Source], number: int | None, everything: bool) -> HeldOut:
+    import numpy as np
+
+    from ...training.evaluation.heldout import HeldOut, held_out
+
+    if everything:
+        held = HeldOut(np.arange(len(data)), 0, ("--all: nothing left out, whatever the models were trained on",))
+    else:
+        held = held_out(data, sources)
+    if number is None or number >= len(held.which):
+        return held
+    drawn = np.sort(np.random.default_rng(0).permutation(held.which)[:number])
+    return HeldOut(
+        drawn, held.left_out, (*held.notes, f"{number} drawn at random of {len(held.which)} that are left")
+    )
+
+
+def _print_choice(data: Dataset, held: HeldOut) -> None:
+    name = data.name or "data set"
+    print(f"{name}: {len(held.which)} of {len(data)} configurations evaluated, {held.left_out} left out")
+    for note in held.notes:
+        print(f"  {note}")
+
+
+def _print_errors(evaluation: Evaluation) -> None:
+    width = max(16, *(len(part.name) for part in evaluation.parts), len(evaluation.name))
+    print(f"{evaluation.name:{width}}  {'energy (kcal/mol)':>21}  {'force (kcal/mol/Å)':>21}  {'relative':>8}")
+    print(f"{'':{width}}  {'MAE':>10} {'RMSE':>10}  {'MAE':>10} {'RMSE':>10}  {'RMSE':>8}")
+    for part in evaluation.parts:
+        print(f"{part.name:{width}}  {_errors(part)}")
+    if evaluation.note:
+        print(f"  {evaluation.note}")
+
+
+def _errors(part: Part) -> str:
+    energy = f"{part.energy_mae:10.4f} {part.energy_rmse:10.4f}"
+    relative = "–" if math.isnan(part.force_relative) else f"{100 * part.force_relative:.2f} %"
+    return f"{energy}  {part.force_mae:10.4f} {part.force_rmse:10.4f}  {relative:>8}"
+
+
+def _gains(row: Improvement) -> str:
+    def said(gain: float) -> str:
+        return "–" if math.isnan(gain) else f"{100 * abs(gain):.0f} % {'lower' if gain >= 0 else 'higher'}"
+
+    return f"energy MAE {said(row.energy)}, force MAE {said(row.force)}"
+
+
+def _as_dict(
+    data: Dataset, held: HeldOut, found: list[Evaluation], gains: dict[str, list[Improvement]], plot: Path | None
+) -> dict[str, object]:
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "units": {"energy": "kcal/mol", "force": "kcal/mol/Ang", "force_relative": "1", "improvement": "1"},
+        "dataset": {"name": data.name, "theory": data.theory, "configurations": len(data)},
+        "evaluated": held.which.tolist(),
+        "left_out": held.left_out,
+        "notes": list(held.notes),
+        "models": [evaluation.as_dict() for evaluation in found],
+        "improvement_of_the_first": {
+            name: [{"part": g.part, "energy": number(g.energy), "force": number(g.force)} for g in rows]
+            for name, rows in gains.items()
+        },
+        "picture": str(plot) if plot else None,
+    }

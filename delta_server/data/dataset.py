@@ -1,0 +1,228 @@
+"""Labelled configurations of a complex: sGDML's data set file, with what the isolated fragments say beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..errors import InputError
+from ..files.npz import Arrays, open_arrays
+from ..files.whole import save_arrays
+from ..units import KCAL_MOL, energy_in_ev, length_in_angstrom
+
+_KEYS = "type, z, R, E, F, name, theory, r_unit, e_unit and, for Δ-models, fragment, E_frag, F0, charges"
+_MAX_ATOMS = 5000
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """n configurations of N atoms in K fragments, in Å and kcal/mol as in sGDML's files (type ``d``).
+
+    ====================== ========= =========== ============================================================
+    attribute              key       shape
+    ====================== ========= =========== ============================================================
+    ``numbers``            z         (N,)        atomic numbers
+    ``positions``          R         (n, N, 3)   Å
+    ``energies``           E         (n,)        kcal/mol, of the complex
+    ``forces``             F         (n, N, 3)   kcal/mol/Å
+    ``fragment``           fragment  (N,)        number of the fragment of each atom, 0 to K−1; or None
+    ``fragment_energies``  E_frag    (n, K)      kcal/mol, of each fragment alone; or None
+    ``fragment_forces``    F0        (n, N, 3)   kcal/mol/Å, of each atom within its fragment alone; or None
+    ``charges``            charges   (K,)        net charges of the fragments; or None
+    ``index``              index     (n,)        place in the trajectory
+    ``run``                start     (n,)        which trajectory; neighbours in time share it
+    ``split``              split     (n,)        0 training, 1 validation, 2 test; or None
+    ====================== ========= =========== ============================================================
+
+    (Isolated labels: arXiv 2511.01913, Sec. IV.)
+    """
+
+    numbers: IntArray
+    positions: FloatArray
+    energies: FloatArray
+    forces: FloatArray
+    fragment: IntArray | None = None
+    fragment_energies: FloatArray | None = None
+    fragment_forces: FloatArray | None = None
+    charges: IntArray | None = None
+    index: IntArray | None = None
+    run: IntArray | None = None
+    split: IntArray | None = None
+    fragment_names: tuple[str, ...] = ()
+    name: str = ""
+    theory: str = ""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def n_fragments(self) -> int:
+        return 0 if self.fragment is None else int(self.fragment.max()) + 1
+
+    @property
+    def labelled_fragments(self) -> bool:
+        """Whether the isolated fragments are labelled, as a Δ-model needs."""
+        return not any(a is None for a in (self.fragment, self.fragment_energies, self.fragment_forces))
+
+    def atoms_of(self, fragment: int) -> IntArray:
+        """Atoms of a fragment, in the order of the file."""
+        return np.flatnonzero(self.fragment == fragment)
+
+    def take(self, which: IntArray) -> Dataset:
+        """The chosen configurations."""
+        picked = {
+            field: getattr(self, field)[which] for field in _PER_CONFIGURATION if getattr(self, field) is not None
+        }
+        return replace(self, **picked)
+
+    def binding_energies(self) -> FloatArray:
+        """E − Σ_f E_f, (n,) kcal/mol. Raises InputError without isolated labels."""
+        binding: FloatArray = self.energies - self.isolated()[1].sum(1)
+        return binding
+
+    def binding_forces(self) -> FloatArray:
+        """F − (F_1, F_2, …), (n, N, 3) kcal/mol/Å. Raises InputError without isolated labels."""
+        return self.forces - self.isolated()[2]
+
+    def isolated(self) -> tuple[IntArray, FloatArray, FloatArray]:
+        """`fragment`, `fragment_energies` and `fragment_forces`. Raises InputError without them."""
+        if self.fragment is None or self.fragment_energies is None or self.fragment_forces is None:
+            raise InputError(
+                f"{self.name or 'data set'}: no labels of isolated fragments (fragment, E_frag, F0); make them with "
+                "`delta-sgdml dataset label`"
+            )
+        return self.fragment, self.fragment_energies, self.fragment_forces
+
+
+_PER_CONFIGURATION = (
+    "positions",
+    "energies",
+    "forces",
+    "fragment_energies",
+    "fragment_forces",
+    "index",
+    "run",
+    "split",
+)
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Read sGDML's data set format (type ``d``), in Å and kcal/mol whatever the file's units.
+
+    Raises InputError, naming the file, the array, what was expected and what was found.
+    """
+    path = Path(path)
+    with open_arrays(path, "data set", _KEYS, InputError) as arrays:
+        return _read(path, arrays)
+
+
+def save_dataset(path: Path, data: Dataset) -> None:
+    """Write it whole or not at all, as stock sgdml reads it. Raises OSError."""
+    arrays: dict[str, object] = {
+        "type": "d",
+        "code_version": "delta-sgdml/1",
+        "name": data.name or path.stem,
+        "theory": data.theory or "unknown",
+        "z": data.numbers.astype(np.uint8),
+        "R": data.positions,
+        "E": data.energies,
+        "F": data.forces,
+        "r_unit": "Ang",
+        "e_unit": "kcal/mol",
+        "md5": fingerprint(data).encode(),
+    }
+    for label, values in (("E", data.energies), ("F", data.forces)):
+        statistics = {"min": values.min(), "max": values.max(), "mean": values.mean(), "var": values.var()}
+        arrays |= {f"{label}_{k}": float(v) for k, v in statistics.items()}
+    optional = {
+        "fragment": data.fragment,
+        "E_frag": data.fragment_energies,
+        "F0": data.fragment_forces,
+        "charges": data.charges,
+        "index": data.index,
+        "start": data.run,
+        "split": data.split,
+        "fragment_names": np.array(data.fragment_names) if data.fragment_names else None,
+    }
+    save_arrays(path, arrays | {k: v for k, v in optional.items() if v is not None})  # type: ignore[arg-type]
+
+
+def fingerprint(data: Dataset) -> str:
+    """MD5 over z, R, E and F, made as sGDML makes it, so that models can be told from which data they come."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    for array in (data.numbers.astype(np.uint8), data.positions, data.energies, data.forces):
+        md5.update(hashlib.md5(array.tobytes(), usedforsecurity=False).digest())
+    return md5.hexdigest()
+
+
+def _read(path: Path, arrays: Arrays) -> Dataset:
+    kind = arrays.text("type") if "type" in arrays else "d"
+    if kind != "d":
+        what = {"m": "a trained model", "t": "a training task"}.get(kind or "", "something else")
+        raise InputError(f"{path}: type is {kind!r} ({what}), expected 'd' (a data set)")
+    n_atoms = arrays.shape("z")[0] if len(arrays.shape("z")) == 1 else 0
+    if not 1 <= n_atoms <= _MAX_ATOMS:
+        raise arrays.fail("z", f"has shape {arrays.shape('z')}, expected 1 to {_MAX_ATOMS} atoms")
+    numbers = arrays.get("z", (n_atoms,), "iu").astype(np.intp)
+    if numbers.min() < 1 or numbers.max() > 118:
+        raise arrays.fail("z", f"holds {numbers.min()} to {numbers.max()}, expected atomic numbers 1 to 118")
+    shape = arrays.shape("R")
+    if len(shape) != 3 or shape[1:] != (n_atoms, 3) or shape[0] < 1:
+        raise arrays.fail("R", f"has shape {shape}, expected (configurations, {n_atoms}, 3)")
+    n = shape[0]
+    try:
+        length = length_in_angstrom(arrays.text("r_unit") or "Ang")
+        energy = energy_in_ev(arrays.text("e_unit") or "kcal/mol") / KCAL_MOL
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+    def integers(key: str, size: int) -> IntArray | None:
+        return arrays.get(key, (size,), "iu").astype(np.intp) if key in arrays else None
+
+    fragment, k = _fragment(arrays, n_atoms)
+    energies = arrays.floats("E", (n,)) if arrays.shape("E") == (n,) else arrays.floats("E", (n, 1))[:, 0]
+    data = Dataset(
+        numbers=numbers,
+        positions=arrays.floats("R", shape) * length,
+        energies=energies * energy,
+        forces=arrays.floats("F", shape) * (energy / length),
+        fragment=fragment,
+        fragment_energies=arrays.floats("E_frag", (n, k)) * energy if "E_frag" in arrays and k else None,
+        fragment_forces=arrays.floats("F0", shape) * (energy / length) if "F0" in arrays else None,
+        charges=integers("charges", k) if k else None,
+        index=integers("index", n),
+        run=integers("start", n),
+        split=integers("split", n),
+        fragment_names=_names(arrays, k),
+        name=arrays.text("name") or path.stem,
+        theory=arrays.text("theory") or "",
+    )
+    if data.split is not None and not np.isin(data.split, (TRAIN, VALIDATION, TEST)).all():
+        raise arrays.fail("split", "holds other values than 0 (training), 1 (validation), 2 (test)")
+    return data
+
+
+def _fragment(arrays: Arrays, n_atoms: int) -> tuple[IntArray | None, int]:
+    """The fragment of each atom, and how many there are."""
+    if "fragment" not in arrays:
+        return None, 0
+    fragment = arrays.get("fragment", (n_atoms,), "iu").astype(np.intp)
+    found = np.unique(fragment)
+    if not np.array_equal(found, np.arange(len(found))):
+        raise arrays.fail("fragment", f"names fragments {found.tolist()[:20]}, expected 0 to K−1, none empty")
+    return fragment, len(found)
+
+
+def _names(arrays: Arrays, k: int) -> tuple[str, ...]:
+    if "fragment_names" not in arrays or not k:
+        return ()
+    return tuple(str(name) for name in arrays.get("fragment_names", (k,), "U"))

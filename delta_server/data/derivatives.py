@@ -1,0 +1,127 @@
+"""Whether forces are the derivative of energies, seen from labels alone: no method is asked for a number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..checks import Check
+from .dataset import Dataset
+
+_PAIRS = 20  # fewer say nothing
+_SLOPE = np.log(1.45)  # what the third order may leave; kJ for kcal is 4.2, bohr for Å 1.9, a wrong sign negative
+_UNLIKE = 0.7  # a correlation of forces and energies below this is no correlation
+_GEOMETRIES = 4000  # configurations between which the nearest are looked for
+_SAME = 1e-6  # Å
+_CONTRADICTION = 15.0  # robust standard deviations of ΔE from the work
+
+
+def neighbours(data: Dataset) -> IntArray:
+    """(m, 2) configurations near each other: next in time in one run, or nearest in space."""
+    n = len(data)
+    run = np.zeros(n, dtype=np.intp) if data.run is None else data.run
+    index = np.arange(n) if data.index is None else data.index
+    order = np.lexsort((index, run))
+    in_time = np.stack([order[:-1], order[1:]], axis=1)
+    in_time = in_time[run[in_time[:, 0]] == run[in_time[:, 1]]]
+    some = np.unique(np.linspace(0, n - 1, min(n, _GEOMETRIES)).round().astype(np.intp))
+    if len(some) < 2:
+        return np.asarray(in_time, dtype=np.intp)
+    flat = centred(data.positions[some]).reshape(len(some), -1)
+    square = (flat**2).sum(1)
+    distance = square[:, None] + square - 2 * flat @ flat.T
+    np.fill_diagonal(distance, np.inf)
+    in_space = np.stack([some, some[distance.argmin(1)]], axis=1)
+    pairs: IntArray = np.unique(np.sort(np.concatenate([in_time, in_space]), axis=1), axis=0)
+    return pairs
+
+
+def check_slope(
+    name: str, positions: FloatArray, energies: FloatArray, forces: FloatArray, pairs: IntArray, most: float
+) -> Check:
+    """Energy differences against the work of the mean force, between near configurations.
+
+    ΔE = −½ (F_i + F_j)·(R_j − R_i) to third order in the step, which is made short by turning one onto the other. The
+    slope of one over the other is a median, weighted by work, so that neither a few wrong labels nor noise moves it:
+    1 where units and signs agree. A configuration whose own differences are off by far more than all others is named.
+
+    positions, forces: (n, N, 3). energies: (n,). pairs: (m, 2). most: Å that an atom may move.
+    """
+    i, j = pairs.T
+    turned, pulled = _superposed(positions[i], positions[j], forces[j])
+    step = turned - centred(positions[i])
+    reach = np.linalg.norm(step, axis=2).max(1)
+    work = -0.5 * ((forces[i] + pulled) * step).sum((1, 2))
+    bend = np.abs(((pulled - forces[i]) * step).sum((1, 2)))  # second order, which the mean force takes care of
+    rise = energies[j] - energies[i]
+    near = np.flatnonzero((reach < most) & (reach > _SAME))
+    if len(near) < _PAIRS:
+        found = f"not checked: {len(near)} pairs of configurations are near enough ({most} Å), {_PAIRS} needed"
+        return Check(name, True, found)
+    error = np.abs(rise - work)
+    scale = np.median(error[near]) / 0.6745 + 1e-3 * np.median(np.abs(work[near])) + 1e-6
+    bad = _suspects(i, j, error > 0.5 * bend + _CONTRADICTION * scale, len(energies))
+    good = near[np.argsort(reach[near])][: max(_PAIRS, len(near) // 3)]
+    good = good[work[good] != 0]
+    if len(good) < _PAIRS // 2:
+        still = not np.any(rise[near])
+        return Check(name, still, f"forces are zero{'' if still else ', energies are not constant'}")
+    weight = np.abs(work[good])
+    slope = _weighted_median(rise[good] / work[good], weight)
+    agree = float(np.average(np.sign(rise[good] * work[good]), weights=weight))
+    right = abs(float(np.log(max(slope, 1e-12)))) < _SLOPE and agree > _UNLIKE
+    found = f"ΔE / work of the mean force = {slope:.3f} over {len(good)} near pairs (1 expected)"
+    if not right:
+        worst = good[error[good].argmax()]
+        found += f"; {_likely(slope, agree)}; say configurations {i[worst]} and {j[worst]}: ΔE {rise[worst]:.3g}, "
+        found += f"work {work[worst]:.3g} kcal/mol"
+    elif len(bad):
+        found += f"; {len(bad)} contradict their neighbours, first configuration {bad[0]}"
+    return Check(name, right and not len(bad), found)
+
+
+def _likely(slope: float, agree: float) -> str:
+    """The likely cause of a wrong slope."""
+    if agree < -_UNLIKE:
+        return "energies rise along the forces: the sign of one is wrong (gradients for forces?)"
+    if agree < _UNLIKE:
+        return "energies and forces have nothing to do with each other"
+    causes = {
+        23.0605: "energies in kcal/mol, forces from eV", 1 / 23.0605: "energies in eV, forces in kcal/mol",
+        4.184: "energies in kJ/mol, forces from kcal/mol", 1 / 4.184: "energies in kcal/mol, forces from kJ/mol",
+        27.2114: "energies from eV, forces from hartree", 1 / 27.2114: "energies from hartree, forces from eV",
+        1.8897: "forces per bohr, or positions in Å that were bohr", 0.52918: "positions in bohr, forces per Å",
+        627.51: "energies in kcal/mol, forces from hartree", 1 / 627.51: "energies in hartree, forces in kcal/mol",
+        1185.8: "energies in kcal/mol, forces in hartree/bohr", 51.422: "energies in eV, forces in hartree/bohr",
+    }  # fmt: skip
+    factor = min(causes, key=lambda c: abs(np.log(slope / c)))
+    near = abs(np.log(slope / factor)) < 0.2
+    return f"perhaps {causes[factor]}" if near else "units of energies and forces differ"
+
+
+def _suspects(i: IntArray, j: IntArray, off: FloatArray, n: int) -> IntArray:
+    """Configurations all of whose pairs are off, of which there are at least two."""
+    total = np.bincount(np.concatenate([i, j]), minlength=n)
+    wrong = np.bincount(np.concatenate([i[off], j[off]]), minlength=n)
+    return np.flatnonzero((wrong == total) & (total >= 2))
+
+
+def _weighted_median(values: FloatArray, weights: FloatArray) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _superposed(a: FloatArray, b: FloatArray, forces: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """b turned onto a, centred, and the forces of b turned with it; all (m, N, 3) (Kabsch, Acta Cryst. A 32, 922)."""
+    a, b = centred(a), centred(b)
+    u, _, vt = np.linalg.svd(np.einsum("mni,mnj->mij", b, a))
+    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    rotation = u @ vt
+    return b @ rotation, forces @ rotation
+
+
+def centred(positions: FloatArray) -> FloatArray:
+    """(n, N, 3) positions from their mean."""
+    moved: FloatArray = positions - positions.mean(1, keepdims=True)
+    return moved

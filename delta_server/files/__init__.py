@@ -1,0 +1,1 @@
+"""Files: reading what cannot be trusted, writing whole or not at all."""

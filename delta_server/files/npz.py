@@ -1,0 +1,152 @@
+"""Reading ``.npz`` files without trusting them.
+
+Only the arrays that are asked for are touched, never unpickled, and each one's header is held against
+what it should be before its data are read: a file may carry pickled tables, or claim any size, and neither matters.
+"""
+
+from __future__ import annotations
+
+import errno
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DeltaError
+
+_MAX_TEXT = 10_000  # characters; the longest string a file has any use for
+_MAX_BYTES = 64 * 2**30
+_MAX_RATIO = 200  # of an array beyond _FREE bytes to its compressed self; numbers do not compress so well
+_FREE = 2**26
+
+# What NumPy's reader of a header has been seen to raise, and zipfile for what is no zip file.
+_NO_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError)
+_NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
+
+
+@contextmanager
+def open_arrays(path: str | Path, what: str, keys: str, error: type[DeltaError]) -> Iterator[Arrays]:
+    """The arrays of a file. what: the kind of file, as in "no such {what}"; keys: the arrays that it should have.
+
+    Raises `error`, naming the file, for whatever is wrong with it, here or while the arrays are read.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file() and path.exists():  # a pipe would be waited for, a device read for ever
+            raise error(f"{path}: is no regular file, expected a {what} (.npz)")
+        with zipfile.ZipFile(path) as archive:
+            yield Arrays(path, archive, what, keys, error)
+    except FileNotFoundError:
+        raise error(f"{path}: no such {what}") from None
+    except OSError as failure:
+        if failure.errno == errno.EINVAL:  # the archive's directory points before its beginning
+            raise error(f"{path}: not a whole .npz file; copy it again") from None
+        raise error(f"{path}: cannot be read: {failure.strerror or failure}") from None
+    except _NO_ZIP as failure:
+        raise error(f"{path}: not a whole .npz file ({_short(failure)}); copy it again") from None
+    except MemoryError:
+        raise error(f"{path}: does not fit into memory") from None
+
+
+def _short(error: Exception) -> str:
+    return f"{error}"[:200] or type(error).__name__
+
+
+class Arrays:
+    """Arrays of an open ``.npz``, each checked against its header before it is read."""
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, what: str, keys: str, error: type[DeltaError]) -> None:
+        self.path, self.what, self.keys, self.error = path, what, keys, error
+        self.archive = archive
+        self.members = {Path(i.filename).stem: i for i in archive.infolist() if i.filename.endswith(".npy")}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.members
+
+    def fail(self, key: str, what: str) -> DeltaError:
+        return self.error(f"{self.path}: array {key!r} {what}")
+
+    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+        """Shape, dtype and length of the header of an array, none of its data read."""
+        if key not in self.members:
+            raise self.error(
+                f"{self.path}: no array {key!r}; a {self.what} has {self.keys}; "
+                f"this file has {', '.join(sorted(self.members))[:200] or 'none'}"
+            )
+        member = self.members[key]
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise self.fail(key, "is compressed in a way that NumPy does not write")
+        if member.file_size > max(_FREE, _MAX_RATIO * member.compress_size):
+            raise self.fail(
+                key, f"claims {member.file_size} bytes packed into {member.compress_size}: no numbers are"
+            )
+        with self.archive.open(self.members[key]) as stream:
+            try:
+                version = np.lib.format.read_magic(stream)
+                formats = np.lib.format
+                read: Any = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+                shape, _, dtype = read(stream)
+            except _NO_HEADER as error:
+                raise self.fail(key, f"has no readable header: {_short(error)}") from None
+            if any(type(n) is not int or not 0 <= n <= _MAX_BYTES for n in shape):
+                raise self.fail(key, f"has the impossible shape {shape}"[:200])
+            return tuple(shape), dtype, stream.tell()
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self.header(key)[0]
+
+    def get(self, key: str, shape: tuple[int, ...] | None, kinds: str) -> npt.NDArray[Any]:
+        """The array, if its header says `shape` and a dtype kind in `kinds`, and its size bears that out."""
+        found, dtype, header_bytes = self.header(key)
+        if dtype.hasobject:
+            raise self.fail(key, "holds pickled Python objects, which are never loaded")
+        if dtype.kind not in kinds:
+            raise self.fail(key, f"has dtype {dtype}, expected kind {' or '.join(kinds)}")
+        if dtype.kind == "f" and prod(found) > 1 and dtype.itemsize < 8:
+            raise self.fail(key, f"is {dtype}: single precision costs tens of kcal/mol, float64 expected")
+        if shape is not None and found != shape:
+            raise self.fail(key, f"has shape {found}, expected {shape}")
+        size = prod(found) * dtype.itemsize
+        stored = self.members[key].file_size - header_bytes
+        if stored != size:
+            raise self.fail(key, f"holds {stored} bytes, its header says {size}")
+        if size > _MAX_BYTES or (dtype.kind in "SU" and size > 4 * _MAX_TEXT):
+            raise self.fail(key, f"is absurdly large: {size} bytes")
+        with self.archive.open(self.members[key]) as stream:
+            try:
+                array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+            except ValueError as error:
+                raise self.fail(key, f"cannot be read: {_short(error)}") from None
+        return array
+
+    def floats(self, key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        array = np.ascontiguousarray(self.get(key, shape, "fiu"), dtype=np.float64)
+        if not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            raise self.fail(key, f"holds {bad} values that are not finite")
+        return array
+
+    def number(self, key: str, *, positive: bool = False) -> float:
+        array = self.get(key, None, "fiu")
+        if array.size != 1:
+            raise self.fail(key, f"has shape {array.shape}, expected one number")
+        value = float(array.reshape(())[()])
+        if not np.isfinite(value) or (positive and value <= 0):
+            raise self.fail(key, f"is {value}, expected a finite {'positive ' * positive}number")
+        return value
+
+    def text(self, key: str) -> str | None:
+        if key not in self.members:
+            return None
+        array = self.get(key, None, "SU")
+        if array.size != 1:
+            raise self.fail(key, f"has shape {array.shape}, expected one text")
+        value: Any = array.reshape(())[()]
+        return value.decode("utf-8", "replace") if array.dtype.kind == "S" else str(value)

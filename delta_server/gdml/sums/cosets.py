@@ -1,0 +1,151 @@
+"""A sum over a group, through the cosets of a subgroup that has a fast transform.
+
+With G the union of the cosets N s of a subgroup N, and P_{n s} = P_s P_n,
+
+    ⟨x, P_g y⟩ = ⟨P_s⁻¹ x, P_n y⟩        for g = n s,
+
+so that queries permuted by one s of each coset leave only N to the Fourier transform (`Basis`). N of one element is
+the plain way, with P permuted queries; N = G takes one query. In between lies the best for groups that are no
+product: the exchange of two benzenes makes 288 elements whose transform is one table of 288², while the 144 without
+it are a product of two groups of 12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import product
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from ..._types import FloatArray, IntArray
+from ...symmetry.elements import Elements
+from ...symmetry.factors import independent_factors, two_groups
+from ...symmetry.irreps import Irreps
+from ...symmetry.subgroups import Subgroup, normal_subgroups
+from ..descriptor.metric import Metric
+from .basis import Basis
+
+Method = Literal["plain", "fourier"]
+
+_LARGEST = 1200  # order of a factor: representations of more take seconds
+_SMALLEST = 12  # order of a factor from which on its subgroups are looked at
+# in multiplications with descriptors: one of the transform on the group, the kernel function for an element
+_TRANSFORM, _KERNEL = 0.5, 25.0
+# what rounding there is is alike for all elements of a subgroup and adds up: so much more work for a smaller one
+_ALIKE, _SMALL = 1.15, 48
+
+
+@dataclass(frozen=True, eq=False)
+class Cosets:
+    """Which permuted queries there are, and the basis for the rest of the group."""
+
+    representatives: IntArray  # (R, D) of the entries, one of each coset
+    basis: Basis
+    order: int  # of the subgroup
+
+    @classmethod
+    def of(cls, permutations: IntArray, metric: Metric, method: Method | None = None) -> Cosets:
+        """permutations: (P, N) of the atoms. method: ``plain`` for the trivial subgroup, ``fourier`` for the whole
+        group, None for the one that takes least. Where the permutations are no group there are only the queries."""
+        if method != "plain" and len(permutations) > 1:
+            try:
+                subgroup, others, groups = _best(permutations, len(metric.pairs), method)
+                if len(subgroup) > 1:
+                    return cls(metric.permutations(others), Basis.of(subgroup, metric, groups), len(subgroup))
+            except (ValueError, ArithmeticError):
+                pass
+        return cls(metric.permutations(permutations), Basis.plain(len(metric.pairs)), 1)
+
+    @property
+    def count(self) -> int:
+        """R, the number of cosets."""
+        return len(self.representatives)
+
+    @property
+    def method(self) -> str:
+        """In a word or two."""
+        if self.order == 1:
+            return "plain"
+        return "fourier" if self.count == 1 else f"fourier of {self.order}"
+
+    @cached_property
+    def inverse(self) -> IntArray:
+        """(R, D): P_s⁻¹ x is ``x[row]``."""
+        order: IntArray = np.argsort(self.representatives, axis=1)
+        return order
+
+    @cached_property
+    def _back(self) -> IntArray:
+        dim = self.representatives.shape[1]
+        back: IntArray = (self.representatives + dim * np.arange(self.count)[:, None]).reshape(-1)
+        return back
+
+    def forward(self, x: FloatArray) -> FloatArray:
+        """Coefficients (B R, D) of the permuted queries of x (B, D)."""
+        if self.count > 1:
+            x = x.take(self.inverse.reshape(-1), axis=1).reshape(-1, x.shape[1])
+        return self.basis.forward(x)
+
+    def backward(self, energy: FloatArray, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies (B,) and gradients (B, D) from those of the permuted queries, (B R,) and (B R, D) coefficients."""
+        gradient = self.basis.backward(gradient)
+        if self.count == 1:
+            return energy, gradient
+        dim = gradient.shape[1]
+        stacked = gradient.reshape(-1, self.count * dim).take(self._back, axis=1).reshape(-1, self.count, dim)
+        return energy.reshape(-1, self.count).sum(1), stacked.sum(1)
+
+
+def _best(
+    permutations: IntArray, dim: int, method: Method | None
+) -> tuple[IntArray, IntArray, tuple[Irreps, Irreps]]:
+    """A subgroup (P', N), representatives of its cosets (R, N), and the two groups that it is a product of.
+
+    Raises ValueError where the permutations (P, N) are no group, ArithmeticError where representations are not found.
+    """
+    kinds: dict[tuple[float, ...], tuple[Subgroup, ...]] = {}  # one of each: the others are most likely its images
+    for choice in product(*(_subgroups(f, method) for f in independent_factors(permutations))):
+        products = dim * prod(s.index * s.dimension for s in choice)
+        factors = sorted(len(f) for s in choice for f in s.factors)
+        kinds[(products, prod(s.order for s in choice), *factors)] = choice
+
+    def work(products: float, sides: float) -> float:
+        """Multiplications for a training row: with its descriptor, in the transform, for the kernel function."""
+        return products + len(permutations) * (_TRANSFORM * sides + _KERNEL)
+
+    def hope(kind: tuple[float, ...]) -> float:
+        """As if the transform were one of two groups of equal order."""
+        return work(kind[0], 2 * kind[1] ** 0.5)
+
+    found, least = [], np.inf
+    for kind in sorted(kinds, key=hope):
+        if hope(kind) > _ALIKE * least:
+            break
+        subgroup = _product([s.elements for s in kinds[kind]])
+        groups = two_groups(subgroup)
+        needed = work(kind[0], sum(len(g.table) for g in groups))
+        least = min(least, needed)
+        found.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
+    _, _, subgroup, choice, groups = min((f for f in found if f[1] <= _ALIKE * least), key=lambda f: f[:2])
+    return subgroup, _product([s.others for s in choice]), groups
+
+
+def _subgroups(elements: IntArray, method: Method | None) -> list[Subgroup]:
+    """Those of one factor (P, N) that may be transformed. Raises ValueError where it is no group."""
+    group = Elements(elements)
+    trivial = Subgroup(group, (elements == np.arange(elements.shape[1])).all(1))
+    if trivial.order != 1:
+        raise ValueError("the permutations are no group: the identity is not among them")
+    whole = [Subgroup(group, np.ones(len(elements), dtype=bool))] if len(elements) <= _LARGEST else []
+    if method == "fourier":
+        return whole or [trivial]
+    between = normal_subgroups(group) if len(elements) >= _SMALLEST else []
+    return [trivial, *(s for s in between if max(map(len, s.factors)) <= _LARGEST), *whole]
+
+
+def _product(parts: list[IntArray]) -> IntArray:
+    """All products of one permutation of each, which move different atoms."""
+    return reduce(lambda total, part: total[:, part].reshape(-1, total.shape[1]), parts)

@@ -1,0 +1,1 @@
+"""Permutations of equal atoms as groups: their elements, factors, subgroups and representations."""

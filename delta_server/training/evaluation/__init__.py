@@ -1,0 +1,1 @@
+"""Errors of a model: on configurations that it has not seen, along its training set, expected."""

@@ -1,0 +1,70 @@
+"""Learning curves: errors of a Δ-model against the number of its training points, with its own σ, λ and symmetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..._types import IntArray
+from ...data.dataset import Dataset
+from ...errors import InputError
+from ...gdml import CpuPredictor, Model
+from ...loading import load_potential, read_model
+from ...manifest import load_manifest
+from ...potential import Potential, Term
+from ..databases import Complex, Kind
+from ..fit import fit
+from ..labels import Labels
+from ..record import Fitted, Record, record_of
+from .evaluate import Evaluation, evaluate
+
+
+def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequence[int]) -> Iterator[Evaluation]:
+    """Errors on configurations `which` of models trained anew on the first of the recorded training points.
+
+    Each size counts the points of every model, those pulled apart in proportion among them, and can be as large as
+    the manifest's own. Raises InputError where the manifest has no record, or one of other data.
+    """
+    record = record_of(manifest, data, "; a learning curve needs `delta-sgdml train`'s")
+    described = load_manifest(manifest)
+    potential = load_potential(described)
+    settings = record.settings()
+    train = np.random.default_rng(settings.seed).permutation(record.configurations("train", len(data)))
+    if max(sizes) > len(train) or min(sizes) < 2:
+        raise InputError(
+            f"sizes {list(sizes)}: expected 2 to {len(train)} points, as many as the models were trained on"
+        )
+    system = Complex.of(data, "none" if settings.symmetry == "sgdml" else settings.symmetry)
+    models = {name: read_model(described, entry) for name, entry in described.models().items()}
+    for size in sizes:
+        chosen = train[:size]
+
+        def refit(term: Term, chosen: IntArray = chosen) -> Term:
+            if isinstance(term.model, float):
+                return term
+            labels, fitted = _labels(system, record, term.name, chosen)
+            whole = models[term.name]
+            model: Model = fit(labels, whole.permutations, replace(fitted.hyper, metric=whole.metric))
+            return Term(term.name, term.atoms, CpuPredictor(model))
+
+        fragments, bindings = ([refit(t) for t in terms] for terms in (potential.fragments, potential.bindings))
+        smaller = Potential(
+            potential.numbers, potential.reference, fragments, bindings, name=str(size), theory=potential.theory
+        )
+        yield evaluate(smaller, data, which)
+
+
+def _labels(system: Complex, record: Record, term: str, chosen: IntArray) -> tuple[Labels, Fitted]:
+    """Training labels of one term of the manifest, and how it was fitted."""
+    if term == "binding":
+        fitted = record.model("binding")
+        n_far = round(len(chosen) * fitted.n_far / fitted.n_train)
+        labels = system.binding_labels(chosen[n_far:])
+        if n_far:
+            labels = system.apart(chosen[:n_far], np.random.default_rng(record.settings().seed)) + labels
+        return labels, fitted
+    kind: Kind = next(k for k in system.kinds if term in {system.names[i] for i, _ in k.members})
+    return system.fragment_labels(kind, chosen), record.model(kind.name)

@@ -1,0 +1,1 @@
+"""The kernel system: the matrix, its factorisation, and iterative solutions beyond memory."""

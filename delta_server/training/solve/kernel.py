@@ -1,0 +1,73 @@
+"""The kernel matrix of a fit, and the memory that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+from ..._types import FloatArray, IntArray
+from ...gdml.descriptor.descriptor import Descriptor
+from ...gdml.descriptor.metric import Metric
+from ...gdml.descriptor.pairs import n_pairs
+from .cholesky import Panels
+
+_PANEL = 512  # columns, about: wide enough for BLAS, narrow enough to waste little above the diagonal
+
+
+Report = Callable[[str, float], None]
+"""Called with the stage and the fraction of it that is done."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Descriptors of the training points and how to make the kernel matrix from them."""
+
+    positions: FloatArray  # (M, N, 3) Å
+    permutations: IntArray  # (P, N)
+    metric: Metric = None  # type: ignore[assignment]  # sGDML's where none is given
+    x: FloatArray = field(init=False, repr=False)  # (M, N, N), zero for pairs that are left out
+    u: FloatArray = field(init=False, repr=False)  # (M, 3, N, N) ∂x_ik/∂r_i
+
+    def __post_init__(self) -> None:
+        metric = cast("Metric | None", self.metric) or Metric(self.positions.shape[1])
+        described = Descriptor.of(self.positions, metric)
+        r = described.positions.transpose(0, 2, 1)
+        u = r[:, :, :, None] - r[:, :, None]
+        u *= -metric.square(described.slopes)[:, None]
+        object.__setattr__(self, "metric", metric)
+        object.__setattr__(self, "x", metric.square(described.x))
+        object.__setattr__(self, "u", u)
+
+    def widths(self, energies: bool) -> list[int]:
+        """Widths of the panels: the energies' first, then whole points."""
+        m, rows = len(self.x), 3 * self.x.shape[1]
+        each = max(1, min(m, _PANEL // rows))
+        counts = [each] * (m // each) + [m % each] * (m % each > 0)
+        return [m] * energies + [rows * c for c in counts]
+
+    def matrix(self, sigma: float, energies: bool, report: Report | None = None) -> Panels:
+        """Covariances of the labels (energies first, then forces), without λ."""
+        from .assembly import fill_columns
+
+        m, rows = len(self.x), 3 * self.x.shape[1]
+        matrix = Panels.zeros(self.widths(energies))
+        edges = matrix.panels[0] if energies else np.zeros((matrix.n, 0))
+        inverse = np.argsort(self.permutations, axis=1)
+        first = 0
+        for panel in matrix.panels[energies:]:
+            last = first + panel.shape[1] // rows
+            fill_columns(self.x, self.u, self.permutations, inverse, float(sigma), first, last, panel, edges)
+            first = last
+            if report:
+                report("kernel matrix", 1.0 - (1.0 - first / m) ** 2)
+        return matrix
+
+
+def matrix_bytes(n_points: int, n_atoms: int, energies: bool) -> int:
+    """Memory that `fit` needs for the matrix and the geometries."""
+    rows = 3 * n_atoms * n_points + n_points * energies
+    panel = max(_PANEL, 3 * n_atoms)
+    return 4 * rows * (rows + panel) + 16 * panel**2 + 8 * n_points * (4 * n_atoms**2 + 4 * n_pairs(n_atoms))

@@ -1,0 +1,73 @@
+"""How much memory there is, and how long a fit will take, before it starts."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..._types import IntArray
+from ..labels import Labels
+from .kernel import Kernel, matrix_bytes
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_memory() -> int:
+    """Bytes that this process can still take: of the machine, or of its control group where that has less."""
+    free = 2**63 - 1
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":") for line in meminfo.read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        if limit != "max":
+            used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+            statistics = dict(
+                line.split() for line in (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+            )
+            free = min(free, int(limit) - used + int(statistics.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        pass
+    return free
+
+
+class Forecast(NamedTuple):
+    """What a fit will take."""
+
+    rows: int
+    memory: int  # bytes
+    seconds: float
+
+
+class Speed(NamedTuple):
+    """What this machine does at this moment, with the threads that it is given."""
+
+    flops: float  # of a matrix product, 1/s
+    block: float  # s for one pair of atoms² and permutations of a kernel matrix block
+
+    @classmethod
+    def measure(cls, labels: Labels, permutations: IntArray) -> Speed:
+        """A fraction of a second of the two kinds of work, on the task itself. Compiles the kernel first."""
+        n_atoms, few = len(labels.numbers), permutations[:64]
+        points = max(2, min(len(labels), 24, int((3e7 / (n_atoms**2 * len(few))) ** 0.5)))
+        kernel = Kernel(labels.positions[:points], few)
+        Kernel(labels.positions[:2], few[:1]).matrix(10.0, False)
+        start = time.perf_counter()
+        kernel.matrix(10.0, False)
+        block = (time.perf_counter() - start) / (points * (points + 1) / 2 * len(few) * n_atoms**2)
+        a = np.ones((1536, 1536))
+        a @ a
+        start = time.perf_counter()
+        a @ a
+        return cls(2 * 1536.0**3 / (time.perf_counter() - start), block)
+
+
+def forecast(n_points: int, n_atoms: int, n_perms: int, energies: bool, speed: Speed) -> Forecast:
+    """Memory and time of `fit.fit` by Cholesky factorisation."""
+    rows = 3 * n_atoms * n_points + n_points * energies
+    seconds = n_points * (n_points + 1) / 2 * n_perms * n_atoms**2 * speed.block + rows**3 / 3 / speed.flops
+    return Forecast(rows, matrix_bytes(n_points, n_atoms, energies), seconds)

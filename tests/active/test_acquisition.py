@@ -1,0 +1,128 @@
+"""Which configurations are picked: against the variance by definition, and that a model learns more from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from delta_server import load_potential
+from delta_server.active.acquisition import pick
+from delta_server.data.dataset import load_dataset
+from delta_server.errors import InputError
+from delta_server.gdml import CpuPredictor, Model, save_model
+from delta_server.gdml.uncertainty import Uncertainty
+from delta_server.potential import Potential, Term
+from delta_server.training.databases import Complex
+from delta_server.training.evaluation.expected_errors import calibrate, force_rmse
+from delta_server.training.fit import Hyper, fit
+from delta_server.training.labels import Labels
+from delta_server.units import KCAL_MOL
+
+
+@pytest.fixture
+def potential(trained: Path) -> Potential:
+    return load_potential(trained / "manifest.yaml")
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    return load_dataset(ROOT / "models/h2o_benzene/dataset.npz").positions[1::40]
+
+
+def test_each_pick_is_the_largest_conditional_variance(potential: Potential, frames: np.ndarray) -> None:
+    """By definition: s of the candidates once the picks are among the training points."""
+    (term,) = potential.bindings
+    picks = pick(potential, frames, 5, "binding")
+    judge = term.uncertainty
+    assert judge is not None
+    own, known = judge.explained(judge.describe(frames))
+    x = judge.describe(frames)
+    covariance = judge.kernel.between(x, judge.kernel.points(x), (judge.length,))[0] - known @ known.T
+    for turn, found in enumerate(picks):
+        before = [p.configuration for p in picks[:turn]]
+        rest = covariance
+        if before:
+            block = covariance[np.ix_(before, before)]
+            rest = covariance - covariance[:, before] @ np.linalg.solve(block, covariance[before])
+        s = np.sqrt(np.clip(np.diagonal(rest) / own, 0, 1))
+        assert found.configuration == s.argmax()
+        assert found.left_error == pytest.approx(judge.error_of(s.max()) / KCAL_MOL, rel=1e-4)
+        assert found.expected_error == pytest.approx(
+            judge.expected_error(frames[[found.configuration]])[0] / KCAL_MOL, rel=1e-6
+        )
+        assert found.left_error <= found.expected_error * (1 + 1e-6)
+    assert picks[0].left_error == pytest.approx(picks[0].expected_error)
+
+
+def test_all_terms_count_as_in_the_expected_total(potential: Potential, frames: np.ndarray) -> None:
+    total = potential.uncertainty(frames)["total"] / KCAL_MOL
+    (first,) = pick(potential, frames, 1)
+    assert first.configuration == total.argmax()
+    assert first.expected_error == pytest.approx(total.max())
+    (benzene,) = pick(potential, frames, 1, "benzene")
+    assert benzene.expected_error == pytest.approx(potential.uncertainty(frames)["benzene"].max() / KCAL_MOL)
+
+
+def test_copies_are_not_picked(potential: Potential, frames: np.ndarray) -> None:
+    """Turned, moved, with equal atoms exchanged: known as soon as one of them is."""
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    water = np.array([0, 2, 1, *range(3, 15)])
+    copies = np.concatenate([frames[:4], frames[:4] @ turn + 3.0, frames[:4, water]])
+    picks = pick(potential, copies, 12)
+    assert len(picks) == 4
+    assert {p.configuration % 4 for p in picks} == {0, 1, 2, 3}
+    told: list[int] = []
+    assert len(pick(potential, frames, 3, report=told.append)) == 3
+    assert told == [1, 2, 3]
+
+
+def test_what_cannot_be_picked_from(potential: Potential, frames: np.ndarray) -> None:
+    with pytest.raises(InputError, match="no term 'wine' with a model; there are all, binding, water, benzene"):
+        pick(potential, frames, 1, "wine")
+    with pytest.raises(InputError, match="no configurations"):
+        pick(potential, frames[:0], 1)
+
+
+def as_term(folder: Path, model: Model, atoms: np.ndarray) -> Potential:
+    """A potential of one model."""
+    save_model(folder / "model.npz", model)
+    term = Term("benzene", atoms, CpuPredictor(model), folder / "model.npz", lambda: model)
+    return Potential(model.numbers, model.training_positions[0], [term], name="benzene")
+
+
+def test_a_model_learns_more_from_what_is_picked_than_by_chance(tmp_path: Path) -> None:
+    """60 points and 40 more, twice: RMSE, 95th percentile and largest of the forces' errors on 400 others."""
+    system = Complex.of(load_dataset(ROOT / "models/h2o_benzene/dataset.npz"))
+    kind, hyper = system.kinds[1], Hyper(8.0, 1e-9)
+
+    def labels(which: np.ndarray) -> Labels:
+        return system.fragment_labels(kind, which)
+
+    def trained(which: np.ndarray) -> Model:
+        return fit(labels(which), kind.group.permutations, hyper)
+
+    def errors(model: Model) -> list[float]:
+        found = force_rmse(model, test.positions, test.forces * KCAL_MOL)
+        return [np.sqrt((found**2).mean()), np.percentile(found, 95), found.max()]
+
+    picked, drawn = [], []
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(2400)
+        start, free = order[:60], order[560:]
+        validation, test = labels(order[60:160]), labels(order[160:560])
+        model = trained(start)
+        model = replace(model, calibration=calibrate(model, validation.positions, validation.forces * KCAL_MOL))
+        potential = as_term(tmp_path, model, np.arange(12))
+        chosen = [p.configuration for p in pick(potential, labels(free).positions, 40, "benzene")]
+        assert len(set(chosen)) == 40
+        picked.append(errors(trained(np.concatenate([start, free[chosen]]))))
+        drawn.append(errors(trained(np.concatenate([start, free[:40]]))))
+        assert Uncertainty(model).b > 0
+    ratio = (np.array(picked) / np.array(drawn)).mean(0)
+    assert ratio[0] < 0.95
+    assert ratio[1] < 0.9
+    assert ratio[2] < 0.9

@@ -1,0 +1,82 @@
+"""Outputs cut at a checkpoint's step, after a crash at any byte; followed while they grow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from delta_server.ipi import records as outputs
+from delta_server.ipi.records import Kind, Output, Tail, place
+
+STEPS = range(0, 61, 10)
+
+
+def record(kind: Kind, step: int) -> str:
+    if kind == "properties":
+        return f"   {step:.10e}     {step * 5e-4:.10e}    -5.7018e+02   \n"
+    if kind == "extras":
+        return f" #EXTRAS(energy_binding)# Step:  {step:10d} \n -1.0e-01\n"
+    head = "# CELL(abcABC):  100.0  100.0  100.0 90.0 90.0 90.0"
+    return f"2\n{head} Step: {step:11d}  Bead:       0 positions{{angstrom}}\n H  0 0 {step}\n O 1 1 {step}\n"
+
+
+HEADER = "# column   1     --> step : The current simulation time step.\n# column   2     --> time{picosecond}\n"
+each_kind = pytest.mark.parametrize("kind", ["properties", "extras", "xyz"])
+
+
+def whole(kind: Kind, steps: range) -> str:
+    return (HEADER if kind == "properties" else "") + "".join(record(kind, step) for step in steps)
+
+
+@each_kind
+def test_a_file_that_ends_at_any_byte(tmp_path: Path, kind: Kind) -> None:
+    path = tmp_path / "out"
+    text = whole(kind, STEPS)
+    ends = {step: len(whole(kind, range(0, step + 1, 10))) for step in STEPS}
+    path.write_text(text)
+    for length in range(len(text), -1, -1):
+        os.truncate(path, length)
+        for upto in (0, 35, 50, 1000):
+            found = place(Output(path, kind, 10), upto)
+            there = [step for step in STEPS if step <= upto and ends[step] <= length]
+            assert found.step == (there[-1] if there else -1), (length, upto)
+            if there:
+                assert found.offset == ends[there[-1]]
+
+
+@each_kind
+def test_a_file_larger_than_a_block(tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out"
+    path.write_text(whole(kind, STEPS))
+    expected = [place(Output(path, kind, 10), step) for step in range(-5, 70)]
+    for block in range(1, 300, 23):
+        monkeypatch.setattr(outputs, "_BLOCK", block)
+        assert [place(Output(path, kind, 10), step) for step in range(-5, 70)] == expected
+
+
+def test_a_file_that_is_missing(tmp_path: Path) -> None:
+    assert place(Output(tmp_path / "none", "xyz", 10), 50).step == -1
+    assert Tail(Output(tmp_path / "none", "xyz", 10)).read() == []
+
+
+@each_kind
+def test_followed_byte_by_byte(tmp_path: Path, kind: Kind) -> None:
+    path = tmp_path / "out"
+    text = whole(kind, STEPS)
+    tail = Tail(Output(path, kind, 10))
+    seen = []
+    with path.open("w") as file:
+        for character in text:
+            file.write(character)
+            file.flush()
+            seen += tail.read()
+    assert seen == [(step, record(kind, step)) for step in STEPS]
+
+
+@each_kind
+def test_followed_from_a_step_on(tmp_path: Path, kind: Kind) -> None:
+    path = tmp_path / "out"
+    path.write_text(whole(kind, STEPS))
+    assert [step for step, _ in Tail(Output(path, kind, 10), 45).read()] == [50, 60]
