@@ -6,7 +6,6 @@ stop; the drivers serve on until i-PI has written its RESTART.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -22,8 +21,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
-from ..ipi.input import read_input, whole_states
+from ..ipi.input import force_field_sockets, read_input, read_schedule, refuse_double_counting
+from ..ipi.states import newest_state
 from .leash import leashed
+from .record import refuse_another_manifest, write_run
 
 _STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
 _FATAL = {
@@ -38,7 +39,7 @@ _DRIVER_GRACE = 10.0
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where the run is."""
 
     step: int = 0
@@ -57,11 +58,11 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended: `finished` is false when it was asked to stop, or ended softly before its last step."""
 
     finished: bool
-    progress: Progress
+    progress: RunProgress
     wall: float  # s
 
 
@@ -79,7 +80,8 @@ class Supervisor:
     input_file: i-PI's input; manifest: of the potential. drivers: for each ``<ffsocket>`` of the input. An ffsocket
     called ``fragments`` or ``binding`` is served that part. directory: where to run; another than the input's gets
     a copy of the input and of the files that it names. restart: go on from RESTART there, or else from the
-    newest checkpoint.
+    newest checkpoint. recorded: leave a run.json there (`record.RunRecord`), with the command that was typed; a
+    sweep has a record of its own.
 
     Unix sockets are put in a folder of their own: any number of runs can share a machine.
     holds: open files (locks) that i-PI keeps open as long as it lives. It is asked to end softly when its
@@ -97,20 +99,24 @@ class Supervisor:
         threads: int = 1,
         holds: Sequence[int] = (),
         grace: float = _GRACE,
+        recorded: bool = True,
+        command: str = "",
     ) -> None:
         self.manifest, self.holds, self.grace = manifest.resolve(), tuple(holds), grace
         self.directory = (directory or input_file.parent).resolve()
         self.drivers, self.threads = drivers, threads
+        self._recorded, self._command = recorded, command
         root = read_input(input_file)
-        if not list(root.iter("ffsocket")):
+        if not force_field_sockets(root):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         if restart:
-            self.input, root = _newest_checkpoint(self.directory)
+            self.input, root = newest_state(self.directory)
+            refuse_another_manifest(self.directory, self.manifest)
         else:
             self.input = self._place(input_file, root)
-        self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
-        _refuse_double_counting(self.input, root, self.sockets)
-        self.progress = _expectations(self.input, root)
+        self.sockets = list(force_field_sockets(root))
+        refuse_double_counting(self.input, root)
+        self.progress = RunProgress(*read_schedule(self.input, root))
         self._processes: list[_DriverProcess] = []
 
     def _place(self, input_file: Path, root: Element) -> Path:
@@ -134,14 +140,16 @@ class Supervisor:
     def run(
         self,
         should_stop: Callable[[], bool] = lambda: False,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_progress: Callable[[RunProgress], None] = lambda progress: None,
         on_event: Callable[[str], None] = lambda event: None,
-    ) -> Outcome:
+    ) -> RunOutcome:
         """Run to the end, or until should_stop. on_event is told what a user would want to know, as a line.
 
         Raises RunError with the last words of whoever failed.
         """
         began = time.monotonic()
+        if self._recorded:
+            write_run(self.directory, self.manifest, self._command)
         (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
         with tempfile.TemporaryDirectory(prefix="delta-") as sockets:
             ipi = self._start_ipi(sockets + "/")
@@ -159,7 +167,7 @@ class Supervisor:
                 for driver in self._processes:
                     _end(driver.process, min(grace, _DRIVER_GRACE))
                 ipi.close()
-        return Outcome(finished, self.progress, time.monotonic() - began)
+        return RunOutcome(finished, self.progress, time.monotonic() - began)
 
     def _start_ipi(self, prefix: str) -> _Ipi:
         command = [*script("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
@@ -169,7 +177,7 @@ class Supervisor:
         self,
         ipi: _Ipi,
         should_stop: Callable[[], bool],
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[RunProgress], None],
         on_event: Callable[[str], None],
     ) -> bool:
         stopping_since = None
@@ -199,7 +207,7 @@ class Supervisor:
             )
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came
         if (left := self.directory / "RESTART").is_file():
-            self.progress.step = _expectations(left, read_input(left)).step
+            self.progress.step = read_schedule(left, read_input(left)).step
         return stopping_since is None and self.progress.step >= self.progress.total_steps
 
 
@@ -212,62 +220,12 @@ def script(name: str) -> list[str]:
     return [sys.executable, found]
 
 
-def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> None:
-    """Raise InputError where forces are a sum of sockets that would each be served the whole potential."""
-    for forces in root.iter("forces"):
-        summed = {force.get("forcefield", "").strip() for force in forces.iter("force")} & set(sockets)
-        whole = sorted(summed - {"fragments", "binding"})
-        if whole and len(summed) > 1:
-            raise InputError(
-                f"{path}: <ffsocket name={whole[0]!r}> would serve the whole potential beside another socket, and "
-                "energies would count twice; name the two 'fragments' and 'binding'"
-            )
-
-
-def _newest_checkpoint(directory: Path) -> tuple[Path, Element]:
-    """RESTART, or else the newest of i-PI's checkpoints, of those that are whole, with its root. Raises InputError if
-    there is none."""
-    checkpoints = [p for p in directory.glob("*.chk*") if not p.name.startswith("#")]
-    checkpoints.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    left = [p for p in (directory / "RESTART", *checkpoints) if p.is_file()]
-    if found := next(whole_states(left), None):
-        return found
-    cut_off = f" ({left[0].name} is cut off)" if left else ""
-    raise InputError(
-        f"{directory}: no RESTART and no checkpoint to go on from{cut_off}; leave out --restart to begin anew"
-    )
-
-
-def _expectations(path: Path, root: Element) -> Progress:
-    """Steps and time step that an input (or RESTART) asks for. Raises InputError on one that is no number."""
-
-    def number(where: str, default: float) -> float:
-        text = (root.findtext(where) or str(default)).strip()
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise InputError(f"{path}: <{where.rpartition('/')[2]}> is {text!r}, expected a number")
-        return value
-
-    femtoseconds = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 0.02418884326505, "second": 1e15}
-    element = root.find(".//timestep")
-    unit = (element.get("units", "") if element is not None else "") or "atomic_unit"
-    known = element is not None and unit in femtoseconds
-    return Progress(
-        step=int(number("step", 0)),
-        total_steps=int(number("total_steps", 1000)),
-        timestep=number(".//timestep", 0) * femtoseconds[unit] if known else None,
-    )
-
-
 class _Ipi:
     """The i-PI process; it writes to a log of its own, so that it outlives its supervisor, and the log tells how far
     it is."""
 
     def __init__(
-        self, command: list[str], directory: Path, progress: Progress, threads: int, holds: tuple[int, ...]
+        self, command: list[str], directory: Path, progress: RunProgress, threads: int, holds: tuple[int, ...]
     ) -> None:
         self.log = directory / "i-pi.log"
         self.thread_died: str | None = None
@@ -311,7 +269,7 @@ class _Ipi:
         for line in reversed(self._tail):
             if re.match(r"(\w+\.)*\w*(Error|Exception)\b", line) or "ERROR" in line:
                 return line
-        return self._tail[-1] if self._tail else "it said nothing"
+        return self._tail[-1] if self._tail else "its log is empty"
 
     def close(self) -> None:
         self._reader.close()
@@ -346,7 +304,7 @@ class _DriverProcess:
                 start_new_session=True,
             )
 
-    def look_after(self, progress: Progress, on_event: Callable[[str], None]) -> None:
+    def look_after(self, progress: RunProgress, on_event: Callable[[str], None]) -> None:
         """Start again if it died. Raises RunError when that is of no use."""
         code = self.process.poll()
         if code is None:
@@ -374,7 +332,7 @@ class _DriverProcess:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "its log is empty"
 
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from .._types import FloatArray
-from ..ipi.records import Output, Tail
+from ..errors import InputError, NonFiniteError
+from ..ipi.records import Output, Tail, positions_of
 from ..ipi.simulation import COLUMNS
-from .stability import Stability
-from .state import State
+from ..molecule.structures import iter_structures
+from ..potential import Potential
+from .stability import LiveStability
+from .state import MemberState
 
 _ENERGY, _TEMPERATURE = COLUMNS.index("potential"), COLUMNS.index("temperature")
 
@@ -18,7 +21,7 @@ _ENERGY, _TEMPERATURE = COLUMNS.index("potential"), COLUMNS.index("temperature")
 class Watch:
     """Keeps the state of one temperature up to date with what i-PI has written for it."""
 
-    def __init__(self, state: State, stability: Stability, outputs: list[Output]) -> None:
+    def __init__(self, state: MemberState, stability: LiveStability, outputs: list[Output]) -> None:
         self.state, self._stability = state, stability
         since = state.checked
         self._properties = Tail(next(o for o in outputs if o.kind == "properties"), since)
@@ -59,32 +62,22 @@ class Watch:
         return bool(rows or frames)
 
 
-def positions_of(record: str) -> FloatArray:
-    """(N, 3) Å from a frame of i-PI's xyz."""
-    lines = record.splitlines()[2:]
-    return np.array([[float(x) for x in line.split()[1:4]] for line in lines])
-
-
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def nearest(watches: list[Watch], dump: Path) -> Watch | None:
-    """Whose geometry was the one that the model gave no number for: the one whose last frame is nearest to it."""
-    from ..errors import InputError, NonFiniteError
-    from ..molecule.structures import iter_structures
-
-    best: tuple[float, Watch] | None = None
+def nearest(watches: list[Watch], dump: Path, potential: Potential) -> Watch | None:
+    """Whose geometry it was that the potential gave no number for, of those that a driver left in the file `dump`:
+    the one whose last frame is nearest to it."""
+    distances: list[tuple[float, Watch]] = []
     try:
         for atoms in iter_structures(dump):
             try:
-                watches[0]._stability.potential.compute(atoms.positions)
+                potential.compute(atoms.positions)
             except NonFiniteError:
                 for watch in watches:
                     if watch.last_frame is not None:
-                        distance = float(np.linalg.norm(atoms.positions - watch.last_frame))
-                        if best is None or distance < best[0]:
-                            best = distance, watch
+                        distances.append((float(np.linalg.norm(atoms.positions - watch.last_frame)), watch))
     except InputError:
         return None
-    return best[1] if best else None
+    return min(distances, key=lambda pair: pair[0], default=(0.0, None))[1]
