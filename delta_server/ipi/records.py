@@ -17,6 +17,7 @@ import numpy as np
 
 from .._types import FloatArray
 from ..errors import InputError
+from .simulation import COLUMNS
 
 OutputKind = Literal["properties", "xyz", "extras"]
 
@@ -84,6 +85,19 @@ def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
 def _beads(root: Element) -> int:
     initialize = root.find(".//initialize")
     return 1 if initialize is None else int(initialize.get("nbeads", "1"))
+
+
+def properties_of(row: str) -> dict[str, float]:
+    """A row of the property table that `simulation.Simulation` asks for, by the names of its columns; ps, eV, K.
+
+    Columns that somebody added behind these are left out.
+    """
+    return dict(zip(COLUMNS, map(float, row.split()), strict=False))
+
+
+def extra_of(record: str) -> float:
+    """The number in a record of an extra."""
+    return float(record.split("\n")[1])
 
 
 def positions_of(frame: str) -> FloatArray:

@@ -1,7 +1,8 @@
-"""The states that i-PI leaves in a run's folder: RESTART when it ends, checkpoints before."""
+"""How far i-PI is: what its log tells, and the states that it leaves, RESTART when it ends, checkpoints before."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,14 @@ from xml.etree.ElementTree import Element
 
 from ..errors import InputError
 from .input import read_input
+
+_LOGGED_STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
+
+
+def logged_step(line: str) -> int | None:
+    """The step that a line of i-PI's log tells, if it does."""
+    match = _LOGGED_STEP.search(line)
+    return None if match is None else int(match[1])
 
 
 def newest_state(folder: Path) -> tuple[Path, Element]:
@@ -52,7 +61,7 @@ def remove_states(folder: Path) -> None:
 
 
 def _whole(paths: Iterable[Path]) -> Iterator[tuple[Path, Element]]:
-    """Of some states, those that i-PI was not killed in the middle of writing."""
+    """Those states, with their roots, that i-PI was not killed in the middle of writing."""
     for path in paths:
         try:
             root = read_input(path)

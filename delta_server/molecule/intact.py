@@ -70,11 +70,11 @@ class IntactMolecule:
         return self._bonds.first_change(frames)
 
     def energies(self, start: float, temperature: float, beads: int | None = 1) -> Allowed:
-        """Of the potential energy. start: the first one, eV; temperature: the set one, K; beads: None where their
-        number is not known, and with it the zero-point energy."""
+        """The potential energies, eV, that it may have. start: its first; temperature: the set one, K; beads: None
+        where their number is not known, and with it the zero-point energy."""
         low, high = self.limits.energies(start, self.n_atoms, temperature, beads or 1)
         return Allowed("energy", low, inf if beads is None else high, "eV", ".3f")  # total energies are large
 
     def temperatures(self, temperature: float) -> Allowed:
-        """Of the instantaneous temperature, for the set one, K."""
+        """The instantaneous temperatures, K, that it may have at a set one."""
         return Allowed("temperature", 0.0, self.limits.hottest(temperature), "K")

@@ -22,11 +22,10 @@ from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
 from ..ipi.input import force_field_sockets, read_input, read_schedule, refuse_double_counting
-from ..ipi.states import newest_state
+from ..ipi.states import logged_step, newest_state
 from .leash import leashed
 from .record import refuse_another_manifest, write_run
 
-_STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
 _FATAL = {
     InputError.exit_code: "bad input",
     GeometryError.exit_code: "a geometry that cannot be this molecule",
@@ -214,10 +213,10 @@ class Supervisor:
 def script(name: str) -> list[str]:
     """A console script of this environment. (`python -m` would look for modules in the run's folder first.)"""
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
         raise InputError(f"{name} is not installed here: pip install 'delta-server[ipi]'")
-    return [sys.executable, found]
+    return [sys.executable, path]
 
 
 class _Ipi:
@@ -257,8 +256,8 @@ class _Ipi:
                 self._tail = [*self._tail[-19:], line.strip()]
             if line.startswith("Exception in thread poll"):
                 self.thread_died = line.strip()
-            if match := _STEP.search(line):
-                self._progress.step = step = int(match[1])
+            if (step := logged_step(line)) is not None:
+                self._progress.step = step
                 self._first_seen = self._first_seen or (time.monotonic(), step)
                 since, first = self._first_seen
                 if step > first:
@@ -314,7 +313,7 @@ class _DriverProcess:
         now = time.monotonic()
         self._ended_at = self._ended_at or now
         if code == 0 and now - self._ended_at < _DRIVER_GRACE:
-            return  # i-PI said EXIT and is about to end itself
+            return  # i-PI sent EXIT and is about to end itself
         self._deaths = self._deaths + 1 if progress.step == self._step_at_start else 0
         if self._deaths == _MAX_DEATHS:
             raise RunError(

@@ -18,8 +18,9 @@ from ..files.whole import write_whole
 from ..ipi.input import keep_systems, read_input
 from ..ipi.records import Output, Place, outputs_of, place
 from ..ipi.states import numbered_checkpoints, remove_states, states_with_steps
+from .record import INPUT
 
-INPUT, RESUME = "input.xml", "resume.xml"
+RESUME = "resume.xml"
 _KEPT = 2  # numbered checkpoints beside the newest, which may still be growing
 
 

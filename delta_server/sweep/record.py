@@ -17,6 +17,7 @@ from ..server.record import FolderRecord, read_record
 
 SweepKind = Literal["nvt", "pimd", "mts", "remd"]
 RECORD = "sweep.json"
+INPUT, INIT = "input.xml", "init.xyz"  # of each run: i-PI's input, and the geometry that it starts from
 PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
 
 

@@ -21,8 +21,8 @@ from ..manifest import load_manifest
 from ..molecule.structures import read_structure
 from ..server.record import hashes
 from ..server.supervisor import DriverError, RunProgress, Supervisor
-from .checkpoint import INPUT, Origin, prepare, prune
-from .record import Member, Sweep, prefix_of
+from .checkpoint import Origin, prepare, prune
+from .record import INIT, INPUT, Member, Sweep, prefix_of
 from .stability import LiveStability
 from .state import MemberState, RunMode, load_state
 from .watch import Watch, nearest
@@ -124,7 +124,7 @@ class Session:
     def _stability(self, member: Member) -> LiveStability:
         record = self.sweep.record
         exchanged = max(record.temperatures) if record.kind == "remd" else member.temperature
-        start = read_structure(self.folder / "init.xyz")
+        start = read_structure(self.folder / INIT)
         return LiveStability(
             self._potential, start.positions, record.start.energy, exchanged, record.limits, record.beads
         )

@@ -8,14 +8,11 @@ import numpy as np
 
 from .._types import FloatArray
 from ..errors import InputError, NonFiniteError
-from ..ipi.records import Output, Tail, positions_of
-from ..ipi.simulation import COLUMNS
+from ..ipi.records import Output, Tail, extra_of, positions_of, properties_of
 from ..molecule.structures import iter_structures
 from ..potential import Potential
 from .stability import LiveStability
 from .state import MemberState
-
-_ENERGY, _TEMPERATURE = COLUMNS.index("potential"), COLUMNS.index("temperature")
 
 
 class Watch:
@@ -37,9 +34,9 @@ class Watch:
     def look(self) -> bool:
         """Take in the new records; true if there were any. Of several that are broken the first counts."""
         state, wrong = self.state, []
-        rows = [(step, [float(value) for value in text.split()]) for step, text in self._properties.read()]
+        rows = [(step, properties_of(text)) for step, text in self._properties.read()]
         for step, row in rows:
-            if reason := self._stability.of_energies(row[_TEMPERATURE], row[_ENERGY]):
+            if reason := self._stability.of_energies(row["temperature"], row["potential"]):
                 wrong.append((step, reason))
         frames = [(step, positions_of(text)) for tail in self._frames for step, text in tail.read()]
         for step, positions in frames:
@@ -52,11 +49,11 @@ class Watch:
             self.last_frame = positions
         for tail in self._binding:
             for _, text in tail.read()[-1:]:
-                state.binding = float(text.split("\n")[1])
+                state.binding = extra_of(text)
         if rows:
-            state.step = state.checked = rows[-1][0]
-            state.temperature = _finite(rows[-1][1][_TEMPERATURE])
-            state.potential = _finite(rows[-1][1][_ENERGY])
+            state.step, newest = rows[-1]
+            state.checked = state.step
+            state.temperature, state.potential = _finite(newest["temperature"]), _finite(newest["potential"])
         if wrong and not self.broken:
             state.broken_step, state.reason = min(wrong)
         return bool(rows or frames)

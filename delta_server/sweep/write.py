@@ -18,14 +18,14 @@ from ..molecule.limits import Limits
 from ..molecule.structures import read_structure, write_structure
 from ..potential import Potential
 from ..server.record import hashes, relative, versions
-from .record import PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
+from .record import INIT, INPUT, PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 _FMAX = 1e-3  # eV/Å
 _MAX_STEPS = 1000
-START, INPUT = "start.xyz", "input.xml"
+START = "start.xyz"
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,9 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
                 port = simulation.port + i * len(simulation.sockets)
                 single = replace(simulation, systems=alone, seed=record.seed + i, port=port)
                 (member.folder / INPUT).write_text(single.xml(prefix=PREFIX), encoding="utf-8")
-                write_structure(member.folder / "init.xyz", atoms)
+                write_structure(member.folder / INIT, atoms)
         sweep.ladder.mkdir(exist_ok=True)
-        write_structure(sweep.ladder / "init.xyz", atoms)
+        write_structure(sweep.ladder / INIT, atoms)
         run = sweep.ladder.name
         systems = tuple(_system(member, run) for member in sweep.members)
         several = replace(simulation, systems=systems, seed=record.seed)
@@ -227,4 +227,4 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
 
 
 def _system(member: Member, run: str) -> System:
-    return System(member.temperature, prefix_of(member.temperature, run))
+    return System(member.temperature, prefix_of(member.temperature, run), INIT)
