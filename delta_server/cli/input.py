@@ -41,7 +41,7 @@ def write_input(
             raise InputError(f"{path}: exists; give --overwrite, or another folder")
     simulation = Simulation(
         described.name, tuple(f.name for f in described.fragments),
-        temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=bool(described.binding),
+        temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
     )  # fmt: skip
     run = f"delta-sgdml run {output} {manifest}"
     comment = f"{described.name}: {simulation.summary}.\n     {run}"

@@ -71,7 +71,7 @@ def write_sweep(
     """
     plan = _checked(plan)
     described = load_manifest(manifest)
-    if plan.kind == "mts" and not described.binding:
+    if plan.kind == "mts" and not described.has_binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
     potential = load_potential(described)
     _clear(folder, overwrite)
@@ -189,7 +189,7 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         beads=plan.beads,
         stride=plan.stride,
         tau=plan.tau,
-        binding=bool(described.binding),
+        binding=described.has_binding,
         frames=plan.frames,
         checkpoint=plan.checkpoint,
         inner=plan.inner,
