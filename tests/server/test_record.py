@@ -36,11 +36,11 @@ def test_the_record_moves_with_its_manifest(tmp_path: Path, h2o_benzene: Path) -
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "the file: Invalid JSON"),
-        ("[]", "the file: Input should be an object"),
-        ('{"manifest": "m.yaml"}', "sha256: Field required"),
-        ('{"format": "delta-sgdml-run/9"}', "format: Input should be 'delta-sgdml-run/1'"),
-        (" " * 2**21, "expected a record of at most"),
+        ("", "Invalid JSON"),
+        ("[]", "(should be an object|keys and values)"),
+        ('{"manifest": "m.yaml"}', "sha256: "),
+        ('{"format": "delta-sgdml-run/9"}', "format: .*'delta-sgdml-run/1'"),
+        (" " * 2**21, "2097152 bytes"),
     ],
 )
 def test_a_record_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> None:
