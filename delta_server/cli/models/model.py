@@ -205,12 +205,14 @@ def calibrate(manifest: ManifestArg, dataset: DatasetArg, as_json: JsonOption = 
         rows = [asdict(each) | {"path": str(each.path), "calibration": list(each.calibration)} for each in found]
         print(json.dumps({"force_rmse_unit": "kcal/mol/Ang", "models": rows}))
         return
+    print(f"{'model':16}  {'expected error':>18}  {'length':>8}  {'on':>6}  {'force RMSE':>10}  rank correlation")
     for each in found:
         length, a, b = each.calibration
         print(
-            f"{each.name:16}  {a:.4g} s^{b:.3g}, s of length {length:g}; on {each.n} configurations (force RMSE "
-            f"{each.force_rmse:.4f} kcal/mol/Å) its rank correlation with the errors is {each.rank_correlation:.2f}"
+            f"{each.name:16}  {f'{a:.4g} s^{b:.3g}':>18}  {length:8g}  {each.n:6d}  {each.force_rmse:10.4f}  "
+            f"{each.rank_correlation:16.2f}"
         )
+    print("(errors in kcal/mol/Å; s: with this length; on: configurations; correlation of expected and true errors)")
     print(f"written into the models, {manifest} and its training.json")
 
 
