@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -124,7 +125,8 @@ def test_every_command_has_an_example_that_parses(
 def test_help_is_for_pipes_and_narrow_terminals(program: str) -> None:
     """As a program, with no terminal to ask: plain text, no more than 80 columns."""
     path = Path(sys.executable).with_name(program)
-    done = subprocess.run([path, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    environment = os.environ | {"COLUMNS": "80"}
+    done = subprocess.run([path, "--help"], env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
     assert done.stdout.strip() == page(program, dict(PAGES)[program]).strip()
 
