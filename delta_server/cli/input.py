@@ -7,25 +7,31 @@ from typing import Annotated, Literal
 
 import typer
 
-from .options import ManifestArg
+from .options import ManifestArg, OverwriteOption
 
 
 def write_input(
     manifest: ManifestArg,
     output: Annotated[Path, typer.Option("-o", "--output", help="Input to write (.xml).", show_default=False)],
-    temperature: Annotated[float, typer.Option(min=0.0, help="K; also of the first velocities.")] = 300.0,
-    time: Annotated[float, typer.Option(min=0.001, help="ps.")] = 20.0,
-    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="fs.")] = 0.5,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Temperature (K), also of the first velocities.", metavar="K")
+    ] = 300.0,
+    time: Annotated[float, typer.Option(min=0.001, help="Length of the run (ps).", metavar="PS")] = 20.0,
+    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="Time step (fs).", metavar="FS")] = 0.5,
     ensemble: Annotated[Literal["nvt", "nve"], typer.Option(help="With a Langevin thermostat, or without.")] = "nvt",
     beads: Annotated[int, typer.Option(min=1, help="Beads of the ring polymers, evaluated in one batch.")] = 1,
-    stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.")] = 20,
+    stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.", metavar="N")] = 20,
     frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps between recorded geometries (default: as energies).", show_default=False),
+        typer.Option(
+            min=1, help="Steps between recorded geometries (default: as energies).", metavar="N", show_default=False
+        ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an input that is there.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """An input that `delta-sgdml run` (or i-PI) starts from, with the manifest's structure as init.xyz beside it.
+    """Write an i-PI input for a manifest and its start geometry.
+
+    `delta-sgdml run` (or i-PI) starts from it; the manifest's structure lies beside it as init.xyz.
 
     Example: delta-sgdml input models/h2o_benzene/manifest.yaml -o demo/nvt.xml --temperature 300
     """

@@ -34,8 +34,9 @@ def stability(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time to failure (bonds broken or made; energy, temperature, uncertainty out of range), survival by temperature.
+    """How long trajectories stay the molecule.
 
+    Time to failure (bonds broken or made; energy, temperature, uncertainty out of range) and survival by temperature.
     An unstable trajectory is a result, not an error. Bonds are those of the manifest's structure, or of the first
     frame.
 

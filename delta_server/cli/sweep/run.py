@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import JsonOption, ThreadsOption
+from ..options import DriversOption, JsonOption, SweepArg, ThreadsOption, WallTimeOption
 from ..process import Stop, complain, set_threads
-from .common import DriversOption, SweepArg, WallTimeOption, describe, print_json, table
+from ..progress import Line
+from .states import describe, print_json, table
 
 if TYPE_CHECKING:
     from ...sweep.state import MemberState
-
-_EVERY = 30.0  # s between lines where there is no terminal
 
 
 def run(
     directory: SweepArg,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="One job for each temperature, so many at a time.", show_default=False),
+        typer.Option(min=1, help="One job for each temperature, N at a time.", show_default="--batched"),
     ] = None,
     batched: Annotated[
-        bool, typer.Option("--batched", help="All temperatures in one i-PI process, as one batch (default).")
+        bool, typer.Option("--batched", help="All temperatures in one i-PI process, as one batch.")
     ] = False,
     drivers: DriversOption = 1,
     wall_time: WallTimeOption = None,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the temperatures of a sweep, from wherever they are; asked again after a stop or a crash, it goes on.
+    """Run the temperatures of a sweep, from wherever they are.
 
-    A trajectory that breaks is stopped and marked unstable, with the time and the reason; the others go on. Ctrl-C
-    loses nothing but some steps; kill -9 or a power cut at most one checkpoint interval. Ends with 0 when all are
-    finished or broken, with 75 when --wall-time stopped it, with 130 or 143 when a signal did.
+    Asked again after a stop or a crash, it goes on. A trajectory that breaks is stopped and marked unstable, with the
+    time and the reason; the others go on. Ctrl-C loses nothing but some steps; kill -9 or a power cut at most one
+    checkpoint interval. Ends with 0 when all are finished or broken, with 75 when --wall-time stopped it, with 130 or
+    143 when a signal did.
 
     Example: delta-sgdml sweep run demo/sweep
     """
@@ -78,8 +78,15 @@ def run(
 @contextmanager
 def _display(quiet: bool) -> Iterator[tuple[Callable[[list[MemberState]], None], Callable[[str], None]]]:
     """A live table on a terminal, a line now and then elsewhere."""
-    if quiet or not sys.stdout.isatty():
-        yield (lambda states: None) if quiet else _lines(), complain
+    if quiet:
+        yield lambda states: None, complain
+        return
+    if not sys.stdout.isatty():
+        line = Line(sys.stdout, elsewhere=30.0)
+        yield (
+            lambda states: line.update("  ".join(f"{s.name} {s.picoseconds:.2f} ps {s.phase}" for s in states)),
+            complain,
+        )
         return
     from rich.console import Console
     from rich.live import Live
@@ -87,15 +94,3 @@ def _display(quiet: bool) -> Iterator[tuple[Callable[[list[MemberState]], None],
     console = Console()
     with Live(console=console, refresh_per_second=2) as live:
         yield lambda states: live.update(table(states)), lambda event: live.console.print(event)
-
-
-def _lines() -> Callable[[list[MemberState]], None]:
-    said = time.monotonic()
-
-    def show(states: list[MemberState]) -> None:
-        nonlocal said
-        if time.monotonic() - said > _EVERY:
-            said = time.monotonic()
-            print("  ".join(f"{s.name} {s.picoseconds:.2f} ps {s.phase}" for s in states), flush=True)
-
-    return show
