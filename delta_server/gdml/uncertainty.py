@@ -37,14 +37,14 @@ class Calibration(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Some descriptors, and what a `Kernel` has made of them."""
+    """Some descriptors, and as `EnergyKernel` sums over them."""
 
     x: FloatArray  # (M, D)
     rows: list[FloatArray]  # in the basis, representation by representation
     norms: FloatArray  # (M,)
 
 
-class Kernel:
+class EnergyKernel:
     """k(x, y) for descriptors in 1/Å, with the permutations summed over as in `Expansion`."""
 
     def __init__(self, metric: Metric, permutations: IntArray) -> None:
@@ -123,7 +123,7 @@ class Uncertainty:
         length, a, self.b = calibration
         self.length = length / model.angstrom  # 1/Å
         self.a = a * model.electronvolt / model.angstrom  # eV/Å
-        self.kernel = Kernel(model.metric, model.permutations)
+        self.kernel = EnergyKernel(model.metric, model.permutations)
         self._metric = model.metric
         self._points = self.kernel.points(_some(model))
         self._inverse = _inverse_root(self.kernel.between(self._points.x, self._points, (self.length,))[0])

@@ -16,7 +16,7 @@ from delta_server.training.labels import Labels
 from delta_server.training.solve import iterative
 from delta_server.training.solve.cholesky import Panels
 from delta_server.training.solve.iterative import MatrixFree, Solution, plan, solve, symmetric_product
-from delta_server.training.solve.kernel import Kernel
+from delta_server.training.solve.kernel import KernelMatrix
 from delta_server.training.solve.nystrom import Nystrom, mean_variance
 from delta_server.units import KCAL_MOL
 
@@ -39,7 +39,7 @@ class Problem:
             groups = [molecule_group(data.numbers[a], here[a]) for a in atoms]
             permutations = complex_group(atoms, groups, data.numbers, here).permutations
         self.energies, self.permutations = energies, permutations
-        self.kernel = Kernel(self.train.positions, permutations)
+        self.kernel = KernelMatrix(self.train.positions, permutations)
         self.y, self.mean, self.scale = targets(self.train, energies)
         self.matrix = self.kernel.matrix(SIGMA, energies)
 

@@ -26,7 +26,7 @@ from ...gdml.descriptor.metric import Metric
 from ..fit import Hyper, fit, force_mae
 from ..labels import Labels
 from ..solve.cholesky import NotPositiveDefiniteError
-from ..solve.kernel import Kernel
+from ..solve.kernel import KernelMatrix
 
 _OUTLYING = 3.0  # times the median error: beyond, an error counts by its size and not by its square
 _LARGEST = 3.0  # of |log s|: pairs beyond are as good as left out, or all there is
@@ -62,7 +62,8 @@ class _Half:
 
         from ..solve.assembly import fill_block, sensitivity
 
-        kernel, m, rows = Kernel(self.labels.positions, self.permutations, metric), self.n_fitted, 3 * metric.n_atoms
+        kernel = KernelMatrix(self.labels.positions, self.permutations, metric)
+        m, rows = self.n_fitted, 3 * metric.n_atoms
         matrix = np.empty((len(self.labels) * rows, m * rows))
         inverse = np.argsort(self.permutations, axis=1)
         fill_block(kernel.x, kernel.u, self.permutations, inverse, self.hyper.sigma, np.arange(m), False, matrix)

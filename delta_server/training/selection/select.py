@@ -16,7 +16,7 @@ from ...gdml.model import Model
 from ..fit import Hyper, fit_matrix, force_mae
 from ..labels import Labels
 from ..solve.cholesky import Panels
-from ..solve.kernel import Kernel
+from ..solve.kernel import KernelMatrix
 from .scales import Progress, learn_scales, learning_set
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
@@ -195,7 +195,7 @@ class _Table:
         self.train, self.validation, self.copies = train, validation, copies
         self.name, self.permutations, self.search, self.log = name, permutations, search, log
         self.metric_name, self.metric = metric_name, metric
-        self.kernel = Kernel(train.positions, permutations, metric or Metric(len(train.numbers)))
+        self.kernel = KernelMatrix(train.positions, permutations, metric or Metric(len(train.numbers)))
         self.trials: list[Trial] = []
         self._matrix: tuple[int, Panels] | None = None
         self._scores: dict[_Cell, float] = {}

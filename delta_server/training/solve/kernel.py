@@ -22,7 +22,7 @@ Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelMatrix:
     """Descriptors of the training points and how to make the kernel matrix from them."""
 
     positions: FloatArray  # (M, N, 3) Å
