@@ -25,7 +25,7 @@ class CpuPredictor:
         self._scale, self._offset = model.scale * model.electronvolt, model.offset * model.electronvolt
         points, sigma = model.descriptors / length, model.sigma / length
         self._expansion = Expansion(points, model.metric, model.permutations, sigma, threads=threads)
-        self._expansion.weigh(model.weights / length, model.energy_weights)
+        self._expansion.set_weights(model.weights / length, model.energy_weights)
         self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
 
     @property
@@ -48,4 +48,4 @@ class CpuPredictor:
         descriptor = Descriptor.of(positions, self._metric)
         energy, gradient = self._expansion(descriptor.x)
         gradient *= self._scale
-        return Prediction(self._offset + self._scale * energy, *descriptor.pull(gradient))
+        return Prediction(self._offset + self._scale * energy, *descriptor.pullback(gradient))

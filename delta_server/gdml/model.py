@@ -161,7 +161,7 @@ def _rebuild(
         part = slice(start, start + step)
         with np.errstate(all="ignore"):  # what comes of it is looked at
             described = Descriptor.of(positions[part], metric)
-            x[part], w[part] = described.x, described.along(alphas[part])
+            x[part], w[part] = described.x, described.jvp(alphas[part])
             distances = 1.0 / described.x if metric.is_stock else described.distances()
         wrong = ~((distances > _CLOSEST / angstrom) & np.isfinite(distances) & np.isfinite(w[part]))
         if wrong.any():

@@ -155,7 +155,7 @@ def _polish(position: FloatArray, x: FloatArray, metric: Metric, m: int, angstro
 def _coefficients(position: FloatArray, w: FloatArray, metric: Metric) -> FloatArray:
     """α (N, 3) of J α = w (D,): first with every direction in sight, then closest in w itself, which counts."""
     alpha = _solve(position, metric, w, 2)
-    left = w - Descriptor.of(position[None], metric).along(alpha[None])[0]
+    left = w - Descriptor.of(position[None], metric).jvp(alpha[None])[0]
     return alpha + _solve(position, metric, left, 0)
 
 
@@ -177,6 +177,6 @@ def _solve(position: FloatArray, metric: Metric, target: FloatArray, power: int)
     vector, inverse = vector[:, seen], 1.0 / value[seen]
     solution = np.zeros((1, n, 3))
     for _ in range(4):
-        residual = (target - described.along(solution)) * described.x ** (-2 * power)
+        residual = (target - described.jvp(solution)) * described.x ** (-2 * power)
         solution += (vector @ (inverse * (vector.T @ described.forces(residual).reshape(-1)))).reshape(1, n, 3)
     return np.asarray(solution[0])

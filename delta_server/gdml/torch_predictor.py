@@ -91,9 +91,9 @@ class TorchPredictor:
         import torch
 
         placed = (positions - positions.mean(1, keepdim=True)).permute(1, 2, 0).contiguous()
-        x, slopes, apart = self._pairs.describe(placed)
+        x, minus_slope_over_r, apart = self._pairs.describe(placed)
         energy, gradient = self._sum(x)
-        forces = self._pairs.forces(gradient.mul_(self._scale), slopes, apart)
+        forces = self._pairs.forces(gradient.mul_(self._scale), minus_slope_over_r, apart)
         product = (placed[:, :, None] * forces[:, None]).sum(0)
         virial = (product + product.transpose(0, 1)).mul_(0.5)
         energy = energy.mul_(self._scale).add_(self._offset)
@@ -132,9 +132,9 @@ class _Pairs:
             x = x * self._scales
         return x, (inverse * self._power).add_(self._decay).mul_(inverse).mul_(x), apart
 
-    def forces(self, minus_gradient: Tensor, slopes: Tensor, apart: Tensor) -> Tensor:
+    def forces(self, minus_gradient: Tensor, minus_slope_over_r: Tensor, apart: Tensor) -> Tensor:
         """(N, 3, B) from −∂E/∂x (D, B): a pair whose energy falls as x grows is pulled together."""
-        pulls = apart.mul_((minus_gradient * slopes)[:, None])
+        pulls = apart.mul_((minus_gradient * minus_slope_over_r)[:, None])
         each = pulls.index_select(0, self._pair).view(*self._shape, *pulls.shape[1:])
         return each.mul_(self._sign).sum(1).neg_()
 

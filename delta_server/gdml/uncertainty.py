@@ -53,10 +53,10 @@ class EnergyKernel:
         self._basis, self._n_perms = self._cosets.basis, len(permutations)
 
     def points(self, y: FloatArray) -> Points:
-        """Descriptors (M, D) made ready for `between`."""
+        """Descriptors (M, D) made ready for `cross`."""
         return Points(y, self._basis.parts(self._basis.forward(y)), np.einsum("md,md->m", y, y))
 
-    def between(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
+    def cross(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
         """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
         y, rows, norms = points
         found = np.empty((len(lengths), len(x), len(y)))
@@ -70,7 +70,7 @@ class EnergyKernel:
             found[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
         return found
 
-    def own(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
+    def diagonal(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
         """k(x, x), (L, B): more than 1 for what is symmetric itself."""
         found = np.empty((len(lengths), len(x)))
         step = self._chunk(1)
@@ -126,7 +126,7 @@ class Uncertainty:
         self.kernel = EnergyKernel(model.metric, model.permutations)
         self._metric = model.metric
         self._points = self.kernel.points(_some(model))
-        self._inverse = _inverse_root(self.kernel.between(self._points.x, self._points, (self.length,))[0])
+        self._inverse = _inverse_root(self.kernel.cross(self._points.x, self._points, (self.length,))[0])
 
     def describe(self, positions: FloatArray) -> FloatArray:
         """Descriptors (B, D), 1/Å, of positions (B, N, 3), Å."""
@@ -135,8 +135,8 @@ class Uncertainty:
     def explained(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """k(x, x) (B,) and L⁻¹ k_x (B, M) at descriptors (B, D): the norm of the second is what is known of the
         first."""
-        return self.kernel.own(x, (self.length,))[0], self._known(
-            self.kernel.between(x, self._points, (self.length,))[0]
+        return self.kernel.diagonal(x, (self.length,))[0], self._known(
+            self.kernel.cross(x, self._points, (self.length,))[0]
         )
 
     def _known(self, k: FloatArray) -> FloatArray:

@@ -24,7 +24,7 @@ from .record import Record, record_of
 from .selection.reach import Pairs, Reach
 from .selection.reduction import FRACTIONS, Ranking, Step, Trials, choose
 from .selection.select import trial_size
-from .tasks import Recipe, Task, sides_of, tasks
+from .tasks import Recipe, Task, split_of, tasks
 from .train import Reporter, train, write_whole
 
 _ROWS = 3000  # of a kernel matrix that is tried on
@@ -171,7 +171,7 @@ def reduce(
     if folder is not None:
         written = train(dataset, folder, recipe, reporter, listed.resolve(listed.structure), reducer)
     else:
-        for task in tasks(system, sides_of(data, recipe), recipe, reporter.say, reducer.kept):
+        for task in tasks(system, split_of(data, recipe), recipe, reporter.say, reducer.kept):
             reducer(task)
     return reducer.found(written)
 

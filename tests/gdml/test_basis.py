@@ -172,7 +172,7 @@ def test_the_sum_is_the_plain_one(elements: np.ndarray, backend: str, constraine
     for method in ("plain", "fourier", None):
         expansion = Expansion(points, Metric(elements.shape[1]), elements, sigma, method=method, backend=backend)  # type: ignore[arg-type]
         assert expansion.method == method or method is None or len(elements) == 1
-        expansion.weigh(weights, alphas)
+        expansion.set_weights(weights, alphas)
         found = expansion(queries)
         assert found[0] == pytest.approx(energy, abs=1e-9)
         assert found[1] == pytest.approx(gradient, abs=1e-9)
@@ -184,7 +184,7 @@ def test_threads_change_nothing() -> None:
     results = []
     for threads in (1, 3):
         expansion = Expansion(points, Metric(elements.shape[1]), elements, 2.0, threads=threads)
-        expansion.weigh(weights)
+        expansion.set_weights(weights)
         results.append(expansion(queries[:20]))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12, abs=1e-9)
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-12, abs=1e-9)
@@ -194,7 +194,7 @@ def test_far_away_nothing_is_left() -> None:
     """e^{−n} of a large n is no subnormal number, no NaN."""
     for backend in backends():
         expansion = Expansion(np.zeros((2, 3)), Metric(3), symmetric(3), 1.0, backend=backend)
-        expansion.weigh(np.ones((2, 3)))
+        expansion.set_weights(np.ones((2, 3)))
         energy, gradient = expansion(np.full((1, 3), 1e6))
         assert np.isfinite(energy).all()
         assert np.abs(gradient).max() < 1e-200

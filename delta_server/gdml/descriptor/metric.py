@@ -72,7 +72,7 @@ class Metric:
         found: IntArray = np.unique(orbits(self.permutations(permutations)), return_inverse=True)[1]
         return found
 
-    def square(self, values: FloatArray) -> FloatArray:
+    def to_matrix(self, values: FloatArray) -> FloatArray:
         """Values (…, D) of the pairs as symmetric matrices (…, N, N), zero elsewhere."""
         lower = np.zeros((*values.shape[:-1], self.n_atoms**2))
         lower[..., self.pairs] = values
@@ -112,7 +112,7 @@ class Metric:
         before = 1.0 if self.scales is None else self.scales
         return Metric(self.n_atoms, self.chosen, self.power, self.decay, before * scales)
 
-    def shape(self, distances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def evaluate(self, distances: FloatArray) -> tuple[FloatArray, FloatArray]:
         """x and −(dx/dr)/r, (…, D), at distances (…, D) in Å."""
         inverse = 1.0 / distances
         x = inverse**self.power

@@ -64,7 +64,7 @@ class CompiledContraction:
         padded[: len(values)] = values
         return np.ascontiguousarray(np.moveaxis(padded.reshape(self._packs, self._lanes, *values.shape[1:]), 1, -1))
 
-    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+    def set_weights(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
         self._rows[:, 1] = self._packed(weights)
         self._products = self._packed(products)
         self._energy_weights = np.zeros(0) if energy_weights is None else self._packed(energy_weights)

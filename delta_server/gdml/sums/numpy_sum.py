@@ -37,7 +37,7 @@ class NumpyContraction:
     def bytes_per_query(self) -> int:
         return int(8 * (8 * self._elements * self._n_train + 4 * self._basis.order.size))
 
-    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+    def set_weights(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
         for rows, part in zip(self._rows, self._basis.parts(weights), strict=True):
             rows[self._n_train :] = part
         self._products, self._energy_weights = products, energy_weights

@@ -45,8 +45,8 @@ def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibr
     kernel = EnergyKernel(model.metric, model.permutations)
     points = kernel.points(_some(model))
     query = Descriptor.of(positions, model.metric).x
-    own = kernel.own(query, _LENGTHS)
-    trained, asked = (kernel.between(x, points, _LENGTHS) for x in (points.x, query))
+    own = kernel.diagonal(query, _LENGTHS)
+    trained, asked = (kernel.cross(x, points, _LENGTHS) for x in (points.x, query))
     tried = []
     for i, length in enumerate(_LENGTHS):
         s = novelty(1.0 - ((asked[i] @ _inverse_root(trained[i]).T) ** 2).sum(1) / own[i])

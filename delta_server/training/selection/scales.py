@@ -86,7 +86,7 @@ class _Half:
         b = cho_solve(factor, cross.T @ e, check_finite=False)
         described, perms = Descriptor.of(self.labels.positions, metric), metric.permutations(self.permutations)
         left = np.concatenate([-b, e]).reshape(self.labels.forces.shape)
-        along, pulled = described.along(left), described.take(slice(m)).along(a.reshape(m, -1, 3))
+        along, pulled = described.jvp(left), described.take(slice(m)).jvp(a.reshape(m, -1, 3))
         gradient = np.zeros((m, len(metric.pairs)))
         sensitivity(described.x, along, described.x[:m], pulled, perms, self.hyper.sigma, gradient)
         return error, 2.0 * gradient.sum(0)

@@ -216,8 +216,8 @@ class MatrixFree:
 
         x, positions = self._described.x, self._described.positions
         edge = len(x) if self._energies else 0
-        weights = self._described.along(-v[edge:].reshape(positions.shape))
-        self._expansion.weigh(weights, v[:edge] if self._energies else None)
+        weights = self._described.jvp(-v[edge:].reshape(positions.shape))
+        self._expansion.set_weights(weights, v[:edge] if self._energies else None)
 
         cores = max((i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"), default=1)
         room = max(1, _QUERY_BYTES // self._expansion.bytes_per_query)  # queries at a time

@@ -36,9 +36,9 @@ class KernelMatrix:
         described = Descriptor.of(self.positions, metric)
         r = described.positions.transpose(0, 2, 1)
         u = r[:, :, :, None] - r[:, :, None]
-        u *= -metric.square(described.slopes)[:, None]
+        u *= -metric.to_matrix(described.minus_slope_over_r)[:, None]
         object.__setattr__(self, "metric", metric)
-        object.__setattr__(self, "x", metric.square(described.x))
+        object.__setattr__(self, "x", metric.to_matrix(described.x))
         object.__setattr__(self, "u", u)
 
     def widths(self, energies: bool) -> list[int]:
