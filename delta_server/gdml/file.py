@@ -231,7 +231,7 @@ def _read_stock(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]
     if descriptors.min() <= 0:
         raise arrays.fail("R_desc", f"holds {descriptors.min()}: inverse distances are positive")
     weights = arrays.floats("R_d_desc_alpha", (shape[1], dim))
-    return shape[1], partial(Model, descriptors=descriptors, weights=weights)
+    return shape[1], partial(Model, descriptors=descriptors, weights=weights, metric=Metric(n_atoms))
 
 
 def _read_native(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]]:

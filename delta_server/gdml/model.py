@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class Model:
     ``scale``                   standard deviation of the labels (``std``)
     ``offset``                  integration constant (``c``), energy
     ``energy_weights`` (M,)     coefficients of energy constraints (``alphas_E``), or None
-    ``metric``                  what a descriptor is; sGDML's where none is given
+    ``metric``                  what a descriptor is
     ================== ======== ==========================================================
 
     A prediction needs no more. What a file may hold besides:
@@ -61,6 +61,7 @@ class Model:
     energy_weights: FloatArray | None
     length_unit: str
     energy_unit: str
+    metric: Metric
     name: str = ""
     theory: str = ""
     training_positions: FloatArray | None = None
@@ -68,13 +69,10 @@ class Model:
     lam: float | None = None
     calibration: tuple[float, float, float] | None = None
     provenance: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    metric: Metric = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if (self.training_positions is None) != (self.alphas is None):
             raise ValueError("training_positions and alphas: expected both or neither")
-        if cast("Metric | None", self.metric) is None:
-            object.__setattr__(self, "metric", Metric(self.n_atoms))
         if not self.metric.is_stock and self.angstrom != 1.0:
             raise ValueError(f"a metric that is not sGDML's needs lengths in Å, not {self.length_unit}")
 
@@ -89,6 +87,7 @@ class Model:
         sigma: float,
         scale: float,
         offset: float,
+        metric: Metric,
         energy_weights: FloatArray | None = None,
         length_unit: str = "Ang",
         energy_unit: str = "kcal/mol",
@@ -97,13 +96,11 @@ class Model:
         lam: float | None = None,
         calibration: tuple[float, float, float] | None = None,
         provenance: Mapping[str, npt.NDArray[Any]] | None = None,
-        metric: Metric | None = None,
     ) -> Model:
         """The model of training geometries and coefficients, both (M, N, 3), in the sign of sGDML's ``alphas_F``.
 
         Units as in the attributes. Raises GeometryError where two atoms of a geometry lie on top of each other.
         """
-        metric = metric or Metric(len(numbers))
         x, w = _rebuild(training_positions, alphas, length_in_angstrom(length_unit), metric)
         return cls(
             numbers=numbers,

@@ -73,6 +73,7 @@ def with_coefficients(model: Model, report: Callable[[float], None] | None = Non
         sigma=model.sigma,
         scale=model.scale,
         offset=model.offset,
+        metric=metric,
         energy_weights=model.energy_weights,
         length_unit=model.length_unit,
         energy_unit=model.energy_unit,

@@ -39,6 +39,10 @@ class Hyper:
     memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
     metric: Metric | None = None  # of descriptors; None: sGDML's
 
+    def metric_of(self, n_atoms: int) -> Metric:
+        """The metric of a molecule of so many atoms."""
+        return self.metric or Metric(n_atoms)
+
 
 def fit(
     labels: Labels,
@@ -55,7 +59,7 @@ def fit(
 
     Raises InputError where the kernel matrix is not positive definite, or the iterative solver does not converge.
     """
-    kernel = kernel or KernelMatrix(labels.positions, permutations, hyper.metric)  # type: ignore[arg-type]
+    kernel = kernel or KernelMatrix(labels.positions, permutations, hyper.metric_of(len(labels.numbers)))
     if hyper.memory is not None:
         return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
     return fit_matrix(labels, permutations, hyper, _matrices(kernel, hyper, report), report)
@@ -196,7 +200,7 @@ def model_of(
             name=labels.name,
             theory=labels.theory,
             lam=lam,
-            metric=hyper.metric,
+            metric=hyper.metric_of(len(labels.numbers)),
         )
 
     if offset is not None:

@@ -13,7 +13,6 @@ import numpy as np
 from .._types import IntArray
 from ..data.dataset import Dataset, load_dataset
 from ..errors import InputError
-from ..gdml.descriptor.metric import Metric
 from ..gdml.model import Model
 from ..loading import read_model
 from ..manifest import load_manifest
@@ -125,7 +124,7 @@ class Reducer:
 
     def _pairs(self, task: Task, hyper: Hyper) -> Pairs:
         n_atoms = len(task.train.numbers)
-        metric = hyper.metric or Metric(n_atoms)
+        metric = hyper.metric_of(n_atoms)
         if task.name == "binding":
             return Pairs.of(metric, task.validation, self.fragment, self.names)
         return Pairs.of(metric, task.validation, np.zeros(n_atoms, dtype=np.intp), (task.name,))

@@ -135,7 +135,7 @@ def learn_scales(
     """
     from scipy.optimize import OptimizeResult, minimize
 
-    metric = hyper.metric or Metric(len(train.numbers))
+    metric = hyper.metric_of(len(train.numbers))
     orbit = metric.orbits(invariant)
     order = np.random.default_rng(seed).permutation(len(train))
     cut = len(train) // 2

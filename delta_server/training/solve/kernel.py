@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
@@ -27,18 +26,16 @@ class KernelMatrix:
 
     positions: FloatArray  # (M, N, 3) Å
     permutations: IntArray  # (P, N)
-    metric: Metric = None  # type: ignore[assignment]  # sGDML's where none is given
+    metric: Metric
     x: FloatArray = field(init=False, repr=False)  # (M, N, N), zero for pairs that are left out
     u: FloatArray = field(init=False, repr=False)  # (M, 3, N, N) ∂x_ik/∂r_i
 
     def __post_init__(self) -> None:
-        metric = cast("Metric | None", self.metric) or Metric(self.positions.shape[1])
-        described = Descriptor.of(self.positions, metric)
+        described = Descriptor.of(self.positions, self.metric)
         r = described.positions.transpose(0, 2, 1)
         u = r[:, :, :, None] - r[:, :, None]
-        u *= -metric.to_matrix(described.minus_slope_over_r)[:, None]
-        object.__setattr__(self, "metric", metric)
-        object.__setattr__(self, "x", metric.to_matrix(described.x))
+        u *= -self.metric.to_matrix(described.minus_slope_over_r)[:, None]
+        object.__setattr__(self, "x", self.metric.to_matrix(described.x))
         object.__setattr__(self, "u", u)
 
     def widths(self, energies: bool) -> list[int]:
