@@ -1,7 +1,7 @@
 """How far off a model's forces may be, from how far its training points are.
 
-Take the energy as a Gaussian process with the model's own kernel, k(x, y) = Σ_g m(|x − P_g y|) with
-m = (1 + n + n²/3) e^{−n}, n = √5 d / ℓ, observed at the M training points. What they leave of its variance at x,
+Take the energy as a Gaussian process with the model's own kernel, k(x, y) = Σ_g k(|x − P_g y|) with the k of
+`sums.matern` and a length scale ℓ, observed at the M training points. What they leave of its variance at x,
 
     s(x)² = 1 − k_xᵀ (K + ε)⁻¹ k_x / k(x, x)        (Rasmussen & Williams, 2006, Eq. 2.26),
 
@@ -21,6 +21,7 @@ from .descriptor.descriptor import Descriptor
 from .descriptor.metric import Metric
 from .model import Model
 from .sums.cosets import Cosets
+from .sums.matern import matern_value
 from .sums.numpy_sum import correlations, synthesis
 
 _POINTS = 300  # of training that are looked at: the cost is theirs squared
@@ -59,7 +60,7 @@ class EnergyKernel:
     def cross(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
         """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
         y, rows, norms = points
-        found = np.empty((len(lengths), len(x), len(y)))
+        covariances = np.empty((len(lengths), len(x), len(y)))
         step = self._chunk(len(y))
         for start in range(0, len(x), step):
             query = x[start : start + step]
@@ -67,12 +68,12 @@ class EnergyKernel:
             products = products.reshape(len(y), len(query), self._n_perms)
             products *= -2.0
             products += norms[:, None, None] + np.einsum("bd,bd->b", query, query)[:, None]
-            found[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
-        return found
+            covariances[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
+        return covariances
 
     def diagonal(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
         """k(x, x), (L, B): more than 1 for what is symmetric itself."""
-        found = np.empty((len(lengths), len(x)))
+        variances = np.empty((len(lengths), len(x)))
         step = self._chunk(1)
         for start in range(0, len(x), step):
             part = x[start : start + step]
@@ -85,8 +86,8 @@ class EnergyKernel:
             ]
             products = synthesis(self._basis, parts, shape).reshape(len(part), self._n_perms)
             squared = 2.0 * (np.einsum("bd,bd->b", part, part)[:, None] - products)
-            found[:, start : start + step] = self._sum(squared, lengths)
-        return found
+            variances[:, start : start + step] = self._sum(squared, lengths)
+        return variances
 
     def _chunk(self, n_points: int) -> int:
         """Queries whose temporaries stay below 64 MB."""
@@ -94,16 +95,13 @@ class EnergyKernel:
         return max(1, _CHUNK_BYTES // each)
 
     def _sum(self, squared: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
-        """Σ_g m over |x − P_g y|² (…, P), for each length. No weight cancels here: rounding below 0 is cut off."""
+        """Σ_g k over |x − P_g y|² (…, P), for each length. No weight cancels here: rounding below 0 is cut off."""
         distance = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
         distance *= np.sqrt(5.0)
-        found = np.empty((len(lengths), *squared.shape[:-1]))
+        values = np.empty((len(lengths), *squared.shape[:-1]))
         for i, length in enumerate(lengths):
-            n = distance / length
-            bell = np.exp(-n)
-            bell *= 1.0 + n + n * n / 3.0
-            bell.sum(-1, out=found[i])
-        return found
+            matern_value(distance / length).sum(-1, out=values[i])
+        return values
 
 
 class Uncertainty:
