@@ -36,6 +36,11 @@ class CpuPredictor:
     def method(self) -> str:
         return f"{self._expansion.method}, {self._expansion.backend}"
 
+    @property
+    def fallback(self) -> str | None:
+        """See `Expansion`."""
+        return self._expansion.fallback
+
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay below about 128 MB."""
         chunks = [

@@ -61,6 +61,11 @@ class TorchPredictor:
         """How permutations are summed over, and by what."""
         return self._sum.method
 
+    @property
+    def fallback(self) -> str | None:
+        """See `Expansion`."""
+        return self._sum.fallback
+
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay within what the device has to spare."""
         import torch

@@ -92,15 +92,6 @@ def is_group(permutations: IntArray) -> bool:
     return True
 
 
-def group_of(found: IntArray) -> Group:
-    """A group given by all its elements (P, N). Raises InputError where they are not one."""
-    found = np.asarray(found, dtype=np.intp)
-    group = Group(found.shape[1], (found,) if len(found) > 1 else ())
-    if not group.is_closed() or (len(found) == 1 and (found[0] != np.arange(found.shape[1])).any()):
-        raise InputError(f"the {len(found)} permutations are no group: products of some of them are missing")
-    return group
-
-
 def molecule_group(numbers: IntArray, positions: FloatArray, symmetry: Symmetry = "graph") -> Group:
     """Automorphisms of the bond graph of one molecule at a sane geometry, (N,) and (N, 3) Å.
 

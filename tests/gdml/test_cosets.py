@@ -86,4 +86,4 @@ def test_a_group_that_is_no_product_leaves_its_exchange_to_the_queries() -> None
 def test_what_is_no_group_is_left_to_the_queries(broken: np.ndarray) -> None:
     for method in (None, "fourier"):
         cosets = Cosets.of(broken, Metric(broken.shape[1]), method)  # type: ignore[arg-type]
-        assert (cosets.method, cosets.count) == ("plain", len(broken))
+        assert (cosets.method, cosets.count) == ("permuted queries (no group)", len(broken))

@@ -60,6 +60,11 @@ class Expansion:
         return self._cosets.method
 
     @property
+    def fallback(self) -> str | None:
+        """Why the sum over the permutations is the slow one; None where it is not, or was asked for."""
+        return self._cosets.fallback
+
+    @property
     def backend(self) -> str:
         """What adds up: see `contraction.backends`."""
         return self._sum.backend

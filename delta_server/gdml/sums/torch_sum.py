@@ -70,7 +70,7 @@ class TorchSum:
         # temporaries: what there is of each training point and element at once, and of each coefficient
         rows, held = max(self._table_rows, len(basis.place)), 3 if basis.is_plain else 5
         self.bytes_per_query = 8 * copies * (held * 2 * len(points) * rows + 5 * self._products[-1].part.stop)
-        self.method = f"{cosets.method}, torch"
+        self.method, self.fallback = f"{cosets.method}, torch", cosets.fallback
         work = work_of(basis, len(points))
         self.work = work._replace(flops=copies * work.flops)
 
