@@ -15,7 +15,7 @@ _CHUNK_BYTES = 128 * 2**20
 
 
 class CpuPredictor:
-    """E = c + s (what the `Expansion` says), on the CPU."""
+    """The `Predictor` on the CPU: E = c + s times the sum of `Expansion`."""
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.numbers = model.numbers

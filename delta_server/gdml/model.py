@@ -16,7 +16,7 @@ from .descriptor.descriptor import Descriptor
 from .descriptor.metric import Metric
 
 _CLOSEST = 0.01  # Å; two atoms nearer than that are none
-_TABLE = 2**20  # entries of the N×N tables that are made at once
+_TABLE = 2**20  # entries of the N×N tables that are built at once
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Model:
 
     @property
     def n_bytes(self) -> int:
-        """Of what a prediction goes through: descriptors and weights."""
+        """Size of the descriptors and weights, which every prediction goes through."""
         return self.descriptors.nbytes + self.weights.nbytes
 
     @property

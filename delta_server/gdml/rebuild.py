@@ -83,12 +83,12 @@ def with_coefficients(model: Model, report: Callable[[float], None] | None = Non
         calibration=model.calibration,
         provenance=model.provenance,
     )
-    found = compare(model, rebuilt)
-    if not found.is_rounding:
+    difference = compare(model, rebuilt)
+    if not difference.is_rounding:
         raise ModelFileError(
             "its weights are not those of a training on forces: rebuilt from geometries and coefficients it differs "
-            f"by up to {found.energy:.1e} kcal/mol and {found.forces:.1e} kcal/mol/Å "
-            f"(rounding: {found.energy_rounding:.1e} and {found.forces_rounding:.1e}); keep the sGDML file"
+            f"by up to {difference.energy:.1e} kcal/mol and {difference.forces:.1e} kcal/mol/Å "
+            f"(rounding: {difference.energy_rounding:.1e} and {difference.forces_rounding:.1e}); keep the sGDML file"
         )
     return rebuilt
 

@@ -32,7 +32,7 @@ _GRAPHS = 8  # batch sizes that are kept as CUDA graphs
 
 
 class TorchPredictor:
-    """What `CpuPredictor` gives, from a torch device."""
+    """The `Predictor` on a torch device: the same numbers as `CpuPredictor` up to rounding."""
 
     def __init__(self, model: Model, device: torch.device, method: Method | None = None) -> None:
         """method: as in `Expansion`."""
@@ -74,14 +74,14 @@ class TorchPredictor:
         if not batch:
             return Prediction(np.zeros(0), np.zeros((0, n, 3)), np.zeros((0, 3, 3)))
         given = torch.from_numpy(np.require(positions, np.float64, ["C", "W"]))
-        found = np.concatenate(
+        rows = np.concatenate(
             [self._results(given[start : start + self._chunk]) for start in range(0, batch, self._chunk)],
             axis=1,
         )
         return Prediction(
-            found[0].copy(),
-            np.ascontiguousarray(found[1 : 1 + 3 * n].T).reshape(batch, n, 3),
-            np.ascontiguousarray(found[1 + 3 * n :].T).reshape(batch, 3, 3),
+            rows[0].copy(),
+            np.ascontiguousarray(rows[1 : 1 + 3 * n].T).reshape(batch, n, 3),
+            np.ascontiguousarray(rows[1 + 3 * n :].T).reshape(batch, 3, 3),
         )
 
     def _results(self, positions: Tensor) -> FloatArray:
@@ -173,8 +173,8 @@ class _Graphs:
                 replayed.replay()
             else:
                 results = self._evaluate(positions.to(self._device))
-            found: FloatArray = results.cpu().numpy()
-            return found
+            on_host: FloatArray = results.cpu().numpy()
+            return on_host
 
     def _graph(self, positions: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor] | None:
         size = len(positions)
@@ -195,7 +195,7 @@ class _Graphs:
         return self._graphs[size]
 
     def _captured(self, given: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-        """As in PyTorch's notes on CUDA semantics: warmed up beside the default stream, then captured.
+        """Capture a graph as PyTorch's notes on CUDA semantics do: warm up beside the default stream, then record.
 
         Graphs share memory: none needs what it left there, but for its results, which are copied out before the next.
         """

@@ -38,7 +38,7 @@ class Calibration(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Some descriptors, and as `EnergyKernel` sums over them."""
+    """Some descriptors, prepared for `EnergyKernel`."""
 
     x: FloatArray  # (M, D)
     rows: list[FloatArray]  # in the basis, representation by representation

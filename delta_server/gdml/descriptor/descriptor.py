@@ -32,7 +32,7 @@ class Descriptor(NamedTuple):
         return cls(*metric.evaluate(_distances(centred, metric.pairs)), centred, metric)
 
     def take(self, which: slice | IntArray) -> Descriptor:
-        """Of some of the structures."""
+        """The descriptors of some of the structures."""
         return Descriptor(self.x[which], self.minus_slope_over_r[which], self.positions[which], self.metric)
 
     def distances(self) -> FloatArray:

@@ -26,7 +26,7 @@ _SHARE = 4e6  # flops that are worth a thread of their own
 
 
 class CompiledContraction:
-    """In compiled code; points may be shared among threads."""
+    """The `Contraction` in compiled code; training points may be shared among threads."""
 
     def __init__(
         self, compiled: Any, path: str, basis: Basis, points: FloatArray, sigma: float, threads: int = 1

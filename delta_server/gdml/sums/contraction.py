@@ -21,7 +21,7 @@ _KERNEL = 50  # flops for a training point and permutation: root, exponential, p
 
 
 class Sums(NamedTuple):
-    """Of B queries."""
+    """Energies and gradients of B queries."""
 
     energy: FloatArray  # (B,)
     gradient: FloatArray  # (B, D) −∂E/∂x, in the basis

@@ -124,10 +124,10 @@ def _best(
         return products + len(permutations) * (_TRANSFORM * sides + _KERNEL)
 
     def hope(kind: tuple[float, ...]) -> float:
-        """As if the transform were one of two groups of equal order."""
+        """The least work that may come of it: that of a transform on two groups of equal order."""
         return work(kind[0], 2 * kind[1] ** 0.5)
 
-    found, least = [], np.inf
+    candidates, least = [], np.inf
     for kind in sorted(kinds, key=hope):
         if hope(kind) > _ALIKE * least:
             break
@@ -135,8 +135,8 @@ def _best(
         groups = two_groups(subgroup)
         needed = work(kind[0], sum(len(g.table) for g in groups))
         least = min(least, needed)
-        found.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
-    _, _, subgroup, choice, groups = min((f for f in found if f[1] <= _ALIKE * least), key=lambda f: f[:2])
+        candidates.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
+    _, _, subgroup, choice, groups = min((c for c in candidates if c[1] <= _ALIKE * least), key=lambda c: c[:2])
     return subgroup, _product([s.others for s in choice]), groups
 
 

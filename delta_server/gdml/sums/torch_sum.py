@@ -120,8 +120,8 @@ class TorchSum:
         products = query.new_zeros(self._table_rows, batch, width)
         for rows, part, place in self._products:
             k, n, d = len(rows), rows.shape[1], place.shape[1]
-            found = torch.bmm(query[part].view(k, n, d * batch).transpose(1, 2), rows)
-            products[place] = found.view(k, d, batch, d, width).transpose(2, 3)
+            blocks = torch.bmm(query[part].view(k, n, d * batch).transpose(1, 2), rows)
+            products[place] = blocks.view(k, d, batch, d, width).transpose(2, 3)
         first, second = self._tables
         return _transformed(products, first.T, second.T)
 
