@@ -13,7 +13,6 @@ import numpy as np
 from .._types import IntArray
 from ..data.dataset import Dataset, load_dataset
 from ..errors import InputError
-from ..gdml.descriptor.metric import Metric
 from ..gdml.model import Model
 from ..loading import read_model
 from ..manifest import load_manifest
@@ -24,7 +23,7 @@ from .record import Record, record_of
 from .selection.reach import Pairs, Reach
 from .selection.reduction import FRACTIONS, Ranking, Step, Trials, choose
 from .selection.select import trial_size
-from .tasks import Recipe, Task, sides_of, tasks
+from .tasks import Recipe, Task, split_of, tasks
 from .train import Reporter, train, write_whole
 
 _ROWS = 3000  # of a kernel matrix that is tried on
@@ -125,7 +124,7 @@ class Reducer:
 
     def _pairs(self, task: Task, hyper: Hyper) -> Pairs:
         n_atoms = len(task.train.numbers)
-        metric = hyper.metric or Metric(n_atoms)
+        metric = hyper.metric_of(n_atoms)
         if task.name == "binding":
             return Pairs.of(metric, task.validation, self.fragment, self.names)
         return Pairs.of(metric, task.validation, np.zeros(n_atoms, dtype=np.intp), (task.name,))
@@ -171,7 +170,7 @@ def reduce(
     if folder is not None:
         written = train(dataset, folder, recipe, reporter, listed.resolve(listed.structure), reducer)
     else:
-        for task in tasks(system, sides_of(data, recipe), recipe, reporter.say, reducer.kept):
+        for task in tasks(system, split_of(data, recipe), recipe, reporter.say, reducer.kept):
             reducer(task)
     return reducer.found(written)
 

@@ -78,7 +78,7 @@ def tasks(
     say: Callable[[str], None],
     done: Collection[str] = (),
 ) -> Iterator[Task]:
-    """Every model that `recipe` asks for: fragments, binding, full. sides: as `sides_of`; done: what to leave out."""
+    """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out."""
     train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
 
     def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> Task:
@@ -129,7 +129,7 @@ def _groups(
     return dict(found.values())
 
 
-def sides_of(data: Dataset, recipe: Recipe) -> IntArray:
+def split_of(data: Dataset, recipe: Recipe) -> IntArray:
     """The data set's own split where it has one that is large enough, otherwise one by energy and time."""
     n_validation = recipe.n_validation or min(200, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
     if data.split is not None:

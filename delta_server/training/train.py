@@ -32,7 +32,7 @@ from .selection.select import Trial, select
 from .solve.cholesky import NotPositiveDefiniteError
 from .solve.memory import Speed, available_memory, forecast
 from .stock import train_stock
-from .tasks import Recipe, Task, sides_of, tasks
+from .tasks import Recipe, Task, split_of, tasks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -94,7 +94,7 @@ def train(
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
     data = load_dataset(dataset)
     data.isolated()
-    sides = sides_of(data, recipe)
+    sides = split_of(data, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     work = _Work(dataset, data, sides, folder, recipe, reporter, choose)
     system = Complex.of(data, recipe.bonds)
