@@ -56,21 +56,21 @@ def pick(
         return np.asarray(np.sqrt(squares) / KCAL_MOL)
 
     first = left = errors()
-    found: list[Pick] = []
+    picks: list[Pick] = []
     free = np.ones(len(positions), dtype=bool)
-    while len(found) < count:
+    while len(picks) < count:
         free &= np.any([c.residual > _KNOWN * c.own for _, c in candidates], axis=0)
         if not free.any():
             break
         i = int(np.where(free, left, -1.0).argmax())
-        found.append(Pick(i, float(first[i]), float(left[i])))
+        picks.append(Pick(i, float(first[i]), float(left[i])))
         free[i] = False
         for _, c in candidates:
             c.take(i)
         left = errors()
         if report is not None:
-            report(len(found))
-    return found
+            report(len(picks))
+    return picks
 
 
 def _terms(potential: Potential, name: str) -> list[tuple[int, Term]]:

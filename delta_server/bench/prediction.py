@@ -174,15 +174,15 @@ def bench_term(
     theirs_positions = positions / angstrom
     ours, theirs = alternate([*calls, lambda: rival(theirs_positions)], seconds)
     prediction, (energy, forces) = predictor.predict(positions), rival(theirs_positions)
-    found = replace(
+    compared = replace(
         timing(ours),
         sgdml_ms=1e3 * median(theirs) / batch,
         ratio=median(b / a for a, b in zip(ours, theirs, strict=True)),
     )
     if not same:
-        return found
+        return compared
     return replace(
-        found,
+        compared,
         energy_difference=float(np.abs(prediction.energy / electronvolt - energy).max()),
         force_difference=float(np.abs(prediction.forces * angstrom / electronvolt - forces).max()),
     )

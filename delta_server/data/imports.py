@@ -97,24 +97,24 @@ def _read_npz(path: Path, units: FileUnits) -> Dataset:
     if data.theory == "unknown":  # as sgdml and save_dataset write it
         data = replace(data, theory="")
     with open_arrays(path, "data set", "z, R, E, F", InputError) as arrays:
-        found = FileUnits(arrays.text("e_unit") or "", arrays.text("r_unit") or "")
-    energy = _unit(path, "energy", found.energy, units.energy)
-    length = _unit(path, "length", found.length, units.length)
+        carried = FileUnits(arrays.text("e_unit") or "", arrays.text("r_unit") or "")
+    energy = _unit(path, "energy", carried.energy, units.energy)
+    length = _unit(path, "length", carried.length, units.length)
     # load_dataset has taken units that the file does not say for kcal/mol and Å
-    e = 1.0 if found.energy else energy_in_ev(energy) / KCAL_MOL
-    r = 1.0 if found.length else length_in_angstrom(length)
+    e = 1.0 if carried.energy else energy_in_ev(energy) / KCAL_MOL
+    r = 1.0 if carried.length else length_in_angstrom(length)
     return _scaled(data, e, r)
 
 
-def _unit(path: Path, kind: str, found: str, said: str) -> str:
+def _unit(path: Path, kind: str, carried: str, given: str) -> str:
     """The unit of a file that says `found`, where the user says `said`."""
     lookup = energy_in_ev if kind == "energy" else length_in_angstrom
-    if found and said and lookup(found) != lookup(said):
-        raise InputError(f"{path}: its {kind} unit is {found}, --{kind}-unit says {said}; leave the option out")
-    if not found and not said:
+    if carried and given and lookup(carried) != lookup(given):
+        raise InputError(f"{path}: its {kind} unit is {carried}, --{kind}-unit says {given}; leave the option out")
+    if not carried and not given:
         usual = "kcal/mol" if kind == "energy" else "Ang"
         raise InputError(f"{path}: carries no {kind} unit; say it, --{kind}-unit {usual} for MD17, MD22 and the like")
-    return found or said
+    return carried or given
 
 
 def _scaled(data: Dataset, energy: float, length: float) -> Dataset:

@@ -67,8 +67,8 @@ class LabelTask:
     def digest(self) -> str:
         """Tells this task from every other: geometries, fragments, charges, method with its options and version."""
         s = self.structures
-        said = [self.method.name, sorted(self.method.options.items()), self.method.theory]
-        sha256 = hashlib.sha256(json.dumps([*said, self.charges, self.multiplicities]).encode())
+        method = [self.method.name, sorted(self.method.options.items()), self.method.theory]
+        sha256 = hashlib.sha256(json.dumps([*method, self.charges, self.multiplicities]).encode())
         for array in (s.numbers, s.fragment, s.index, s.run, s.positions):
             sha256.update(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest())
         return sha256.hexdigest()

@@ -111,8 +111,8 @@ def sample(task: LabelTask, plan: SamplePlan, stop: Callable[[], bool] = lambda:
             fixcm=False,
             rng=rng,
         )
-        steps, made = round(plan.equilibration / plan.timestep), 0
-        while made < plan.frames:
+        steps, frames_made = round(plan.equilibration / plan.timestep), 0
+        while frames_made < plan.frames:
             for _ in range(steps):
                 dynamics.run(1)
                 if stop():
@@ -124,9 +124,9 @@ def sample(task: LabelTask, plan: SamplePlan, stop: Callable[[], bool] = lambda:
             energy = atoms.get_potential_energy(apply_constraint=False)
             forces = atoms.get_forces(apply_constraint=False)
             if not (np.isfinite(energy) and np.isfinite(forces).all()):
-                raise InputError(f"frame {made}: energy or forces are not finite; a shorter --timestep")
+                raise InputError(f"frame {frames_made}: energy or forces are not finite; a shorter --timestep")
             frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
-            made += 1
+            frames_made += 1
             yield frame
     except (CalculationFailed, Refused) as error:
         raise InputError(

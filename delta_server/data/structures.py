@@ -115,7 +115,7 @@ def same_atoms(path: Path, frame: int, expected: IntArray, found: IntArray) -> N
     raise InputError(f"{path}, frame {frame}: {what}; all configurations need the same atoms in the same order")
 
 
-def say_reactions(found: Sequence[Reaction], n: int) -> str:
+def say_reactions(reacted: Sequence[Reaction], n: int) -> str:
     """One line."""
-    first = found[0]
-    return f"fragments react in {len(found)} of {n} configurations, first in {first.configuration}: {first.what}"
+    first = reacted[0]
+    return f"fragments react in {len(reacted)} of {n} configurations, first in {first.configuration}: {first.what}"

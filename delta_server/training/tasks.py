@@ -103,8 +103,8 @@ def tasks(
     if recipe.full and "full" not in done:  # as sGDML does by default
         stock = Recipe.of_the_paper(recipe.n_train, seed=recipe.seed, trainer=recipe.trainer)
         whole = system.full_labels(train)
-        found = _groups(whole, {}, stock, say)
-        yield TrainingTask("full", whole, system.full_labels(validation), found, _search("full", stock), stock)
+        permutations = _groups(whole, {}, stock, say)
+        yield TrainingTask("full", whole, system.full_labels(validation), permutations, _search("full", stock), stock)
 
 
 def _search(name: str, recipe: Recipe) -> Search:
@@ -123,12 +123,12 @@ def _groups(
     if recipe.symmetry == "sgdml":
         say(f"{train.name}: looking for sGDML's permutations")
         return {"sgdml": find_permutations(train.positions, train.numbers, os.cpu_count() or 1)}
-    found: dict[int, tuple[str, IntArray]] = {}
+    by_order: dict[int, tuple[str, IntArray]] = {}
     for name, group in groups.items():
         if not group.is_closed():
             raise InputError(f"{train.name}: the permutations of {name!r} are no group")
-        found.setdefault(group.order, (name, group.permutations))
-    return dict(found.values())
+        by_order.setdefault(group.order, (name, group.permutations))
+    return dict(by_order.values())
 
 
 def sides_of(data: Dataset, recipe: Recipe) -> IntArray:

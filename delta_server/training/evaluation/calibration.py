@@ -13,7 +13,7 @@ import numpy as np
 from ..._types import FloatArray
 from ...data.dataset import Dataset, fingerprint, load_dataset
 from ...errors import InputError
-from ...files.whole import Replacements, json_text, sha256_of
+from ...files.whole import Replacements, sha256_of
 from ...gdml.model import Model
 from ...gdml.uncertainty import Calibration, Uncertainty
 from ...loading import load_potential, read_model
@@ -40,10 +40,10 @@ class Calibrated:
     @classmethod
     def of(cls, name: str, path: Path, model: Model, positions: FloatArray, forces: FloatArray) -> Calibrated:
         """positions, forces: (n, N, 3), Å and kcal/mol/Å. Raises InputError as `calibrate`."""
-        found = calibrate(model, positions, forces * KCAL_MOL)
+        calibration = calibrate(model, positions, forces * KCAL_MOL)
         errors = force_rmse(model, positions, forces * KCAL_MOL) / KCAL_MOL
-        rho = rank_correlation(Uncertainty(model, found).expected_error(positions), errors)
-        return cls(name, path, found, len(positions), rho, float(np.sqrt((errors**2).mean())))
+        rho = rank_correlation(Uncertainty(model, calibration).expected_error(positions), errors)
+        return cls(name, path, calibration, len(positions), rho, float(np.sqrt((errors**2).mean())))
 
 
 def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
@@ -64,12 +64,12 @@ def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
         _, _, x, f = labels.setdefault(listed.resolve(entry.model), (name, entry, [], []))
         x.append(positions)
         f.append(forces)
-    found = [
+    calibrated = [
         Calibrated.of(name, path, read_model(listed, entry), np.concatenate(x), np.concatenate(f))
         for path, (name, entry, x, f) in labels.items()
     ]
-    _write(manifest, record, found)
-    return found
+    _write(manifest, record, calibrated)
+    return calibrated
 
 
 def _record(path: Path, data: Dataset) -> TrainingRecord:
@@ -105,19 +105,19 @@ def _labels(manifest: Manifest, data: Dataset) -> Iterator[tuple[str, ModelEntry
         yield binding.name, binding, data.positions[:, mine], data.binding_forces()[:, mine]
 
 
-def _write(manifest: Path, record: TrainingRecord, found: list[Calibrated]) -> None:
+def _write(manifest: Path, record: TrainingRecord, calibrated: list[Calibrated]) -> None:
     """New files in the places of the old, all of them or none. Raises InputError."""
     text = manifest.read_text(encoding="utf-8")
     try:
         with Replacements() as files:
-            for each in found:
+            for each in calibrated:
                 before, part = sha256_of(each.path), files.beside(each.path)
                 _with_calibration(each.path, part, each.calibration)
                 after = sha256_of(part)
                 text = re.sub(before, after, text, flags=re.IGNORECASE)
                 record = record.with_model(before, sha256=after, calibration=list(each.calibration))
             files.beside(manifest).write_text(text, encoding="utf-8")
-            files.beside(record.path).write_text(json_text(record.content), encoding="utf-8")
+            files.beside(record.path).write_text(record.text(), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be written: {error.strerror}; nothing was changed") from None
 

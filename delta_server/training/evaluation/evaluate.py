@@ -14,6 +14,7 @@ import numpy as np
 from ..._types import FloatArray, IntArray
 from ...data.dataset import Dataset
 from ...errors import InputError, NonFiniteError
+from ...files.documents import plain
 from ...gdml import CpuPredictor, Model
 from ...manifest import format_atoms
 from ...molecule.bonds import symbols
@@ -83,9 +84,8 @@ class PartErrors:
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """The errors; what is not a number is None."""
-        errors: dict[str, float] = {key: getattr(self, key) for key in ERRORS}
         row: dict[str, str | int | float | None] = {"name": self.name, "n": self.n}
-        return row | {k: v if np.isfinite(v) else None for k, v in errors.items()}
+        return row | {key: plain(getattr(self, key)) for key in ERRORS}
 
 
 ERRORS = (
@@ -161,9 +161,12 @@ def improvements(mine: Evaluation, other: Evaluation) -> Iterator[Improvement]:
 
 
 def evaluate(
-    potential: Potential, data: Dataset, which: IntArray, report: Callable[[int], object] | None = None
+    potential: Potential,
+    data: Dataset,
+    which: IntArray | None = None,
+    report: Callable[[int], object] | None = None,
 ) -> Evaluation:
-    """Errors of a potential on the configurations `which`. report: called with how many are done.
+    """Errors of a potential on the configurations `which`, all by default. report: called with how many are done.
 
     Raises InputError where the atoms of the data set are not those of the potential, in this order, or `which` is
     empty; GeometryError where the first configuration cannot be this molecule; NonFiniteError, naming the
@@ -171,6 +174,7 @@ def evaluate(
     """
     name = data.name or "data set"
     check_atoms(potential.numbers, data, potential.name)
+    which = np.arange(len(data)) if which is None else which
     if not len(which):
         raise InputError(f"{name}: no configurations to evaluate")
     potential.check_geometry(data.positions[which[0]], f"{name}, configuration {which[0]}")
@@ -221,10 +225,10 @@ def check_atoms(numbers: IntArray, data: Dataset, name: str) -> None:
     if len(numbers) != data.n_atoms:
         raise InputError(f"{where}: has {data.n_atoms} atoms, {name} has {len(numbers)}: not the same complex")
     i = int(np.flatnonzero(numbers != data.numbers)[0])
-    expected, found = symbols(numbers[i : i + 1])[0], symbols(data.numbers[i : i + 1])[0]
+    expected, given = symbols(numbers[i : i + 1])[0], symbols(data.numbers[i : i + 1])[0]
     same = np.array_equal(np.sort(numbers), np.sort(data.numbers))
     mend = "the same atoms in another order, put them into the model's" if same else "not the same complex"
-    raise InputError(f"{where}: atom {i} is {found}, in {name} it is {expected}: {mend}")
+    raise InputError(f"{where}: atom {i} is {given}, in {name} it is {expected}: {mend}")
 
 
 def same_theory(a: str, b: str) -> bool:
@@ -242,9 +246,9 @@ def _match(potential: Potential, data: Dataset) -> tuple[list[int], str]:
         return [], "no labels of isolated fragments in the data set (`delta-sgdml dataset label`): totals alone"
     there = {tuple(data.atoms_of(k).tolist()): k for k in range(data.n_fragments)}
     order = [there.get(tuple(sorted(term.atoms.tolist()))) for term in potential.fragments]
-    found = [k for k in order if k is not None]
-    if len(found) == len(order) == data.n_fragments:
-        return found, ""
+    fragments = [k for k in order if k is not None]
+    if len(fragments) == len(order) == data.n_fragments:
+        return fragments, ""
     atoms = "; ".join(format_atoms(a) for a in there)
     return [], f"the data set's fragments ({atoms}) are not those of {potential.name}: totals alone"
 

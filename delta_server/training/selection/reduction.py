@@ -136,10 +136,10 @@ class Trials:
 
     def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
         """With σ or σ/√2, whichever is better."""
-        found = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda found: found[1].error)
+        best = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda best: best[1].error)
         if self.log:
-            self.log(found[1])
-        return found
+            self.log(best[1])
+        return best
 
     def _fit(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
         model = fit(self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False))

@@ -148,10 +148,10 @@ def learn_scales(
     state = _State(best, best, best)
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
-        found = [half.error(metric.scaled(np.exp(logs)[orbit]), width) for half in halves]
-        error = np.concatenate([e for e, _ in found])
+        errors = [half.error(metric.scaled(np.exp(logs)[orbit]), width) for half in halves]
+        error = np.concatenate([e for e, _ in errors])
         total = float((width**2 * (np.sqrt(1.0 + (error / width) ** 2) - 1.0)).sum())
-        return np.log(total), np.bincount(orbit, found[0][1] + found[1][1]) / total
+        return np.log(total), np.bincount(orbit, errors[0][1] + errors[1][1]) / total
 
     def look(intermediate_result: OptimizeResult) -> None:
         now = metric.scaled(np.exp(intermediate_result.x)[orbit])
