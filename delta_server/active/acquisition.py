@@ -38,7 +38,7 @@ def pick(
     term: str = "all",
     report: Callable[[int], object] | None = None,
 ) -> list[Pick]:
-    """At most `count` of the configurations (n, N, 3), Å, the most wanted first.
+    """Choose at most `count` of the configurations (n, N, 3), Å, the most wanted first.
 
     Fewer where all others are copies. term: ``all``, ``binding`` or a fragment: whose errors count. report: called
     with how many are picked. Memory: n × (training points, 300 at most, + count) numbers a term.

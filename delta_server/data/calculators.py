@@ -96,13 +96,13 @@ class Method:
 
     @property
     def theory(self) -> str:
-        """What to call labels of this method, with the version: ``GFN2-xTB (tblite 0.8.0)``."""
+        """The name of the method in a data set, with its version: ``GFN2-xTB (tblite 0.8.0)``."""
         package = "tblite" if self.tblite else self.load().__module__.split(".")[0]
         words = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
         return " ".join(words + [f"({name} {version})" for name, version in versions(package).items()])
 
     def check(self, numbers: IntArray, charge: int, multiplicity: int, what: str) -> None:
-        """Refuses electrons that cannot be. tblite itself would take them and compute something.
+        """Refuse electrons that cannot be. tblite itself would take them and compute something.
 
         numbers: (N,). what: the molecule, for the message. Raises InputError.
         """

@@ -92,7 +92,7 @@ def concatenate(parts: Sequence[Dataset], names: Sequence[str]) -> Dataset:
 
 
 def _read_npz(path: Path, units: FileUnits) -> Dataset:
-    """sGDML's file, or one with its keys and perhaps without units."""
+    """Read sGDML's file, or one with its keys and perhaps without units."""
     data = load_dataset(path)
     if data.theory == "unknown":  # as sgdml and save_dataset write it
         data = replace(data, theory="")
@@ -107,7 +107,7 @@ def _read_npz(path: Path, units: FileUnits) -> Dataset:
 
 
 def _unit(path: Path, kind: str, carried: str, given: str) -> str:
-    """The unit of a file that says `found`, where the user says `said`."""
+    """The unit of a file: what it carries itself, or what the user gives. Raises InputError where they differ."""
     lookup = energy_in_ev if kind == "energy" else length_in_angstrom
     if carried and given and lookup(carried) != lookup(given):
         raise InputError(f"{path}: its {kind} unit is {carried}, --{kind}-unit says {given}; leave the option out")
@@ -118,7 +118,7 @@ def _unit(path: Path, kind: str, carried: str, given: str) -> str:
 
 
 def _scaled(data: Dataset, energy: float, length: float) -> Dataset:
-    """With energies and lengths multiplied."""
+    """The same data in other units. energy, length: factors."""
     alone, pulls = data.fragment_energies, data.fragment_forces
     return replace(
         data,
@@ -131,7 +131,7 @@ def _scaled(data: Dataset, energy: float, length: float) -> Dataset:
 
 
 def _read_ase(path: Path, units: FileUnits) -> Dataset:
-    """Frames with a calculator's energy and forces."""
+    """Read frames with a calculator's energy and forces."""
     positions: list[FloatArray] = []
     energies: list[float] = []
     forces: list[FloatArray] = []

@@ -26,7 +26,7 @@ _TRIALS = 5  # configurations that must all fail before the whole task is given 
 
 @dataclass(frozen=True, eq=False)
 class LabelTask:
-    """What to label, and how.
+    """The configurations to label, and how.
 
     structures: with fragments. charges, multiplicities: (K,) of the fragments; the complex has the sum of the
     charges and of the unpaired electrons. Raises InputError for electrons that cannot be.
@@ -123,7 +123,7 @@ class Labeller:
 
 @dataclass(frozen=True)
 class LabelOutcome:
-    """data: the labelled configurations, None where the run was stopped before the last."""
+    """What a run of labelling has: the data set, or None where it was stopped; what failed; how many are labelled."""
 
     data: Dataset | None
     failures: list[Failure]
@@ -131,7 +131,7 @@ class LabelOutcome:
 
 
 def working_file(output: Path) -> Path:
-    """Where a run that writes `output` keeps what it has."""
+    """The file in which a run that writes `output` keeps what it has."""
     return output.with_name(output.name + ".working")
 
 
@@ -144,7 +144,7 @@ def label(
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, failed: None,
 ) -> LabelOutcome:
-    """Labels what `working_file` does not hold yet.
+    """Label what `working_file` does not hold yet.
 
     stop: asked often; true ends softly. progress: told of the configurations done so far, and of those that failed.
     Scripts that call this need ``if __name__ == "__main__":``, as the processes are spawned. Raises InputError where

@@ -49,7 +49,7 @@ class Wall:
         return float(_STIFFNESS / 2 * (np.maximum(0.0, distance - self.distances) ** 2).sum())
 
     def adjust_positions(self, atoms: Atoms, new: FloatArray) -> None:
-        """None of ase's business."""
+        """Nothing is held in place."""
 
     def get_removed_dof(self, atoms: Atoms) -> int:
         return 0

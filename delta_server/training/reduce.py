@@ -49,11 +49,11 @@ class Reduction:
     manifest: Path | None = None  # of the models that were written
 
     def reach(self, name: str) -> Reach:
-        """Of the chosen descriptor of a term."""
+        """How far the pairs of the chosen descriptor of a term reach."""
         return self.pairs[name].reach(self.chosen[name].metric)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a record, or a machine."""
+        """What was tried, as JSON has it."""
         return {
             name: {
                 "chosen": self.chosen[name].as_dict() | self.reach(name).as_dict(),
@@ -85,12 +85,12 @@ class Reducer:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Chooser`."""
+        """What a training must have in common to go on with this one."""
         options = {"keep": self.keep, "tolerance": self.tolerance, "fractions": list(self.fractions)}
         return {"reduction": options | {"models": list(self.which)}}
 
     def __call__(self, task: TrainingTask) -> Choice:
-        """On as many points as make a small kernel matrix."""
+        """Try descriptors of fewer and fewer pairs, on as many points as make a small kernel matrix."""
         group, hyper = self.hypers[task.name]
         permutations = task.groups[group]
         order = np.random.default_rng(0).permutation(len(task.train))
@@ -119,10 +119,11 @@ class Reducer:
         return Choice(group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps])
 
     def found(self, manifest: Path | None = None) -> Reduction:
+        """What has been tried so far. manifest: of the models that were written."""
         return Reduction(self.terms, self.chosen, self.pairs, manifest)
 
     def _write(self, path: Path) -> None:
-        """What was tried, model by model: one that was finished before a stop keeps what it has there."""
+        """Write what was tried, model by model; one that was finished before a stop keeps what it has there."""
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         write_json(path, before | self.found().as_dict())
 
@@ -181,7 +182,7 @@ def reduce(
 
 
 def _test(system: Complex, record: TrainingRecord) -> dict[str, Labels]:
-    """Configurations that no model was trained or validated on, of each kind of fragment and of the binding."""
+    """Labels of each kind of fragment and of the binding that no model was trained or validated on."""
     n = len(system.data)
     seen = np.concatenate([record.configurations("train", n), record.configurations("validation", n)])
     free = np.setdiff1d(np.arange(n), seen)

@@ -22,7 +22,11 @@ from .stock import find_permutations
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; written into the record beside the models."""
+    """How to train; written into the record beside the models.
+
+    ``n_train``: training points of each model. ``sigmas``, ``lams``: what σ and λ are chosen from; λ is relative to the
+    mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
+    """
 
     n_train: int
     n_validation: int = 0  # 0: as many as `n_train`, 200 at most
@@ -41,7 +45,7 @@ class Recipe:
 
     @property
     def bonds(self) -> Symmetry:
-        """What the bond graph is asked for."""
+        """The symmetry that is read from the bond graph."""
         return "none" if self.symmetry == "sgdml" else self.symmetry
 
     @classmethod

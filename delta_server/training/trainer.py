@@ -113,7 +113,7 @@ class _Training:
         self._finish(task.name, self._calibrated(task.name, model, task.validation), choice, facts)
 
     def _forecast(self, task: TrainingTask, choice: Choice) -> Forecast:
-        """What the fit will take, which is told."""
+        """Foretell what the fit will take, and say so."""
         train, hyper, permutations = task.train, choice.hyper, task.groups[choice.group]
         speed = Speed.measure(train, permutations)
         expected = forecast(len(train), len(train.numbers), len(permutations), hyper.energies, speed)
@@ -125,7 +125,7 @@ class _Training:
         return expected
 
     def _within_memory(self, task: TrainingTask, hyper: Hyper, needed: int) -> Hyper:
-        """To be solved iteratively where a factorisation would need more bytes than are free."""
+        """The settings, to be solved iteratively where a factorisation would need more bytes than are free."""
         if task.recipe.trainer == "sgdml" or needed <= (free := available_memory()):
             return hyper
         self._reporter.say(f"{task.name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")

@@ -28,7 +28,7 @@ _ARRAY = "error_calibration.npy"
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was found for one model file, on n configurations."""
+    """The calibration of one model file, on n configurations, and how good it is."""
 
     name: str
     path: Path

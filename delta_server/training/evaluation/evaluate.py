@@ -6,8 +6,9 @@ and F_b = F − (F_1, F_2, …) of the binding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -178,32 +179,52 @@ def evaluate(
     if not len(which):
         raise InputError(f"{name}: no configurations to evaluate")
     potential.check_geometry(data.positions[which[0]], f"{name}, configuration {which[0]}")
+    predicted = _predict(potential, data, which, report)
+    total = PartErrors("total", predicted.energy, data.energies[which], predicted.forces, data.forces[which])
+    order, note = _match(potential, data)
+    parts = _parts(potential, data, which, predicted, order) if order else ()
+    return Evaluation(potential.name, which, (total, *parts), note)
+
+
+class _Predicted(NamedTuple):
+    """Predictions for n configurations, in kcal/mol and Å."""
+
+    energy: FloatArray  # (n,)
+    forces: FloatArray  # (n, N, 3)
+    terms: dict[str, FloatArray]  # (n,) energy of each term and of the binding
+    binding_forces: FloatArray | None  # (n, N, 3); None where there is no binding
+
+
+def _predict(
+    potential: Potential, data: Dataset, which: IntArray, report: Callable[[int], object] | None
+) -> _Predicted:
     chunks = []
     for start in range(0, len(which), _CHUNK):
         chunks.append(_compute(potential, data, which[start : start + _CHUNK]))
         if report is not None:
             report(min(start + _CHUNK, len(which)))
-    energy = np.concatenate([c.energy for c in chunks]) / KCAL_MOL
-    forces = np.concatenate([c.forces for c in chunks]) / KCAL_MOL
-    terms = {k: np.concatenate([c.parts.energies[k] for c in chunks]) / KCAL_MOL for k in chunks[0].parts.energies}
     binding = [c.parts.binding_forces for c in chunks if c.parts.binding_forces is not None]
-    binding_forces = np.concatenate(binding) / KCAL_MOL if binding else np.zeros_like(forces)
+    return _Predicted(
+        np.concatenate([c.energy for c in chunks]) / KCAL_MOL,
+        np.concatenate([c.forces for c in chunks]) / KCAL_MOL,
+        {k: np.concatenate([c.parts.energies[k] for c in chunks]) / KCAL_MOL for k in chunks[0].parts.energies},
+        np.concatenate(binding) / KCAL_MOL if binding else None,
+    )
 
-    parts = [PartErrors("total", energy, data.energies[which], forces, data.forces[which])]
-    order, note = _match(potential, data)
-    if order:
-        _, isolated, isolated_forces = data.isolated()
-        fragment_forces, labels = forces - binding_forces, isolated_forces[which]
-        for term, k in zip(potential.fragments, order, strict=True):
-            atoms = term.atoms
-            label = isolated[which, k]
-            parts.append(PartErrors(term.name, terms[term.name], label, fragment_forces[:, atoms], labels[:, atoms]))
-        if binding:
-            labels = data.forces[which] - labels
-            parts.append(
-                PartErrors("binding", terms["binding"], data.binding_energies()[which], binding_forces, labels)
-            )
-    return Evaluation(potential.name, which, tuple(parts), note)
+
+def _parts(
+    potential: Potential, data: Dataset, which: IntArray, predicted: _Predicted, order: Sequence[int]
+) -> Iterator[PartErrors]:
+    """Errors of each fragment and of the binding. order: the data set's fragment of each of the potential's."""
+    _, energies, forces = data.isolated()
+    labels, binding_forces = forces[which], predicted.binding_forces
+    alone = predicted.forces if binding_forces is None else predicted.forces - binding_forces
+    for term, k in zip(potential.fragments, order, strict=True):
+        label = energies[which, k]
+        yield PartErrors(term.name, predicted.terms[term.name], label, alone[:, term.atoms], labels[:, term.atoms])
+    if binding_forces is not None:
+        label = data.binding_energies()[which]
+        yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.forces[which] - labels)
 
 
 def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:

@@ -18,7 +18,7 @@ from ..record import RECORD, indices, load_record
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model's record may be: `RECORD` beside its manifest or file, or in a model file itself.
+    """A place where a model's record may be: `RECORD` beside its manifest or file, or in a model file itself.
 
     ``provenance``: small arrays of sGDML's file, ``idxs_train``, ``md5_train``, ``idxs_valid`` and ``md5_valid``.
     """

@@ -24,7 +24,7 @@ from ..labels import Labels
 Ranking = Literal["importance", "shortest", "random"]
 """What stays: the pairs that forces miss most, those of the shortest mean distance, or any."""
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-"""Of the pairs, that are tried one after the other."""
+"""The fractions of all pairs that are tried one after the other."""
 
 _CHUNK = 2**23  # numbers in a table of training points, permutations and pairs
 _QUERIES = 12  # configurations that importance is seen on
@@ -42,7 +42,7 @@ class ReductionStep:
     test: float  # the same of configurations that chose nothing; NaN where there are none
 
     def as_dict(self) -> dict[str, object]:
-        """For a record."""
+        """The step as it stands in a record."""
         return {
             "metric": str(self.metric), "pairs": len(self.metric.pairs), "kept": round(self.kept, 4),
             "sigma": self.sigma, "validation": self.error, "test": None if np.isnan(self.test) else self.test,
@@ -88,7 +88,7 @@ def importance(model: Model, orbit: IntArray, positions: FloatArray) -> FloatArr
 def _factors(
     squared: FloatArray, slope: FloatArray, alphas: FloatArray, sigma: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Of d and of −w in −∂E/∂x, from |d|² and d·w."""
+    """The factors of d and of −w in −∂E/∂x, from |d|² and d·w."""
     n = np.sqrt(5.0 * np.maximum(squared, 0.0)) / sigma
     decay = 5.0 / (3.0 * sigma**2) * np.exp(-n)
     bell = (1.0 + n) * decay
@@ -112,7 +112,7 @@ class Trials:
 
     @property
     def metric(self) -> Metric:
-        """With all pairs."""
+        """The metric with all pairs."""
         return self.hyper.metric or Metric(len(self.train.numbers))
 
     def eliminate(
@@ -131,11 +131,11 @@ class Trials:
         return steps
 
     def only(self, which: IntArray) -> ReductionStep:
-        """These pairs, (K,) indices, of all."""
+        """A fit with the pairs of these indices (K,) alone."""
         return self._narrower(self.metric.keep(which), self.hyper.sigma)[1]
 
     def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
-        """With σ or σ/√2, whichever is better."""
+        """A fit with this metric, and with σ or σ/√2, whichever is better."""
         best = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda best: best[1].error)
         if self.log:
             self.log(best[1])

@@ -54,6 +54,7 @@ class Trial:
     rounding: float  # eV, see `rounding`
 
     def as_dict(self) -> dict[str, object]:
+        """The trial as it stands in a record."""
         return asdict(self)
 
 
@@ -74,7 +75,7 @@ class Search:
     metrics: bool = False  # whether to try metrics other than sGDML's, and to learn one
 
     def cell(self, sigma: float, lam: float, robust: bool = False) -> _Cell:
-        """Place in the grid, or the nearest there is."""
+        """The cell of the grid for these values, or the nearest there is."""
         i, j = (
             int(np.abs(np.log(np.array(grid) / value)).argmin())
             for grid, value in ((self.sigmas, sigma), (self.lams, lam))
@@ -82,7 +83,7 @@ class Search:
         return i, j, robust
 
     def error(self, trial: Trial) -> float:
-        """What is to be small, kcal/mol/Å: the force error, made to look ten times as large where rounding shows."""
+        """The error that is to be small, kcal/mol/Å: of forces, taken ten times as large where rounding shows."""
         error = trial.relabelled if self.relabel else trial.validation
         return error if self.absolute or trial.rounding < _ROUNDING else 10.0 * error
 

@@ -44,7 +44,7 @@ class Solution:
 
 
 class MemoryPlan(NamedTuple):
-    """How memory is spent."""
+    """How an iterative solution spends its memory."""
 
     stored: bool  # the kernel matrix is kept, as its lower triangle
     points: int  # inducing ones
