@@ -38,7 +38,7 @@ def write_input(
     socket = re.sub(r"[^A-Za-z0-9_.-]+", "_", described.name)[:40]
     simulation = Simulation(
         socket, tuple(f.name for f in described.fragments),
-        temperature, time, timestep, ensemble, beads, binding=bool(described.binding),
+        temperature, time, timestep, ensemble, beads, binding=described.has_binding,
     )  # fmt: skip
     output.parent.mkdir(parents=True, exist_ok=True)
     write_structure(start, read_structure(described.resolve(described.structure)))

@@ -82,9 +82,7 @@ def write_sweep(
         raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
     potential.check_geometry(atoms.positions, str(source))
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
-    simulation = _simulation(
-        plan, potential.name, tuple(f.name for f in described.fragments), bool(described.binding)
-    )
+    simulation = _simulation(plan, potential.name, tuple(f.name for f in described.fragments), described.has_binding)
     record = Record(
         name=described.name,
         kind=plan.kind,

@@ -24,8 +24,8 @@ from .stock import find_permutations
 class Recipe:
     """How to train; written into the record beside the models.
 
-    ``n_train``: training points of each model. ``sigmas``, ``lams``: what σ and λ are chosen from; λ is relative to the
-    mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
+    ``n_train``: training points of each model. ``sigmas``, ``lams``: what σ and λ are chosen from; λ is relative to
+    the mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
     """
 
     n_train: int
