@@ -38,6 +38,7 @@ def test_each_pick_is_the_largest_conditional_variance(potential: Potential, fra
     """By definition: s of the candidates once the picks are among the training points."""
     (term,) = potential.bindings
     picks = pick(potential, frames, 5, "binding")
+    assert isinstance(term, SgdmlTerm)
     judge = term.uncertainty
     assert judge is not None
     own, known = judge.explained(judge.describe(frames))
