@@ -63,29 +63,15 @@ def springs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made_dimer(tmp_path / "dimer")
 
 
-class Silent:
-    """A reporter of a training that nobody listens to."""
-
-    def say(self, line: str) -> None: ...
-
-    def progress(self, stage: str, done: float) -> None: ...
-
-    def trial(self, trial: object) -> None: ...
-
-    def learning(self, progress: object) -> None: ...
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on."""
-    from delta_server.data.dataset import load_dataset, save_dataset
-    from delta_server.training.tasks import Recipe
-    from delta_server.training.train import train
+    from delta_server.training import Recipe, load_dataset, save_dataset, train
 
     folder = tmp_path_factory.mktemp("trained")
     data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
     save_dataset(folder / "data.npz", data.take(slice(0, None, 4)))
-    train(folder / "data.npz", folder, Recipe(50, 60, sigmas=(8.0,), lams=(1e-7,), choose_group=False), Silent())
+    train(folder / "data.npz", folder, Recipe(50, 60, sigmas=(8.0,), lams=(1e-7,), choose_group=False))
     return folder
 
 

@@ -40,7 +40,7 @@ def pick(
     term: str = "all",
     report: Callable[[int], object] | None = None,
 ) -> list[Pick]:
-    """At most `count` of the configurations (n, N, 3), Å, the most wanted first.
+    """Choose at most `count` of the configurations (n, N, 3), Å, the most wanted first.
 
     Fewer where all others are copies. term: ``all``, ``binding`` or a fragment: whose errors count. report: called
     with how many are picked. Memory: n × (training points, 300 at most, + count) numbers a term.
@@ -58,21 +58,21 @@ def pick(
         return np.asarray(np.sqrt(squares) / KCAL_MOL)
 
     first = left = errors()
-    found: list[Pick] = []
+    picks: list[Pick] = []
     free = np.ones(len(positions), dtype=bool)
-    while len(found) < count:
+    while len(picks) < count:
         free &= np.any([c.residual > _KNOWN * c.own for _, c in candidates], axis=0)
         if not free.any():
             break
         i = int(np.where(free, left, -1.0).argmax())
-        found.append(Pick(i, float(first[i]), float(left[i])))
+        picks.append(Pick(i, float(first[i]), float(left[i])))
         free[i] = False
         for _, c in candidates:
             c.take(i)
         left = errors()
         if report is not None:
-            report(len(found))
-    return found
+            report(len(picks))
+    return picks
 
 
 def _terms(potential: Potential, name: str, positions: FloatArray) -> list[tuple[int, Uncertainty, FloatArray]]:

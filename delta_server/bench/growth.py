@@ -31,14 +31,14 @@ class Growth:
 
     @property
     def exponent(self) -> float | None:
-        """Of the power law through the last two sizes, where it has left the overhead behind; None for one size."""
+        """The exponent of the power law through the last two sizes, where the overhead counts least; None for one."""
         if len(self.sizes) < 2:
             return None
         return float(np.log(self.ms[-1] / self.ms[-2]) / np.log(self.sizes[-1] / self.sizes[-2]))
 
 
 def growth(model: Model, positions: FloatArray, seconds: float = 0.3, threads: int = 1) -> Iterator[Growth]:
-    """Of one model at displaced copies (B, N, 3) Å of a structure: parts of its training set, subgroups of its group,
+    """Times of one model at displaced copies (B, N, 3) Å of a structure: parts of its training set, subgroups,
     1 to B structures; and of made models of 12 to 192 atoms without symmetry."""
     points = _sizes(model.n_train)
     yield _measure(

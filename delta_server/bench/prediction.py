@@ -25,7 +25,7 @@ _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std
 
 
 class Machine(NamedTuple):
-    """What one core, or as many as BLAS is given, does at this moment."""
+    """The speed of one core, or as many as BLAS is given, at this moment."""
 
     flops: float  # of a matrix product, 1/s
     bandwidth: float  # of reading memory, bytes/s
@@ -38,7 +38,7 @@ class Machine(NamedTuple):
         return cls(2 * 768.0**3 / min(product), 0.0).at(2**28, seconds)
 
     def at(self, size: int, seconds: float = 0.1) -> Machine:
-        """With the bandwidth at which `size` bytes are read again and again: those of a cache where they fit."""
+        """The machine with the bandwidth at which `size` bytes are read again and again: a cache's where they fit."""
         line = np.ones(size // 8)
         (read,) = alternate([lambda: line @ line], seconds)
         return self._replace(bandwidth=line.nbytes / min(read))
@@ -174,15 +174,15 @@ def bench_term(
     theirs_positions = positions / angstrom
     ours, theirs = alternate([*calls, lambda: rival(theirs_positions)], seconds)
     prediction, (energy, forces) = predictor.predict(positions), rival(theirs_positions)
-    found = replace(
+    compared = replace(
         timing(ours),
         sgdml_ms=1e3 * median(theirs) / batch,
         ratio=median(b / a for a, b in zip(ours, theirs, strict=True)),
     )
     if not same:
-        return found
+        return compared
     return replace(
-        found,
+        compared,
         energy_difference=float(np.abs(prediction.energy / electronvolt - energy).max()),
         force_difference=float(np.abs(prediction.forces * angstrom / electronvolt - forces).max()),
     )

@@ -53,16 +53,16 @@ def bench_training(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         model, seconds, peak, expected = pool.submit(_timed, labels, permutations, hyper).result()
-    found = TrainingTime(
+    times = TrainingTime(
         len(labels), len(labels.numbers), len(permutations), expected.rows, seconds, expected.seconds, peak,
         matrix_bytes(len(labels), len(labels.numbers), hyper.energies),
     )  # fmt: skip
     if not against:
-        return found
+        return times
     stock, stock_seconds = train_stock_timed(labels, permutations, hyper, threads)
     mine, theirs = (CpuPredictor(m).predict(test) for m in (model, stock))
     return replace(
-        found,
+        times,
         sgdml_seconds=stock_seconds,
         energy_difference=float(np.abs(mine.energy - theirs.energy).max()) / KCAL_MOL,
         force_difference=float(np.abs(mine.forces - theirs.forces).max()) / KCAL_MOL,

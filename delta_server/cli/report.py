@@ -264,12 +264,6 @@ def _today() -> str:
 
 
 def _versions() -> dict[str, str]:
-    import importlib.metadata
+    from ..files.documents import versions
 
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return versions(*_PACKAGES, missing="not installed")

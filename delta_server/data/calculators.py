@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._types import IntArray
 from ..errors import InputError
+from ..files.documents import versions
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -44,33 +44,33 @@ class Method:
 
     def load(self) -> type[Calculator]:
         """The calculator's class. Raises InputError where it, or an option of it, does not exist."""
-        found: type[Calculator]
+        calculator: type[Calculator]
         if self.tblite:
             try:
-                found = import_module("tblite.ase").TBLite
+                calculator = import_module("tblite.ase").TBLite
             except ImportError:
                 raise InputError("tblite is not installed here: pip install 'delta-server[train]'") from None
             for key, better in _SAID_ELSEWHERE.items():
                 if key in self.options:
                     raise InputError(f"{self.name}: --option {key} is said by {better}")
-            unknown = sorted(set(self.options) - set(found.default_parameters))
+            unknown = sorted(set(self.options) - set(calculator.default_parameters))
             if unknown:  # tblite itself may crash on it
-                raise self._unknown(unknown[0], found)
-            return found
+                raise self._unknown(unknown[0], calculator)
+            return calculator
         try:
             if ":" in self.name:
                 module, _, name = self.name.partition(":")
-                found = getattr(import_module(module), name)
+                calculator = getattr(import_module(module), name)
             else:
                 from ase.calculators.calculator import get_calculator_class
 
-                found = get_calculator_class(self.name.lower())
+                calculator = get_calculator_class(self.name.lower())
         except (ImportError, AttributeError, ValueError) as error:
             raise InputError(
                 f"calculator {self.name!r}: {error}; expected gfn2-xtb, the name of a calculator that ase knows, "
                 "such as emt, or package.module:Class"
             ) from None
-        return found
+        return calculator
 
     def _unknown(self, option: str, calculator: type[Calculator]) -> InputError:
         near = difflib.get_close_matches(option, calculator.default_parameters, n=1, cutoff=0.5)
@@ -96,16 +96,13 @@ class Method:
 
     @property
     def theory(self) -> str:
-        """What to call labels of this method, with the version: ``GFN2-xTB (tblite 0.8.0)``."""
+        """The name of the method in a data set, with its version: ``GFN2-xTB (tblite 0.8.0)``."""
         package = "tblite" if self.tblite else self.load().__module__.split(".")[0]
-        said = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
-        try:
-            return f"{' '.join(said)} ({package} {version(package)})"
-        except PackageNotFoundError:
-            return " ".join(said)
+        words = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
+        return " ".join(words + [f"({name} {version})" for name, version in versions(package).items()])
 
     def check(self, numbers: IntArray, charge: int, multiplicity: int, what: str) -> None:
-        """Refuses electrons that cannot be. tblite itself would take them and compute something.
+        """Refuse electrons that cannot be. tblite itself would take them and compute something.
 
         numbers: (N,). what: the molecule, for the message. Raises InputError.
         """

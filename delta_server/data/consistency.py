@@ -36,9 +36,9 @@ def check_dataset(data: Dataset) -> Iterator[Check]:
     if data.labelled_fragments:
         yield from _isolated(data, pairs)
     if data.fragment is not None and data.n_fragments > 1:
-        found = reactions(data.numbers, data.fragment, data.positions)
-        said = say_reactions(found, len(data)) if found else "no bond between fragments, none broken"
-        yield Check("fragments stay whole", not found, said)
+        broken = reactions(data.numbers, data.fragment, data.positions)
+        words = say_reactions(broken, len(data)) if broken else "no bond between fragments, none broken"
+        yield Check("fragments stay whole", not broken, words)
     yield _duplicates(data)
     yield _outliers("largest force", lengths(data.forces).max(1), "kcal/mol/Å")
     if not data.labelled_fragments:
@@ -80,10 +80,10 @@ def _alike(data: Dataset) -> Check:
     binding = np.abs(data.binding_energies())
     worst = int(binding.argmax())
     good = ratio < _MOST_BINDING and float(binding[worst]) < _MOST_ENERGY
-    found = f"|F_b|/|F| {ratio:.3f} (below {_MOST_BINDING}), binding energies up to {binding[worst]:.4g} kcal/mol"
+    words = f"|F_b|/|F| {ratio:.3f} (below {_MOST_BINDING}), binding energies up to {binding[worst]:.4g} kcal/mol"
     if not good:
-        found += f" in configuration {worst} (below {_MOST_ENERGY:g}): units, sign, zero or order of atoms differ"
-    return Check("complex and fragments go together", good, found)
+        words += f" in configuration {worst} (below {_MOST_ENERGY:g}): units, sign, zero or order of atoms differ"
+    return Check("complex and fragments go together", good, words)
 
 
 def _torques(positions: FloatArray, forces: FloatArray) -> FloatArray:
@@ -121,8 +121,8 @@ def _separated(data: Dataset) -> Iterator[Check]:
     rest = np.abs(data.binding_energies()[far] - coulomb[far])
     worst = int(far[rest.argmax()])
     where = "" if rest.max() < _TENDS else f", in configuration {worst}"
-    found = f"{len(far)} configurations are over {_APART:g} Å apart, their binding energy beyond charges up to "
-    yield Check("separated fragments", not where, f"{found}{rest.max():.2g} kcal/mol (at most {_TENDS}){where}")
+    words = f"{len(far)} configurations are over {_APART:g} Å apart, their binding energy beyond charges up to "
+    yield Check("separated fragments", not where, f"{words}{rest.max():.2g} kcal/mol (at most {_TENDS}){where}")
 
 
 def _duplicates(data: Dataset) -> Check:
@@ -132,8 +132,8 @@ def _duplicates(data: Dataset) -> Check:
     again = np.flatnonzero(first[inverse.ravel()] != np.arange(len(data)))
     if not len(again):
         return Check("duplicates", True, "no configuration comes twice")
-    one, two = int(first[inverse.ravel()][again[0]]), int(again[0])
-    return Check("duplicates", False, f"{len(again)} configurations come again; {two} is {one} again")
+    original, copy = int(first[inverse.ravel()][again[0]]), int(again[0])
+    return Check("duplicates", False, f"{len(again)} configurations come again; {copy} is {original} again")
 
 
 def _outliers(name: str, values: FloatArray, unit: str, most: float = _OUTLIER) -> Check:
@@ -143,8 +143,8 @@ def _outliers(name: str, values: FloatArray, unit: str, most: float = _OUTLIER) 
     score = np.abs(values - middle) / scale
     worst, bad = int(score.argmax()), int((score > most).sum())
     few = bad <= max(1, _FEW * len(values))
-    found = f"at most {score[worst]:.1f} robust standard deviations ({scale:.3g} {unit}) from the median {middle:.6g}"
+    words = f"at most {score[worst]:.1f} robust standard deviations ({scale:.3g} {unit}) from the median {middle:.6g}"
     if bad:
-        found = f"{bad} beyond {most:g} robust standard deviations; worst configuration {worst}: "
-        found += f"{values[worst]:.6g}, median {middle:.6g} {unit}" + ("" if few else "; too many to be outliers")
-    return Check(f"outliers: {name}", not (bad and few), found)
+        words = f"{bad} beyond {most:g} robust standard deviations; worst configuration {worst}: "
+        words += f"{values[worst]:.6g}, median {middle:.6g} {unit}" + ("" if few else "; too many to be outliers")
+    return Check(f"outliers: {name}", not (bad and few), words)

@@ -216,10 +216,10 @@ def _fragment(arrays: Arrays, n_atoms: int) -> tuple[IntArray | None, int]:
     if "fragment" not in arrays:
         return None, 0
     fragment = arrays.get("fragment", (n_atoms,), "iu").astype(np.intp)
-    found = np.unique(fragment)
-    if not np.array_equal(found, np.arange(len(found))):
-        raise arrays.fail("fragment", f"names fragments {found.tolist()[:20]}, expected 0 to K−1, none empty")
-    return fragment, len(found)
+    numbers = np.unique(fragment)
+    if not np.array_equal(numbers, np.arange(len(numbers))):
+        raise arrays.fail("fragment", f"names fragments {numbers.tolist()[:20]}, expected 0 to K−1, none empty")
+    return fragment, len(numbers)
 
 
 def _names(arrays: Arrays, k: int) -> tuple[str, ...]:

@@ -56,8 +56,8 @@ def check_slope(
     rise = energies[j] - energies[i]
     near = np.flatnonzero((reach < most) & (reach > _SAME))
     if len(near) < _PAIRS:
-        found = f"not checked: {len(near)} pairs of configurations are near enough ({most} Å), {_PAIRS} needed"
-        return Check(name, True, found)
+        words = f"not checked: {len(near)} pairs of configurations are near enough ({most} Å), {_PAIRS} needed"
+        return Check(name, True, words)
     error = np.abs(rise - work)
     scale = np.median(error[near]) / 0.6745 + 1e-3 * np.median(np.abs(work[near])) + 1e-6
     bad = _suspects(i, j, error > 0.5 * bend + _CONTRADICTION * scale, len(energies))
@@ -70,14 +70,14 @@ def check_slope(
     slope = _weighted_median(rise[good] / work[good], weight)
     agree = float(np.average(np.sign(rise[good] * work[good]), weights=weight))
     right = abs(float(np.log(max(slope, 1e-12)))) < _SLOPE and agree > _UNLIKE
-    found = f"ΔE / work of the mean force = {slope:.3f} over {len(good)} near pairs (1 expected)"
+    words = f"ΔE / work of the mean force = {slope:.3f} over {len(good)} near pairs (1 expected)"
     if not right:
         worst = good[error[good].argmax()]
-        found += f"; {_likely(slope, agree)}; say configurations {i[worst]} and {j[worst]}: ΔE {rise[worst]:.3g}, "
-        found += f"work {work[worst]:.3g} kcal/mol"
+        words += f"; {_likely(slope, agree)}; say configurations {i[worst]} and {j[worst]}: ΔE {rise[worst]:.3g}, "
+        words += f"work {work[worst]:.3g} kcal/mol"
     elif len(bad):
-        found += f"; {len(bad)} contradict their neighbours, first configuration {bad[0]}"
-    return Check(name, right and not len(bad), found)
+        words += f"; {len(bad)} contradict their neighbours, first configuration {bad[0]}"
+    return Check(name, right and not len(bad), words)
 
 
 def _likely(slope: float, agree: float) -> str:

@@ -183,14 +183,14 @@ def reactions(numbers: IntArray, fragment: IntArray, positions: FloatArray) -> l
     within = fragment[row] == fragment[col]
     start = np.linalg.norm(positions[0][row] - positions[0][col], axis=1) / radii
     bonded = within & (start < _BOND)
-    found: list[Reaction] = []
+    reacted: list[Reaction] = []
     step = max(1, _CHUNK // max(1, len(row)))
     for first in range(0, len(positions), step):
         x = positions[first : first + step]
         ratio = np.linalg.norm(x[:, row] - x[:, col], axis=2) / radii
         between, broken = (ratio < _BOND) & ~within, (ratio > _BROKEN) & bonded
         for i in np.flatnonzero((between | broken).any(1)):
-            made = [f"{label[col[k]]}–{label[row[k]]} bonded" for k in np.flatnonzero(between[i])[:2]]
-            lost = [f"{label[col[k]]}–{label[row[k]]} broken" for k in np.flatnonzero(broken[i])[:2]]
-            found.append(Reaction(first + int(i), ", ".join(made + lost)))
-    return found
+            formed = [f"{label[col[k]]}–{label[row[k]]} bonded" for k in np.flatnonzero(between[i])[:2]]
+            broken_bonds = [f"{label[col[k]]}–{label[row[k]]} broken" for k in np.flatnonzero(broken[i])[:2]]
+            reacted.append(Reaction(first + int(i), ", ".join(formed + broken_bonds)))
+    return reacted

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Units:
-    """Units as the user says them; "" where they were not said."""
+class FileUnits:
+    """FileUnits as the user says them; "" where they were not said."""
 
     energy: str = ""
     length: str = ""
@@ -36,7 +36,7 @@ class Units:
             raise InputError(str(error)) from None
 
 
-def import_files(paths: Sequence[Path], units: Units = Units()) -> Dataset:
+def import_files(paths: Sequence[Path], units: FileUnits = FileUnits()) -> Dataset:
     """One data set of all configurations of the files, each file a run of its own (or several, as it says itself).
 
     units: of files that carry none. ase's are taken to be eV and Å. Raises InputError where a file cannot be used,
@@ -91,34 +91,34 @@ def concatenate(parts: Sequence[Dataset], names: Sequence[str]) -> Dataset:
     )
 
 
-def _read_npz(path: Path, units: Units) -> Dataset:
-    """sGDML's file, or one with its keys and perhaps without units."""
+def _read_npz(path: Path, units: FileUnits) -> Dataset:
+    """Read sGDML's file, or one with its keys and perhaps without units."""
     data = load_dataset(path)
     if data.theory == "unknown":  # as sgdml and save_dataset write it
         data = replace(data, theory="")
     with open_arrays(path, "data set", "z, R, E, F", InputError) as arrays:
-        found = Units(arrays.text("e_unit") or "", arrays.text("r_unit") or "")
-    energy = _unit(path, "energy", found.energy, units.energy)
-    length = _unit(path, "length", found.length, units.length)
+        carried = FileUnits(arrays.text("e_unit") or "", arrays.text("r_unit") or "")
+    energy = _unit(path, "energy", carried.energy, units.energy)
+    length = _unit(path, "length", carried.length, units.length)
     # load_dataset has taken units that the file does not say for kcal/mol and Å
-    e = 1.0 if found.energy else energy_in_ev(energy) / KCAL_MOL
-    r = 1.0 if found.length else length_in_angstrom(length)
+    e = 1.0 if carried.energy else energy_in_ev(energy) / KCAL_MOL
+    r = 1.0 if carried.length else length_in_angstrom(length)
     return _scaled(data, e, r)
 
 
-def _unit(path: Path, kind: str, found: str, said: str) -> str:
-    """The unit of a file that says `found`, where the user says `said`."""
+def _unit(path: Path, kind: str, carried: str, given: str) -> str:
+    """The unit of a file: what it carries itself, or what the user gives. Raises InputError where they differ."""
     lookup = energy_in_ev if kind == "energy" else length_in_angstrom
-    if found and said and lookup(found) != lookup(said):
-        raise InputError(f"{path}: its {kind} unit is {found}, --{kind}-unit says {said}; leave the option out")
-    if not found and not said:
+    if carried and given and lookup(carried) != lookup(given):
+        raise InputError(f"{path}: its {kind} unit is {carried}, --{kind}-unit says {given}; leave the option out")
+    if not carried and not given:
         usual = "kcal/mol" if kind == "energy" else "Ang"
         raise InputError(f"{path}: carries no {kind} unit; say it, --{kind}-unit {usual} for MD17, MD22 and the like")
-    return found or said
+    return carried or given
 
 
 def _scaled(data: Dataset, energy: float, length: float) -> Dataset:
-    """With energies and lengths multiplied."""
+    """The same data in other units. energy, length: factors."""
     alone, pulls = data.fragment_energies, data.fragment_forces
     return replace(
         data,
@@ -130,8 +130,8 @@ def _scaled(data: Dataset, energy: float, length: float) -> Dataset:
     )
 
 
-def _read_ase(path: Path, units: Units) -> Dataset:
-    """Frames with a calculator's energy and forces."""
+def _read_ase(path: Path, units: FileUnits) -> Dataset:
+    """Read frames with a calculator's energy and forces."""
     positions: list[FloatArray] = []
     energies: list[float] = []
     forces: list[FloatArray] = []

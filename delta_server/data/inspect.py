@@ -13,7 +13,7 @@ from .fragments import formula, fragment_names
 
 @dataclass(frozen=True)
 class Spread:
-    """Of one quantity over configurations."""
+    """Mean, standard deviation and range of one quantity over configurations."""
 
     mean: float
     std: float
@@ -22,6 +22,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: FloatArray) -> Spread:
+        """values: (n,), of one unit."""
         return cls(*(float(v) for v in (values.mean(), values.std(), values.min(), values.max())))
 
 
@@ -40,7 +41,8 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Summary:
-    """Energies in kcal/mol, forces in kcal/mol/Å; a mean force is the mean length of one atom's force vector.
+    """A data set in numbers: energies in kcal/mol, forces in kcal/mol/Å; a mean force is the mean length of one
+    atom's force vector.
 
     ``force_ratio``: mean |F_b| / mean |F| (arXiv 2511.01913, Fig. 5). None where fragments are not labelled.
     """
@@ -60,6 +62,7 @@ class Summary:
     fragments: tuple[Fragment, ...]
 
     def as_dict(self) -> dict[str, object]:
+        """The summary for machines."""
         return asdict(self)
 
 
@@ -75,7 +78,7 @@ def names_of(data: Dataset) -> tuple[str, ...]:
 
 
 def summarize(data: Dataset) -> Summary:
-    """Needs no labels of fragments, but says more with them."""
+    """The summary of a data set. It needs no labels of isolated fragments, but says more with them."""
     force = float(lengths(data.forces).mean())
     binding = lengths(data.binding_forces()) if data.labelled_fragments else None
     return Summary(

@@ -25,8 +25,8 @@ _TRIALS = 5  # configurations that must all fail before the whole task is given 
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
-    """What to label, and how.
+class LabelTask:
+    """The configurations to label, and how.
 
     structures: with fragments. charges, multiplicities: (K,) of the fragments; the complex has the sum of the
     charges and of the unpaired electrons. Raises InputError for electrons that cannot be.
@@ -60,15 +60,15 @@ class Task:
         """Numbers to a configuration: E, E_frag (K,), F (N, 3), F0 (N, 3)."""
         return 1 + self.n_fragments + 6 * len(self.structures.numbers)
 
-    def without_positions(self) -> Task:
+    def without_positions(self) -> LabelTask:
         """The same for a process that is sent the positions one by one."""
         return replace(self, structures=self.structures.take(np.arange(0)))
 
     def digest(self) -> str:
         """Tells this task from every other: geometries, fragments, charges, method with its options and version."""
         s = self.structures
-        said = [self.method.name, sorted(self.method.options.items()), self.method.theory]
-        sha256 = hashlib.sha256(json.dumps([*said, self.charges, self.multiplicities]).encode())
+        method = [self.method.name, sorted(self.method.options.items()), self.method.theory]
+        sha256 = hashlib.sha256(json.dumps([*method, self.charges, self.multiplicities]).encode())
         for array in (s.numbers, s.fragment, s.index, s.run, s.positions):
             sha256.update(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest())
         return sha256.hexdigest()
@@ -77,7 +77,7 @@ class Task:
 class Labeller:
     """Labels configurations of a task, one calculator for the complex and one for each fragment."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: LabelTask) -> None:
         self.numbers, self.method, self.fragments = task.structures.numbers, task.method, task.molecules()
         self.whole = (np.arange(len(self.numbers)), *task.total)
         self.constants: dict[int, float] = {}  # energies of fragments that are one atom, kcal/mol
@@ -88,7 +88,10 @@ class Labeller:
         self.calculators = [self.method.make(charge, spin) for _, charge, spin in (self.whole, *self.fragments)]
 
     def __call__(self, positions: FloatArray) -> FloatArray:
-        """positions: (N, 3) Å. (Task.width,): E, E_frag, F, F0 in kcal/mol and Å. Raises what the calculator does."""
+        """E, E_frag, F and F0, (LabelTask.width,) in kcal/mol and Å, at positions (N, 3) in Å.
+
+        Raises what the calculator raises.
+        """
         try:
             return self._label(positions)
         except Exception:  # a calculator that failed, or diverged from the geometry before: once more, from scratch
@@ -119,8 +122,8 @@ class Labeller:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """data: the labelled configurations, None where the run was stopped before the last."""
+class LabelOutcome:
+    """What a run of labelling has: the data set, or None where it was stopped; what failed; how many are labelled."""
 
     data: Dataset | None
     failures: list[Failure]
@@ -128,20 +131,20 @@ class Outcome:
 
 
 def working_file(output: Path) -> Path:
-    """Where a run that writes `output` keeps what it has."""
+    """The file in which a run that writes `output` keeps what it has."""
     return output.with_name(output.name + ".working")
 
 
 def label(
-    task: Task,
+    task: LabelTask,
     output: Path,
     *,
     processes: int = 1,
     retry_failed: bool = False,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, failed: None,
-) -> Outcome:
-    """Labels what `working_file` does not hold yet.
+) -> LabelOutcome:
+    """Label what `working_file` does not hold yet.
 
     stop: asked often; true ends softly. progress: told of the configurations done so far, and of those that failed.
     Scripts that call this need ``if __name__ == "__main__":``, as the processes are spawned. Raises InputError where
@@ -166,10 +169,12 @@ def label(
         run_pool(Labeller, task.without_positions(), task.structures.positions, todo, processes, take, stop)
         failures = sorted(work.failures.values(), key=lambda failure: failure.index)
         whole = len(work.labels) + len(failures) == n and not stop()
-        return Outcome(_assemble(task, work) if whole else None, failures, len(work.labels))
+        return LabelOutcome(_assemble(task, work) if whole else None, failures, len(work.labels))
 
 
-def _try(task: Task, work: WorkFile, take: Callable[[int, FloatArray | str], None], stop: Callable[[], bool]) -> None:
+def _try(
+    task: LabelTask, work: WorkFile, take: Callable[[int, FloatArray | str], None], stop: Callable[[], bool]
+) -> None:
     """The first configuration, and some others if it fails. Raises InputError where they all do."""
     n = len(task.structures)
     for index in dict.fromkeys(np.linspace(0, n - 1, _TRIALS).astype(int).tolist()):
@@ -186,7 +191,7 @@ def _try(task: Task, work: WorkFile, take: Callable[[int, FloatArray | str], Non
     )
 
 
-def _assemble(task: Task, work: WorkFile) -> Dataset:
+def _assemble(task: LabelTask, work: WorkFile) -> Dataset:
     s, k = task.structures, task.n_fragments
     which = np.array(sorted(work.labels), dtype=np.intp)
     table = np.array([work.labels[i] for i in which.tolist()])

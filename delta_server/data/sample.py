@@ -11,7 +11,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..units import KCAL_MOL
-from .labels import Task
+from .labels import LabelTask
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -49,7 +49,7 @@ class Wall:
         return float(_STIFFNESS / 2 * (np.maximum(0.0, distance - self.distances) ** 2).sum())
 
     def adjust_positions(self, atoms: Atoms, new: FloatArray) -> None:
-        """None of ase's business."""
+        """Nothing is held in place."""
 
     def get_removed_dof(self, atoms: Atoms) -> int:
         return 0
@@ -59,7 +59,7 @@ class Wall:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplePlan:
     """temperature: K. every: steps between frames. timestep, equilibration: fs. friction: 1/fs. wall: Å between
     centres of mass, or None for 1.5 Å beyond those of the relaxed complex. fmax: eV/Å, at most, when relaxed; or as
     far as `relaxation` steps come."""
@@ -76,7 +76,7 @@ class Plan:
     seed: int = 0
 
 
-def sample(task: Task, plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[Atoms]:
+def sample(task: LabelTask, plan: SamplePlan, stop: Callable[[], bool] = lambda: False) -> Iterator[Atoms]:
     """Relaxes the first configuration of a task and yields frames of its dynamics with their energy and forces
     (eV, eV/Å), in which the wall has no part. Frames over 1 Å behind the wall are left out.
 
@@ -111,8 +111,8 @@ def sample(task: Task, plan: Plan, stop: Callable[[], bool] = lambda: False) -> 
             fixcm=False,
             rng=rng,
         )
-        steps, made = round(plan.equilibration / plan.timestep), 0
-        while made < plan.frames:
+        steps, frames_made = round(plan.equilibration / plan.timestep), 0
+        while frames_made < plan.frames:
             for _ in range(steps):
                 dynamics.run(1)
                 if stop():
@@ -124,9 +124,9 @@ def sample(task: Task, plan: Plan, stop: Callable[[], bool] = lambda: False) -> 
             energy = atoms.get_potential_energy(apply_constraint=False)
             forces = atoms.get_forces(apply_constraint=False)
             if not (np.isfinite(energy) and np.isfinite(forces).all()):
-                raise InputError(f"frame {made}: energy or forces are not finite; a shorter --timestep")
+                raise InputError(f"frame {frames_made}: energy or forces are not finite; a shorter --timestep")
             frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
-            made += 1
+            frames_made += 1
             yield frame
     except (CalculationFailed, Refused) as error:
         raise InputError(

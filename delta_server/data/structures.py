@@ -46,7 +46,8 @@ class Structures:
         return self.take(kept)
 
     def in_fragments(self, text: str | None) -> Structures:
-        """With fragments as said (``"0:3,3:15"``), or the file's own, or those of the first configuration's bonds.
+        """The same with fragments: of a text (``"0:3,3:15"``), else the file's own, else of the first configuration's
+        bonds.
 
         Raises InputError where there is only one.
         """
@@ -78,7 +79,7 @@ class Structures:
 
 
 def read_structures(path: Path) -> Structures:
-    """A data set (``.npz``), or any file that ase reads, in Å.
+    """Read configurations from a data set (``.npz``) or any file that ase reads, in Å.
 
     Raises InputError where configurations differ in their atoms or hold positions that are not finite.
     """
@@ -115,7 +116,7 @@ def same_atoms(path: Path, frame: int, expected: IntArray, found: IntArray) -> N
     raise InputError(f"{path}, frame {frame}: {what}; all configurations need the same atoms in the same order")
 
 
-def say_reactions(found: Sequence[Reaction], n: int) -> str:
-    """One line."""
-    first = found[0]
-    return f"fragments react in {len(found)} of {n} configurations, first in {first.configuration}: {first.what}"
+def say_reactions(reacted: Sequence[Reaction], n: int) -> str:
+    """A line about configurations in which fragments react, of n. reacted: some."""
+    first = reacted[0]
+    return f"fragments react in {len(reacted)} of {n} configurations, first in {first.configuration}: {first.what}"

@@ -111,14 +111,14 @@ def open_workfile(path: Path, task: str, n: int, width: int) -> Iterator[WorkFil
             raise InputError(f"{path}: another process is labelling into this file") from None
         except OSError:  # a file system without locks
             pass
-        found = stream.readline(_MAX_HEADER)
-        if found != header and header.startswith(found):  # new, or killed while the line was written
+        first = stream.readline(_MAX_HEADER)
+        if first != header and header.startswith(first):  # new, or killed while the line was written
             stream.seek(0)
             stream.truncate()
             stream.write(header)
-        elif found != header:
+        elif first != header:
             raise InputError(
-                f"{path}: {_differs(found)}; expected what a killed run of this very command left; "
+                f"{path}: {_differs(first)}; expected what a killed run of this very command left; "
                 "remove it, or choose another output"
             )
         work = WorkFile(path, stream, width)
@@ -127,6 +127,6 @@ def open_workfile(path: Path, task: str, n: int, width: int) -> Iterator[WorkFil
         work.sync()
 
 
-def _differs(found: bytes) -> str:
-    ours = found.startswith(f'{{"format": "{FORMAT}"'.encode())
+def _differs(header: bytes) -> str:
+    ours = header.startswith(f'{{"format": "{FORMAT}"'.encode())
     return "is the working file of another task" if ours else "is no working file"

@@ -12,8 +12,9 @@ from typing import Literal
 from pydantic import Field
 
 from ..errors import InputError
+from ..files.documents import Strict
 from ..molecule.limits import Limits
-from ..server.record import FolderRecord, read_record
+from ..server.record import read_record
 
 SweepKind = Literal["nvt", "pimd", "mts", "remd"]
 RECORD = "sweep.json"
@@ -21,7 +22,7 @@ INPUT, INIT = "input.xml", "init.xyz"  # of each run: i-PI's input, and the geom
 PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
 
 
-class Relaxed(FolderRecord):
+class Relaxed(Strict):
     """How the start geometry was relaxed: energy in eV, the largest force left in eV/Å, optimiser's steps."""
 
     energy: float
@@ -29,7 +30,7 @@ class Relaxed(FolderRecord):
     steps: int
 
 
-class SweepRecord(FolderRecord):
+class SweepRecord(Strict):
     """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder."""
 
     format: Literal["delta-sgdml-sweep/1"] = "delta-sgdml-sweep/1"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DeltaError, GeometryError, InputError
+from ..files.documents import versions
 from ..files.lock import is_locked
 from ..files.whole import write_json
 from ..ipi.simulation import Simulation, System
@@ -17,7 +18,7 @@ from ..manifest import Manifest, load_manifest
 from ..molecule.limits import Limits
 from ..molecule.structures import read_structure, write_structure
 from ..potential import Potential
-from ..server.record import hashes, relative, versions
+from ..server.record import hashes, relative
 from .record import INIT, INPUT, PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write_sweep(
     """
     plan = _checked(plan)
     described = load_manifest(manifest)
-    if plan.kind == "mts" and not described.has_binding:
+    if plan.kind == "mts" and not described.binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
     potential = load_potential(described)
     _clear(folder, overwrite)
@@ -106,7 +107,7 @@ def lay_out(
         seed=plan.seed,
         limits=plan.limits,
         start=start,
-        versions=versions("delta-server", "ipi", "ase", "numpy"),
+        versions=versions("delta-server", "ipi", "ase", "numpy", missing="not installed"),
         command=command,
     )
     sweep = Sweep(folder, record)
@@ -189,7 +190,7 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         beads=plan.beads,
         stride=plan.stride,
         tau=plan.tau,
-        binding=described.has_binding,
+        binding=bool(described.binding),
         frames=plan.frames,
         checkpoint=plan.checkpoint,
         inner=plan.inner,

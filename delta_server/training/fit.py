@@ -113,13 +113,13 @@ def _fit_iteratively(
     lam = hyper.lam if hyper.absolute else hyper.lam * mean_variance(kernel, hyper.sigma)
 
     def iterate(y: FloatArray, doubt: FloatArray) -> tuple[float, FloatArray]:
-        found = solve(kernel, y, hyper.sigma, lam, hyper.energies, memory=memory, report=report, doubt=doubt)
-        if not found.converged:
+        solution = solve(kernel, y, hyper.sigma, lam, hyper.energies, memory=memory, report=report, doubt=doubt)
+        if not solution.converged:
             raise InputError(
-                f"{labels.name}: the iterative solver stopped at a residual of {found.residual:.1e} after "
-                f"{found.iterations} iterations: take a larger --lambda, fewer points, or more memory"
+                f"{labels.name}: the iterative solver stopped at a residual of {solution.residual:.1e} after "
+                f"{solution.iterations} iterations: take a larger --lambda, fewer points, or more memory"
             )
-        return lam, found.coefficients
+        return lam, solution.coefficients
 
     return _fit(labels, permutations, hyper, iterate)
 

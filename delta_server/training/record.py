@@ -1,26 +1,31 @@
-"""The record of a training: what `delta-sgdml train` writes beside its models, and who reads it later."""
+"""The record of a training, ``training.json``: written beside its models, resumed from, and read by evaluations."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from .._types import IntArray
-from ..data.dataset import Dataset, fingerprint
+from ..data.dataset import TRAIN, VALIDATION, Dataset, fingerprint
 from ..errors import InputError
+from ..files.documents import plain, versions
+from ..files.whole import json_text, sha256_of, write_whole
 from .fit import Hyper
+from .tasks import Recipe
 
 RECORD = "training.json"
+_FORMAT = "delta-sgdml-training/1"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a training: its seed, which permutations its models have, and whether λ is absolute."""
+    """What held for all models: the seed, which permutations they have, and whether λ is absolute."""
 
     seed: int
     symmetry: Literal["graph", "skeleton", "sgdml", "none"]
@@ -37,11 +42,11 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """What a record says. fingerprint: of the data set, None in a JSON file of another kind.
+class TrainingRecord:
+    """What a record says.
 
-    The rest is looked at when it is asked for: who evaluates need not have a whole record. Each raises InputError
-    where that is not as `delta-sgdml train` writes it.
+    Each part is looked at when it is asked for, as who evaluates need not have a whole record. It raises InputError
+    where it is not as `delta-sgdml train` writes it.
     """
 
     path: Path
@@ -49,16 +54,28 @@ class Record:
 
     @property
     def fingerprint(self) -> str | None:
+        """The fingerprint of the data set; None in a JSON file of another kind."""
         about = self.content.get("dataset")
-        found = about.get("fingerprint") if isinstance(about, dict) else None
-        return found if isinstance(found, str) else None
+        value = about.get("fingerprint") if isinstance(about, dict) else None
+        return value if isinstance(value, str) else None
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """What is known of each model: kinds of fragments, ``binding``, ``full``."""
+        models = self.content.get("models")
+        return models if isinstance(models, dict) else {}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each model's file."""
+        return {name: entry["sha256"] for name, entry in self.models.items()}
 
     def configurations(self, side: Literal["train", "validation"], n: int) -> IntArray:
-        """Those of a data set of n that a model was trained on, or validated."""
+        """The configurations of a data set of n that the models were trained on, or validated."""
         return indices(self.content.get(side), n, f"{self.path}: {side}")
 
     def settings(self) -> Settings:
-        """What held for all models."""
+        """What held for all models, of a record of whatever version."""
         match self.content.get("recipe"):
             case {
                 "seed": int(seed),
@@ -70,10 +87,25 @@ class Record:
             f"{self.path}: recipe: seed, symmetry or absolute are not as `delta-sgdml train` writes them"
         )
 
+    def recipe(self) -> Recipe:
+        """The whole recipe, to train again by."""
+        self.settings()
+        given = self.content["recipe"]
+        if unknown := sorted(set(given) - {f.name for f in fields(Recipe)}):
+            raise InputError(f"{self.path}: recipe: {', '.join(unknown)}: is of another version")
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return Recipe(**values)
+
+    def group(self, name: str) -> str:
+        """The group of permutations of a model."""
+        group = self.models.get(name, {}).get("group")
+        if not isinstance(group, str):
+            raise InputError(f"{self.path}: models: {name}: group: expected the name of a group of permutations")
+        return group
+
     def model(self, name: str) -> Fitted:
-        """name: of a kind of fragment, ``binding`` or ``full``."""
-        models = self.content.get("models")
-        match models.get(name) if isinstance(models, dict) else None:
+        """How a model was fitted: a kind of fragment, ``binding`` or ``full``."""
+        match self.models.get(name):
             case {
                 "sigma": (int() | float()) as sigma,
                 "lambda": (int() | float()) as lam,
@@ -85,21 +117,74 @@ class Record:
                 return Fitted(Hyper(sigma, lam, energies, self.settings().absolute, robust), n_train, n_far)
         raise InputError(f"{self.path}: models: {name}: is not as `delta-sgdml train` writes it")
 
-    def with_model(self, digest: str, **changes: object) -> Record:
+    def with_model(self, digest: str, **changes: object) -> TrainingRecord:
         """The record with other facts of the model whose file had this SHA-256."""
         models = {
-            name: entry | changes if entry.get("sha256") == digest else entry
-            for name, entry in self.content.get("models", {}).items()
+            name: entry | changes if entry.get("sha256") == digest else entry for name, entry in self.models.items()
         }
         return replace(self, content={**self.content, "models": models})
 
+    def with_entry(self, name: str, entry: Mapping[str, Any]) -> TrainingRecord:
+        """The record with one model more."""
+        return replace(self, content={**self.content, "models": {**self.models, name: entry}})
+
     def text(self) -> str:
-        """As it is written."""
-        return json.dumps(self.content, indent=1) + "\n"
+        """The record as it stands in its file."""
+        return json_text(plain(self.content))
+
+    def save(self) -> None:
+        """Write the record. Raises InputError where that cannot be done."""
+        write_whole(self.path, self.text())
 
 
-def load_record(path: Path, otherwise: str = "") -> Record | None:
-    """None where there is no file. otherwise: how to do without, for the message.
+def open_record(
+    folder: Path, dataset: Mapping[str, str], sides: IntArray, recipe: Recipe, settings: Mapping[str, Any]
+) -> TrainingRecord:
+    """The record of a training in a folder, with the models that an earlier, equal training has finished there.
+
+    dataset: what tells the data set from others. sides: (n,) as `split_of`. settings: of the chooser. Nothing is
+    written yet. Raises InputError where the folder holds another training's record.
+    """
+    content = {
+        "format": _FORMAT,
+        "dataset": dict(dataset),
+        "recipe": asdict(recipe),
+        **settings,
+        "train": np.flatnonzero(sides == TRAIN).tolist(),
+        "validation": np.flatnonzero(sides == VALIDATION).tolist(),
+        "versions": {"python": platform.python_version(), **versions(*_PACKAGES)},
+    }
+    same = ("dataset", "recipe", "train", *settings)
+    return TrainingRecord(folder / RECORD, {**content, "models": _finished(folder, content, same)})
+
+
+_PACKAGES = ("delta-server", "numpy", "scipy", "numba", "sgdml")
+
+
+def _finished(folder: Path, content: Mapping[str, Any], same: Sequence[str]) -> dict[str, Any]:
+    """The models in the folder's record whose files are there as they were written. same: keys that must agree."""
+    path = folder / RECORD
+    if not path.exists():
+        return {}
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        equal = all(before[key] == plain(content[key]) for key in same)
+        entries = before["models"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        equal = False
+    if not equal:
+        raise InputError(
+            f"{path}: another training (data or recipe differ); choose another folder, or --overwrite it"
+        )
+    return {name: entry for name, entry in entries if _is_whole(folder / entry["file"], entry["sha256"])}
+
+
+def _is_whole(file: Path, digest: str) -> bool:
+    return file.is_file() and sha256_of(file) == digest
+
+
+def load_record(path: Path, otherwise: str = "") -> TrainingRecord | None:
+    """Read a record; None where there is no file. otherwise: how to do without, for the message.
 
     Raises InputError where it cannot be read or is no JSON.
     """
@@ -111,11 +196,11 @@ def load_record(path: Path, otherwise: str = "") -> Record | None:
         raise InputError(f"{path}: cannot be read: {error.strerror}{otherwise}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON: {error}; mend or remove it{otherwise}") from None
-    return Record(path, content if isinstance(content, dict) else {})
+    return TrainingRecord(path, content if isinstance(content, dict) else {})
 
 
-def record_of(manifest: Path, data: Dataset, otherwise: str) -> Record:
-    """Of the models beside a manifest, trained on this data set. otherwise: what needs it, for the message.
+def record_of(manifest: Path, data: Dataset, otherwise: str) -> TrainingRecord:
+    """The record of the models beside a manifest, trained on this data set. otherwise: who needs it, for a message.
 
     Raises InputError where there is none, or it tells of other data.
     """
@@ -129,7 +214,7 @@ def record_of(manifest: Path, data: Dataset, otherwise: str) -> Record:
 
 
 def indices(value: object, n: int, where: str) -> IntArray:
-    """A list of configurations, 0 to n − 1. Raises InputError that says where it is none."""
+    """A list of configurations, 0 to n − 1, as an array. where: it stands, for the message. Raises InputError."""
     numbers = value if isinstance(value, list) else [value]
     bad = next((v for v in numbers if type(v) is not int or not 0 <= v < n), None)
     if bad is not None or not isinstance(value, list):

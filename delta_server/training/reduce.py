@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._types import IntArray
-from ..data.dataset import Dataset, load_dataset
+from ..data.dataset import load_dataset
 from ..errors import InputError
+from ..files.whole import write_json
 from ..gdml.model import Model
 from ..loading import read_model
 from ..manifest import load_manifest
+from .choice import Choice
 from .databases import Complex
 from .fit import Hyper
 from .labels import Labels
-from .record import Record, record_of
+from .record import TrainingRecord, record_of
+from .reporter import Reporter
 from .selection.reach import Pairs, Reach
-from .selection.reduction import FRACTIONS, Ranking, Step, Trials, choose
+from .selection.reduction import FRACTIONS, Ranking, ReductionStep, Trials, choose
 from .selection.select import trial_size
-from .tasks import Recipe, Task, split_of, tasks
-from .train import Reporter, train, write_whole
+from .tasks import TrainingTask, split_of, tasks
+from .trainer import train
 
 _ROWS = 3000  # of a kernel matrix that is tried on
 _TEST = 200  # configurations that neither trained nor validated, at most
 
 TRIED = "reduction.json"  # beside the models: what was tried for each
 
-Log = Callable[[str, str, Step], None]
+Log = Callable[[str, str, ReductionStep], None]
 """Called with the term, the ranking and the step."""
 
 
@@ -39,17 +42,17 @@ Log = Callable[[str, str, Step], None]
 class Reduction:
     """What was tried for each term, ranking by ranking, and which step was chosen."""
 
-    terms: Mapping[str, Mapping[str, list[Step]]]
-    chosen: Mapping[str, Step]
+    terms: Mapping[str, Mapping[str, list[ReductionStep]]]
+    chosen: Mapping[str, ReductionStep]
     pairs: Mapping[str, Pairs]  # that each began with
     manifest: Path | None = None  # of the models that were written
 
     def reach(self, name: str) -> Reach:
-        """Of the chosen descriptor of a term."""
+        """How far the pairs of the chosen descriptor of a term reach."""
         return self.pairs[name].reach(self.chosen[name].metric)
 
     def as_dict(self) -> dict[str, Any]:
-        """For a record, or a machine."""
+        """What was tried, as JSON has it."""
         return {
             name: {
                 "chosen": self.chosen[name].as_dict() | self.reach(name).as_dict(),
@@ -75,24 +78,24 @@ class Reducer:
     which: tuple[str, ...] = ()  # models; none: all
     folder: Path | None = None  # for the record
     kept: Mapping[str, tuple[Model, Mapping[str, Any]]] = field(default_factory=dict)  # the others
-    terms: dict[str, dict[str, list[Step]]] = field(default_factory=dict)
-    chosen: dict[str, Step] = field(default_factory=dict)
+    terms: dict[str, dict[str, list[ReductionStep]]] = field(default_factory=dict)
+    chosen: dict[str, ReductionStep] = field(default_factory=dict)
     pairs: dict[str, Pairs] = field(default_factory=dict)
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """See `Chooser`."""
-        told = {"keep": self.keep, "tolerance": self.tolerance, "fractions": list(self.fractions)}
-        return {"reduction": told | {"models": list(self.which)}}
+        """What a training must have in common to go on with this one."""
+        options = {"keep": self.keep, "tolerance": self.tolerance, "fractions": list(self.fractions)}
+        return {"reduction": options | {"models": list(self.which)}}
 
-    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
-        """On as many points as make a small kernel matrix."""
+    def __call__(self, task: TrainingTask) -> Choice:
+        """Try descriptors of fewer and fewer pairs, on as many points as make a small kernel matrix."""
         group, hyper = self.hypers[task.name]
         permutations = task.groups[group]
         order = np.random.default_rng(0).permutation(len(task.train))
         size = trial_size(task.train, len(permutations), replace(task.search, rows=_ROWS))
         part = task.train.take(np.sort(order[:size]))
-        found = self.terms.setdefault(task.name, {})
+        rankings = self.terms.setdefault(task.name, {})
         pairs = self.pairs[task.name] = self._pairs(task, hyper)
 
         def trials(ranking: str) -> Trials:
@@ -102,27 +105,28 @@ class Reducer:
             )  # fmt: skip
 
         for ranking in self.rankings:
-            found[ranking] = trials(ranking).eliminate(self.fractions, ranking)
+            rankings[ranking] = trials(ranking).eliminate(self.fractions, ranking)
         if len(self.rankings) > 1 and task.name == "binding":
             for name, which in (("within", pairs.within), ("between", ~pairs.within)):
                 if which.any():
-                    found[name] = [trials(name).only(np.flatnonzero(which))]
-        steps = found["importance"]
+                    rankings[name] = [trials(name).only(np.flatnonzero(which))]
+        steps = rankings["importance"]
         step = self.chosen[task.name] = choose(steps, self.keep, self.tolerance)
         if self.folder is not None:
             self._write(self.folder / TRIED)
         sigma = step.sigma / steps[0].sigma * hyper.sigma
-        return group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps]
+        return Choice(group, replace(hyper, metric=step.metric, sigma=sigma), [s.as_dict() for s in steps])
 
     def found(self, manifest: Path | None = None) -> Reduction:
+        """What has been tried so far. manifest: of the models that were written."""
         return Reduction(self.terms, self.chosen, self.pairs, manifest)
 
     def _write(self, path: Path) -> None:
-        """What was tried, model by model: one that was finished before a stop keeps what it has there."""
+        """Write what was tried, model by model; one that was finished before a stop keeps what it has there."""
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_whole(path, json.dumps(before | self.found().as_dict(), indent=1) + "\n")
+        write_json(path, before | self.found().as_dict())
 
-    def _pairs(self, task: Task, hyper: Hyper) -> Pairs:
+    def _pairs(self, task: TrainingTask, hyper: Hyper) -> Pairs:
         n_atoms = len(task.train.numbers)
         metric = hyper.metric_of(n_atoms)
         if task.name == "binding":
@@ -152,11 +156,12 @@ def reduce(
     Raises InputError where the record beside the manifest does not tell how the models were trained on this data set.
     """
     data, listed = load_dataset(dataset), load_manifest(manifest)
-    record, recipe = _recipe(manifest, data)
+    record = record_of(manifest, data, ", which says how models are trained again")
+    recipe = replace(record.recipe(), full=False)
     system = Complex.of(data, recipe.bonds)
     models = {listed.resolve(e.model).stem: read_model(listed, e) for e in listed.models().values()}
     hypers = {
-        name: (_group(record, name), replace(record.model(name).hyper, metric=model.metric))
+        name: (record.group(name), replace(record.model(name).hyper, metric=model.metric))
         for name, model in models.items()
     }
     if unknown := set(which) - set(hypers):
@@ -175,8 +180,8 @@ def reduce(
     return reducer.found(written)
 
 
-def _test(system: Complex, record: Record) -> dict[str, Labels]:
-    """Configurations that no model was trained or validated on, of each kind of fragment and of the binding."""
+def _test(system: Complex, record: TrainingRecord) -> dict[str, Labels]:
+    """Labels of each kind of fragment and of the binding that no model was trained or validated on."""
     n = len(system.data)
     seen = np.concatenate([record.configurations("train", n), record.configurations("validation", n)])
     free = np.setdiff1d(np.arange(n), seen)
@@ -185,21 +190,3 @@ def _test(system: Complex, record: Record) -> dict[str, Labels]:
     free = free[np.linspace(0, len(free) - 1, min(_TEST, len(free))).astype(int)]
     fragments = {kind.name: system.fragment_labels(kind, free) for kind in system.kinds if not kind.is_ion}
     return {**fragments, "binding": system.binding_labels(free)}
-
-
-def _group(record: Record, name: str) -> str:
-    group = record.content.get("models", {}).get(name, {}).get("group")
-    if not isinstance(group, str):
-        raise InputError(f"{record.path}: models: {name}: group: expected the name of a group of permutations")
-    return group
-
-
-def _recipe(manifest: Path, data: Dataset) -> tuple[Record, Recipe]:
-    record = record_of(manifest, data, ", which says how models are trained again")
-    record.settings()
-    given = record.content["recipe"]
-    known = {f.name for f in fields(Recipe)}
-    if not set(given) <= known:
-        raise InputError(f"{record.path}: recipe: {', '.join(sorted(set(given) - known))}: is of another version")
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    return record, replace(Recipe(**settings), full=False)

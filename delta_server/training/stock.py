@@ -26,8 +26,8 @@ from .labels import Labels
 def find_permutations(positions: FloatArray, numbers: IntArray, processes: int = 1) -> IntArray:
     """(P, N) permutations that sGDML finds among geometries (M, N, 3) Å: its default. The identity alone where those
     that it finds generate no group of less than 100, with which stock sGDML stops. InputError where it fails."""
-    found: IntArray = _apart(_find, positions, numbers, processes)
-    return found
+    permutations: IntArray = _apart(_find, positions, numbers, processes)
+    return permutations
 
 
 def train_stock(labels: Labels, permutations: IntArray, hyper: Hyper, processes: int = 2) -> Model:
@@ -65,8 +65,8 @@ def _find(positions: FloatArray, numbers: IntArray, processes: int) -> IntArray:
     _quiet()
     from sgdml.utils import perm
 
-    found = perm.find_perms(positions, numbers, max_processes=processes)
-    return np.arange(len(numbers))[None] if found is None else np.asarray(found, dtype=np.intp)
+    permutations = perm.find_perms(positions, numbers, max_processes=processes)
+    return np.arange(len(numbers))[None] if permutations is None else np.asarray(permutations, dtype=np.intp)
 
 
 def _train(

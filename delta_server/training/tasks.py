@@ -22,7 +22,11 @@ from .stock import find_permutations
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; written into the record beside the models."""
+    """How to train; written into the record beside the models.
+
+    ``n_train``: training points of each model. ``sigmas``, ``lams``: what σ and λ are chosen from; λ is relative to
+    the mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
+    """
 
     n_train: int
     n_validation: int = 0  # 0: as many as `n_train`, 200 at most
@@ -41,7 +45,7 @@ class Recipe:
 
     @property
     def bonds(self) -> Symmetry:
-        """What the bond graph is asked for."""
+        """The symmetry that is read from the bond graph."""
         return "none" if self.symmetry == "sgdml" else self.symmetry
 
     @classmethod
@@ -58,7 +62,7 @@ _STOCK_LAMBDAS = (1e-10,)
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class TrainingTask:
     """One model to be trained: its database, what chooses, and permutations (P, N) to choose between, the largest
     last."""
 
@@ -77,12 +81,14 @@ def tasks(
     recipe: Recipe,
     say: Callable[[str], None],
     done: Collection[str] = (),
-) -> Iterator[Task]:
+) -> Iterator[TrainingTask]:
     """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out."""
     train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
 
-    def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> Task:
-        return Task(name, *labels, _groups(labels[0], groups, recipe, say), _search(name, recipe), recipe, n_far)
+    def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> TrainingTask:
+        return TrainingTask(
+            name, *labels, _groups(labels[0], groups, recipe, say), _search(name, recipe), recipe, n_far
+        )
 
     for kind in system.kinds:
         if not kind.is_ion and kind.name not in done:
@@ -101,8 +107,8 @@ def tasks(
     if recipe.full and "full" not in done:  # as sGDML does by default
         stock = Recipe.of_the_paper(recipe.n_train, seed=recipe.seed, trainer=recipe.trainer)
         whole = system.full_labels(train)
-        found = _groups(whole, {}, stock, say)
-        yield Task("full", whole, system.full_labels(validation), found, _search("full", stock), stock)
+        permutations = _groups(whole, {}, stock, say)
+        yield TrainingTask("full", whole, system.full_labels(validation), permutations, _search("full", stock), stock)
 
 
 def _search(name: str, recipe: Recipe) -> Search:
@@ -121,12 +127,12 @@ def _groups(
     if recipe.symmetry == "sgdml":
         say(f"{train.name}: looking for sGDML's permutations")
         return {"sgdml": find_permutations(train.positions, train.numbers, os.cpu_count() or 1)}
-    found: dict[int, tuple[str, IntArray]] = {}
+    by_order: dict[int, tuple[str, IntArray]] = {}
     for name, group in groups.items():
         if not group.is_closed():
             raise InputError(f"{train.name}: the permutations of {name!r} are no group")
-        found.setdefault(group.order, (name, group.permutations))
-    return dict(found.values())
+        by_order.setdefault(group.order, (name, group.permutations))
+    return dict(by_order.values())
 
 
 def split_of(data: Dataset, recipe: Recipe) -> IntArray:

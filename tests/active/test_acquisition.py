@@ -13,7 +13,7 @@ from delta_server import load_potential
 from delta_server.active.acquisition import pick
 from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
-from delta_server.gdml import CpuPredictor, Model, save_model
+from delta_server.gdml import CpuPredictor, Model
 from delta_server.gdml.uncertainty import Uncertainty
 from delta_server.potential import Fragment, Potential
 from delta_server.terms.sgdml import SgdmlTerm
@@ -89,14 +89,13 @@ def test_what_cannot_be_picked_from(potential: Potential, frames: np.ndarray) ->
         pick(potential, frames[:0], 1)
 
 
-def as_term(folder: Path, model: Model, atoms: np.ndarray) -> Potential:
+def as_term(model: Model, atoms: np.ndarray) -> Potential:
     """A potential of one model."""
-    save_model(folder / "model.npz", model)
     term = SgdmlTerm(("benzene",), "fragments", atoms[None], CpuPredictor(model), lambda: model)
     return Potential(model.numbers, model.training_positions[0], [Fragment("benzene", atoms)], [term], name="benzene")
 
 
-def test_a_model_learns_more_from_what_is_picked_than_by_chance(tmp_path: Path) -> None:
+def test_a_model_learns_more_from_what_is_picked_than_by_chance() -> None:
     """60 points and 40 more, twice: RMSE, 95th percentile and largest of the forces' errors on 400 others."""
     system = Complex.of(load_dataset(ROOT / "models/h2o_benzene/dataset.npz"))
     kind, hyper = system.kinds[1], Hyper(8.0, 1e-9)
@@ -118,7 +117,7 @@ def test_a_model_learns_more_from_what_is_picked_than_by_chance(tmp_path: Path) 
         validation, test = labels(order[60:160]), labels(order[160:560])
         model = trained(start)
         model = replace(model, calibration=calibrate(model, validation.positions, validation.forces * KCAL_MOL))
-        potential = as_term(tmp_path, model, np.arange(12))
+        potential = as_term(model, np.arange(12))
         chosen = [p.configuration for p in pick(potential, labels(free).positions, 40, "benzene")]
         assert len(set(chosen)) == 40
         picked.append(errors(trained(np.concatenate([start, free[chosen]]))))

@@ -22,12 +22,13 @@ from delta_server.analysis.free_energy.variables import default_variables
 from delta_server.analysis.report.collect import Choices, Report, Source, Told, collect
 from delta_server.analysis.report.movie import movie_of
 from delta_server.analysis.report.page import About, Page, frames_within, make_page
-from delta_server.analysis.report.tables import msad_at, plain, ratio_table, windows
+from delta_server.analysis.report.tables import msad_at, ratio_table, windows
 from delta_server.analysis.rotation.diffusion import Rotation, rotation
 from delta_server.analysis.rotation.rigid import orientations
 from delta_server.analysis.stability import stability
 from delta_server.analysis.trajectory import find_runs
 from delta_server.errors import InputError
+from delta_server.files.documents import plain
 from delta_server.manifest import load_manifest
 from delta_server.molecule.structures import read_structure
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from conftest import ROOT, Silent
+from conftest import ROOT
 
 from delta_server import load_potential
 from delta_server.checks import check_manifest
@@ -21,7 +21,7 @@ from delta_server.gdml.file import METRIC_FORMAT
 from delta_server.training.evaluation.evaluate import evaluate
 from delta_server.training.evaluation.heldout import RECORD
 from delta_server.training.tasks import Recipe
-from delta_server.training.train import train
+from delta_server.training.trainer import train
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 ALL = {"benzene": 66, "binding": 78}
@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_dataset(folder / "data.npz", data)
     save_dataset(folder / "other.npz", data.take(np.arange(40)))
     recipe = Recipe(24, 20, sigmas=(8.0,), lams=(1e-6,), n_far=4, choose_group=False, robust=False)
-    train(folder / "data.npz", folder / "model", recipe, Silent())
+    train(folder / "data.npz", folder / "model", recipe)
     (folder / "bare").mkdir()
     for file in (folder / "model").iterdir():
         if file.name != RECORD:

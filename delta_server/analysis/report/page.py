@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from ...errors import InputError
+from ...files.documents import plain
 from . import tables
 from .collect import STAGES, Report, Source
 from .figures import Picture, energy_pictures, free_energy_pictures, rotation_pictures, stability_picture
@@ -226,5 +227,5 @@ def _movies(report: Report) -> dict[str, Any]:
         "orange": any(symbols[atom] == "C" for atom in guest),
         "sources": [source.name for source in report.sources],
         "labels": [label for label in report.labels if any(part.label == label for part, _ in shown)],
-        "movies": tables.plain(movies),
+        "movies": plain(movies),
     }

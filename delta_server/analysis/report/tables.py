@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..._types import FloatArray
+from ...files.documents import plain
 from ..rotation.diffusion import Rotation, Value
 from ..statistics import Mean
 from .collect import Part, Report
@@ -292,16 +293,3 @@ def _plus_minus(mean: Mean | Value | None) -> str:
         return f"{mean.value:.4g}"
     digits = min(6, max(0, 1 - math.floor(math.log10(mean.error))))
     return f"{mean.value:.{digits}f} ± {mean.error:.{digits}f}"
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it; None for what is no number."""
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    if isinstance(value, dict):
-        return {str(key): plain(v) for key, v in value.items()}
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value

@@ -116,17 +116,8 @@ def _plain(one: Rotation) -> dict[str, object]:
     """For machines."""
     from dataclasses import asdict
 
-    import numpy as np
+    from ...files.documents import plain
 
-    def plain(value: object) -> object:
-        if isinstance(value, np.ndarray):
-            return [plain(float(x)) for x in value]
-        if isinstance(value, float):
-            return value if math.isfinite(value) else None
-        if isinstance(value, dict):
-            return {key: plain(v) for key, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list | tuple) else value
-
-    said = {key: plain(value) for key, value in asdict(one).items()}
+    said = plain(asdict(one))
     units = {"lags": "ps", "msad": "rad^2", "d": "rad^2/ps", "window": "ps", "rmsd": "Ang", "temperature": "K"}
     return {**said, "units": units}

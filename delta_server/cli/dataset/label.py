@@ -90,7 +90,7 @@ def label(
     if not len(chosen):
         raise InputError(f"{structures}: fragments react in every configuration; say other --fragments")
     q, spins = electrons_of(chosen, charges, multiplicity)
-    task = labels.Task(chosen, method, q, spins)
+    task = labels.LabelTask(chosen, method, q, spins)
     stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
     with Progress(len(chosen), "configurations") as progress:
         outcome = labels.label(

@@ -13,7 +13,7 @@ from ..process import set_training_threads
 from ..progress import Line, duration
 
 if TYPE_CHECKING:
-    from ...training.selection.scales import Progress
+    from ...training.selection.scales import ScalesIteration
     from ...training.selection.select import Trial
 
 
@@ -80,7 +80,7 @@ def train(
 
     from ...training.record import RECORD
     from ...training.tasks import Recipe
-    from ...training.train import train as train_all
+    from ...training.trainer import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
     chosen = replace(chosen, n_validation=n_validation, full=full, seed=seed, trainer=trainer, metric=metric)
@@ -113,7 +113,7 @@ class Terminal(Line):
             f"{trial.lam:8.1e} {trial.validation:10.4f} {trial.relabelled:10.4f} {trial.seconds:10.1f} s"
         )
 
-    def learning(self, progress: Progress) -> None:
+    def learning(self, progress: ScalesIteration) -> None:
         self.say(
             f"  weights of pairs, iteration {progress.iteration:2d}: error of what is held out "
             f"{progress.held_out:.4f} (RMS), validation MAE {progress.validation:.4f} kcal/mol/Å"

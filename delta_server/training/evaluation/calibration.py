@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +13,13 @@ import numpy as np
 from ..._types import FloatArray
 from ...data.dataset import Dataset, fingerprint, load_dataset
 from ...errors import InputError
-from ...files.whole import sha256_of
+from ...files.whole import Replacements, sha256_of
 from ...gdml.model import Model
 from ...gdml.uncertainty import Calibration, Uncertainty
 from ...loading import load_potential, read_model
 from ...manifest import Manifest, ModelEntry, load_manifest
 from ...units import KCAL_MOL
-from ..record import RECORD, Record, load_record
+from ..record import RECORD, TrainingRecord, load_record
 from .evaluate import check_atoms
 from .expected_errors import calibrate, force_rmse, rank_correlation
 
@@ -30,7 +28,7 @@ _ARRAY = "error_calibration.npy"
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What was found for one model file, on n configurations."""
+    """The calibration of one model file, on n configurations, and how good it is."""
 
     name: str
     path: Path
@@ -42,10 +40,10 @@ class Calibrated:
     @classmethod
     def of(cls, name: str, path: Path, model: Model, positions: FloatArray, forces: FloatArray) -> Calibrated:
         """positions, forces: (n, N, 3), Å and kcal/mol/Å. Raises InputError as `calibrate`."""
-        found = calibrate(model, positions, forces * KCAL_MOL)
+        calibration = calibrate(model, positions, forces * KCAL_MOL)
         errors = force_rmse(model, positions, forces * KCAL_MOL) / KCAL_MOL
-        rho = rank_correlation(Uncertainty(model, found).expected_error(positions), errors)
-        return cls(name, path, found, len(positions), rho, float(np.sqrt((errors**2).mean())))
+        rho = rank_correlation(Uncertainty(model, calibration).expected_error(positions), errors)
+        return cls(name, path, calibration, len(positions), rho, float(np.sqrt((errors**2).mean())))
 
 
 def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
@@ -66,15 +64,15 @@ def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
         _, _, x, f = labels.setdefault(listed.resolve(entry.model), (name, entry, [], []))
         x.append(positions)
         f.append(forces)
-    found = [
+    calibrated = [
         Calibrated.of(name, path, read_model(listed, entry), np.concatenate(x), np.concatenate(f))
         for path, (name, entry, x, f) in labels.items()
     ]
-    _write(manifest, record, found)
-    return found
+    _write(manifest, record, calibrated)
+    return calibrated
 
 
-def _record(path: Path, data: Dataset) -> Record:
+def _record(path: Path, data: Dataset) -> TrainingRecord:
     """The record of the training on this data set. Raises InputError."""
     record = load_record(path)
     if record is None:
@@ -107,29 +105,21 @@ def _labels(manifest: Manifest, data: Dataset) -> Iterator[tuple[str, ModelEntry
         yield binding.name, binding, data.positions[:, mine], data.binding_forces()[:, mine]
 
 
-def _write(manifest: Path, record: Record, found: list[Calibrated]) -> None:
-    """New files beside the old, then all in their places; back again where one cannot be put there."""
+def _write(manifest: Path, record: TrainingRecord, calibrated: list[Calibrated]) -> None:
+    """New files in the places of the old, all of them or none. Raises InputError."""
     text = manifest.read_text(encoding="utf-8")
-    with ExitStack() as stack:
-        parts: dict[Path, Path] = {}
-
-        def part_of(path: Path) -> Path:
-            parts[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
-            stack.callback(_remove, parts[path])
-            return parts[path]
-
-        try:
-            for each in found:
-                before, part = sha256_of(each.path), part_of(each.path)
+    try:
+        with Replacements() as files:
+            for each in calibrated:
+                before, part = sha256_of(each.path), files.beside(each.path)
                 _with_calibration(each.path, part, each.calibration)
                 after = sha256_of(part)
                 text = re.sub(before, after, text, flags=re.IGNORECASE)
                 record = record.with_model(before, sha256=after, calibration=list(each.calibration))
-            part_of(manifest).write_text(text, encoding="utf-8")
-            part_of(record.path).write_text(record.text(), encoding="utf-8")
-            replace_together(parts)
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be written: {error.strerror}; nothing was changed") from None
+            files.beside(manifest).write_text(text, encoding="utf-8")
+            files.beside(record.path).write_text(record.text(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}; nothing was changed") from None
 
 
 def _with_calibration(source: Path, target: Path, calibration: Calibration) -> None:
@@ -140,27 +130,3 @@ def _with_calibration(source: Path, target: Path, calibration: Calibration) -> N
                 new.writestr(member, old.read(member))
         with new.open(zipfile.ZipInfo(_ARRAY), "w") as stream:  # no time of day: equal files for equal numbers
             np.lib.format.write_array(stream, np.array(calibration))
-
-
-def replace_together(parts: dict[Path, Path]) -> None:
-    """Put each file in the place of its key, all or none (but for a crash in between). Raises OSError."""
-    kept: dict[Path, Path] = {}
-    try:
-        for path in parts:
-            kept[path] = path.with_name(f".{path.name}.{os.getpid()}.old")
-            os.link(path, kept[path])
-        for path, part in parts.items():
-            part.replace(path)
-    except BaseException:  # Ctrl-C too
-        for path, old in kept.items():
-            with suppress(OSError):
-                old.replace(path)
-        raise
-    finally:
-        for old in kept.values():
-            _remove(old)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()

@@ -6,14 +6,16 @@ and F_b = F − (F_1, F_2, …) of the binding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...data.dataset import Dataset
 from ...errors import InputError, NonFiniteError
+from ...files.documents import plain
 from ...gdml import CpuPredictor, Model
 from ...manifest import format_atoms
 from ...molecule.bonds import symbols
@@ -26,7 +28,7 @@ _CHUNK = 64  # configurations evaluated together
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PartErrors:
     """Predictions and labels of one part of the sum, kcal/mol and kcal/mol/Å; errors are prediction − label.
 
     ================== =================== ===================================================================
@@ -85,9 +87,8 @@ class Part:
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """The errors; what is not a number is None."""
-        errors: dict[str, float] = {key: getattr(self, key) for key in ERRORS}
         row: dict[str, str | int | float | None] = {"name": self.name, "n": self.n}
-        return row | {k: v if np.isfinite(v) else None for k, v in errors.items()}
+        return row | {key: plain(getattr(self, key)) for key in ERRORS}
 
 
 ERRORS = (
@@ -118,15 +119,15 @@ class Evaluation:
 
     name: str
     which: IntArray
-    parts: tuple[Part, ...]
+    parts: tuple[PartErrors, ...]
     note: str = ""
 
     @property
-    def total(self) -> Part:
+    def total(self) -> PartErrors:
         return self.parts[0]
 
     @property
-    def binding(self) -> Part | None:
+    def binding(self) -> PartErrors | None:
         return next((part for part in self.parts[1:] if part.name == "binding"), None)
 
     def worst(self, n: int = 3) -> list[Worst]:
@@ -163,9 +164,12 @@ def improvements(mine: Evaluation, other: Evaluation) -> Iterator[Improvement]:
 
 
 def evaluate(
-    potential: Potential, data: Dataset, which: IntArray, report: Callable[[int], object] | None = None
+    potential: Potential,
+    data: Dataset,
+    which: IntArray | None = None,
+    report: Callable[[int], object] | None = None,
 ) -> Evaluation:
-    """Errors of a potential on the configurations `which`. report: called with how many are done.
+    """Errors of a potential on the configurations `which`, all by default. report: called with how many are done.
 
     Raises InputError where the atoms of the data set are not those of the potential, in this order, or `which` is
     empty; GeometryError where the first configuration cannot be this molecule; NonFiniteError, naming the
@@ -173,40 +177,56 @@ def evaluate(
     """
     name = data.name or "data set"
     check_atoms(potential.numbers, data, potential.name)
+    which = np.arange(len(data)) if which is None else which
     if not len(which):
         raise InputError(f"{name}: no configurations to evaluate")
     potential.check_geometry(data.positions[which[0]], f"{name}, configuration {which[0]}")
+    predicted = _predict(potential, data, which, report)
+    total = PartErrors("total", predicted.energy, data.energies[which], predicted.forces, data.forces[which])
+    order, note = _match(potential, data)
+    parts = _parts(potential, data, which, predicted, order) if order else ()
+    return Evaluation(potential.name, which, (total, *parts), note)
+
+
+class _Predicted(NamedTuple):
+    """Predictions for n configurations, in kcal/mol and Å."""
+
+    energy: FloatArray  # (n,)
+    forces: FloatArray  # (n, N, 3)
+    terms: dict[str, FloatArray]  # (n,) energy of each term and of the binding
+    binding_forces: FloatArray | None  # (n, N, 3); None where there is no binding
+
+
+def _predict(
+    potential: Potential, data: Dataset, which: IntArray, report: Callable[[int], object] | None
+) -> _Predicted:
     chunks = []
     for start in range(0, len(which), _CHUNK):
         chunks.append(_compute(potential, data, which[start : start + _CHUNK]))
         if report is not None:
             report(min(start + _CHUNK, len(which)))
-    energy = np.concatenate([c.energy for c in chunks]) / KCAL_MOL
-    forces = np.concatenate([c.forces for c in chunks]) / KCAL_MOL
-    terms = {k: np.concatenate([c.parts.energies[k] for c in chunks]) / KCAL_MOL for k in chunks[0].parts.energies}
     binding = [c.parts.binding_forces for c in chunks if c.parts.binding_forces is not None]
-    binding_forces = np.concatenate(binding) / KCAL_MOL if binding else np.zeros_like(forces)
-
-    parts = [Part("total", energy, data.energies[which], forces, data.forces[which])]
-    order, note = _match(potential, data)
-    if order:
-        _, isolated, isolated_forces = data.isolated()
-        fragment_forces, labels = forces - binding_forces, isolated_forces[which]
-        for term, k in zip(potential.fragments, order, strict=True):
-            atoms = term.atoms
-            label = isolated[which, k]
-            parts.append(Part(term.name, terms[term.name], label, fragment_forces[:, atoms], labels[:, atoms]))
-        if binding:
-            labels = data.forces[which] - labels
-            parts.append(Part("binding", terms["binding"], data.binding_energies()[which], binding_forces, labels))
-    return Evaluation(potential.name, which, tuple(parts), note)
+    return _Predicted(
+        np.concatenate([c.energy for c in chunks]) / KCAL_MOL,
+        np.concatenate([c.forces for c in chunks]) / KCAL_MOL,
+        {k: np.concatenate([c.parts.energies[k] for c in chunks]) / KCAL_MOL for k in chunks[0].parts.energies},
+        np.concatenate(binding) / KCAL_MOL if binding else None,
+    )
 
 
-def evaluate_model(
-    model: Model, data: Dataset, which: IntArray, report: Callable[[int], object] | None = None, *, name: str = ""
-) -> Evaluation:
-    """`evaluate` for a single model of the whole complex: the total alone. Raises as that does."""
-    return evaluate(as_potential(model, data, name), data, which, report)
+def _parts(
+    potential: Potential, data: Dataset, which: IntArray, predicted: _Predicted, order: Sequence[int]
+) -> Iterator[PartErrors]:
+    """Errors of each fragment and of the binding. order: the data set's fragment of each of the potential's."""
+    _, energies, forces = data.isolated()
+    labels, binding_forces = forces[which], predicted.binding_forces
+    alone = predicted.forces if binding_forces is None else predicted.forces - binding_forces
+    for term, k in zip(potential.fragments, order, strict=True):
+        label = energies[which, k]
+        yield PartErrors(term.name, predicted.terms[term.name], label, alone[:, term.atoms], labels[:, term.atoms])
+    if binding_forces is not None:
+        label = data.binding_energies()[which]
+        yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.forces[which] - labels)
 
 
 def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:
@@ -231,10 +251,10 @@ def check_atoms(numbers: IntArray, data: Dataset, name: str) -> None:
     if len(numbers) != data.n_atoms:
         raise InputError(f"{where}: has {data.n_atoms} atoms, {name} has {len(numbers)}: not the same complex")
     i = int(np.flatnonzero(numbers != data.numbers)[0])
-    expected, found = symbols(numbers[i : i + 1])[0], symbols(data.numbers[i : i + 1])[0]
+    expected, given = symbols(numbers[i : i + 1])[0], symbols(data.numbers[i : i + 1])[0]
     same = np.array_equal(np.sort(numbers), np.sort(data.numbers))
     mend = "the same atoms in another order, put them into the model's" if same else "not the same complex"
-    raise InputError(f"{where}: atom {i} is {found}, in {name} it is {expected}: {mend}")
+    raise InputError(f"{where}: atom {i} is {given}, in {name} it is {expected}: {mend}")
 
 
 def same_theory(a: str, b: str) -> bool:
@@ -252,9 +272,9 @@ def _match(potential: Potential, data: Dataset) -> tuple[list[int], str]:
         return [], "no labels of isolated fragments in the data set (`delta-sgdml dataset label`): totals alone"
     there = {tuple(data.atoms_of(k).tolist()): k for k in range(data.n_fragments)}
     order = [there.get(tuple(sorted(term.atoms.tolist()))) for term in potential.fragments]
-    found = [k for k in order if k is not None]
-    if len(found) == len(order) == data.n_fragments:
-        return found, ""
+    fragments = [k for k in order if k is not None]
+    if len(fragments) == len(order) == data.n_fragments:
+        return fragments, ""
     atoms = "; ".join(format_atoms(a) for a in there)
     return [], f"the data set's fragments ({atoms}) are not those of {potential.name}: totals alone"
 

@@ -17,8 +17,8 @@ from ..record import RECORD, indices, load_record
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model's record may be: `RECORD` beside its manifest or file, or in a model file itself.
+class ModelSource:
+    """A place where a model's record may be: `RECORD` beside its manifest or file, or in a model file itself.
 
     ``provenance``: small arrays of sGDML's file, ``idxs_train``, ``md5_train``, ``idxs_valid`` and ``md5_valid``.
     """
@@ -37,8 +37,9 @@ class HeldOut:
     notes: tuple[str, ...]
 
 
-def held_out(data: Dataset, sources: Sequence[Source]) -> HeldOut:
-    """The configurations that none of the models was trained or validated on.
+def held_out(data: Dataset, sources: Sequence[ModelSource | str | Path]) -> HeldOut:
+    """The configurations that none of the models was trained or validated on. sources: manifests, or where else the
+    records of the models may be.
 
     A model that tells of this data set (by its fingerprint) says itself what it has seen; of any other, whatever
     is not in the data set's test split is taken as seen; without a split, nothing is.
@@ -49,11 +50,11 @@ def held_out(data: Dataset, sources: Sequence[Source]) -> HeldOut:
     md5 = fingerprint(data)
     seen = np.zeros(len(data), dtype=bool)
     outcomes: dict[str, list[str]] = {}  # which models came out so
-    for source in sources:
-        said, why = _said(source, md5, len(data))
+    for source in (s if isinstance(s, ModelSource) else ModelSource(str(s), Path(s)) for s in sources):
+        known, why = _recorded(source, md5, len(data))
         mine = np.zeros(len(data), dtype=bool)
-        if said is not None:
-            mine[said] = True
+        if known is not None:
+            mine[known] = True
             outcome = f"trained or validated on {mine.sum()} of these configurations, left out"
         elif data.split is not None:
             mine = data.split != TEST
@@ -71,18 +72,18 @@ def held_out(data: Dataset, sources: Sequence[Source]) -> HeldOut:
     return HeldOut(np.flatnonzero(~seen), int(seen.sum()), notes)
 
 
-def _said(source: Source, md5: str, n: int) -> tuple[IntArray | None, str]:
-    """The configurations of the data set that a model says it has seen; or None, and why it says nothing."""
-    found = [
+def _recorded(source: ModelSource, md5: str, n: int) -> tuple[IntArray | None, str]:
+    """The configurations of the data set that a model is recorded to have seen; or None, and why nothing is known."""
+    seen = [
         indices(source.provenance[f"idxs_{kind}"].tolist(), n, f"{source.path}: idxs_{kind}")
         for kind in ("train", "valid")
         if f"idxs_{kind}" in source.provenance and _text(source.provenance.get(f"md5_{kind}")) == md5
     ]
     record = load_record(source.path.parent / RECORD, ", or use --all")
     if record is not None and record.fingerprint == md5:
-        found += [record.configurations("train", n), record.configurations("validation", n)]
-    if found:
-        return np.unique(np.concatenate(found)), ""
+        seen += [record.configurations("train", n), record.configurations("validation", n)]
+    if seen:
+        return np.unique(np.concatenate(seen)), ""
     return None, f"no {RECORD} beside it" if record is None else f"its {RECORD} does not tell of this data set"
 
 

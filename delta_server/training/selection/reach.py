@@ -20,7 +20,7 @@ from ..labels import Labels
 
 @dataclass(frozen=True)
 class Reach:
-    """Of the pairs that a descriptor holds; distances are means over configurations, Å.
+    """How far the pairs of a descriptor reach; distances are means over configurations, Å.
 
     ``largest``: distance. ``most``: the distance that nine in ten do not exceed. ``per_atom``: pairs over atoms, each
     pair counted once. ``within``, ``between``: of all pairs within fragments, or between them, the share that is
@@ -34,7 +34,7 @@ class Reach:
     between: float | None
 
     def as_dict(self) -> dict[str, float | None]:
-        """For a record."""
+        """The reach as it stands in a record."""
         return {
             "largest_distance_angstrom": round(self.largest, 4),
             "distance_90_percent_angstrom": round(self.most, 4),
@@ -71,11 +71,11 @@ class Pairs:
         return np.asarray(self.fragment[row] == self.fragment[col])
 
     def kept(self, metric: Metric) -> npt.NDArray[np.bool_]:
-        """(D,) which of them are in a descriptor of fewer."""
+        """(D,) which pairs are in a descriptor of fewer pairs."""
         return np.isin(self.metric.pairs, metric.pairs)
 
     def reach(self, metric: Metric) -> Reach:
-        """Of a descriptor of fewer."""
+        """How far the pairs of a descriptor of fewer pairs reach."""
         kept = self.kept(metric)
         distances = self.distances[kept]
         shares = [float(kept[kind].mean()) if kind.any() else None for kind in (self.within, ~self.within)]

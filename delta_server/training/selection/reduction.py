@@ -24,7 +24,7 @@ from ..labels import Labels
 Ranking = Literal["importance", "shortest", "random"]
 """What stays: the pairs that forces miss most, those of the shortest mean distance, or any."""
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
-"""Of the pairs, that are tried one after the other."""
+"""The fractions of all pairs that are tried one after the other."""
 
 _CHUNK = 2**23  # numbers in a table of training points, permutations and pairs
 _QUERIES = 12  # configurations that importance is seen on
@@ -32,7 +32,7 @@ _NARROWER = 2**-0.5  # with fewer pairs points are nearer to each other: σ may 
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class ReductionStep:
     """A descriptor that was tried; its error is the MAE of validation forces, kcal/mol/Å."""
 
     metric: Metric
@@ -42,7 +42,7 @@ class Step:
     test: float  # the same of configurations that chose nothing; NaN where there are none
 
     def as_dict(self) -> dict[str, object]:
-        """For a record."""
+        """The step as it stands in a record."""
         return {
             "metric": str(self.metric), "pairs": len(self.metric.pairs), "kept": round(self.kept, 4),
             "sigma": self.sigma, "validation": self.error, "test": None if np.isnan(self.test) else self.test,
@@ -88,7 +88,7 @@ def importance(model: Model, orbit: IntArray, positions: FloatArray) -> FloatArr
 def _factors(
     squared: FloatArray, slope: FloatArray, alphas: FloatArray, sigma: float
 ) -> tuple[FloatArray, FloatArray]:
-    """Of d and of −w in −∂E/∂x, from |d|² and d·w."""
+    """The factors of d and of −w in −∂E/∂x, from |d|² and d·w."""
     n = np.sqrt(5.0 * np.maximum(squared, 0.0)) / sigma
     decay = 5.0 / (3.0 * sigma**2) * np.exp(-n)
     bell = (1.0 + n) * decay
@@ -108,16 +108,16 @@ class Trials:
     permutations: IntArray
     hyper: Hyper
     test: Labels | None = None
-    log: Callable[[Step], None] | None = None
+    log: Callable[[ReductionStep], None] | None = None
 
     @property
     def metric(self) -> Metric:
-        """With all pairs."""
+        """The metric with all pairs."""
         return self.hyper.metric_of(len(self.train.numbers))
 
     def eliminate(
         self, fractions: Sequence[float] = FRACTIONS, ranking: Ranking = "importance", seed: int = 0
-    ) -> list[Step]:
+    ) -> list[ReductionStep]:
         """All pairs, then fewer and fewer, at most `fractions` (falling) of them, each trained anew."""
         rng = np.random.default_rng(seed)
         model, step = self._fit(self.metric, self.hyper.sigma)
@@ -130,22 +130,22 @@ class Trials:
                 steps.append(step)
         return steps
 
-    def only(self, which: IntArray) -> Step:
-        """These pairs, (K,) indices, of all."""
+    def only(self, which: IntArray) -> ReductionStep:
+        """A fit with the pairs of these indices (K,) alone."""
         return self._narrower(self.metric.keep(which), self.hyper.sigma)[1]
 
-    def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, Step]:
-        """With σ or σ/√2, whichever is better."""
-        found = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda found: found[1].error)
+    def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
+        """A fit with this metric, and with σ or σ/√2, whichever is better."""
+        best = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda best: best[1].error)
         if self.log:
-            self.log(found[1])
-        return found
+            self.log(best[1])
+        return best
 
-    def _fit(self, metric: Metric, sigma: float) -> tuple[Model, Step]:
+    def _fit(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
         model = fit(self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False))
         tested = np.nan if self.test is None else force_mae(model, self.test)
         kept = len(metric.pairs) / len(self.metric.pairs)
-        return model, Step(metric, kept, sigma, force_mae(model, self.validation), tested)
+        return model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)
 
     def _scores(self, ranking: Ranking, model: Model, orbit: IntArray, rng: np.random.Generator) -> FloatArray:
         """(O,) large for what should stay."""
@@ -167,7 +167,7 @@ def _best(scores: FloatArray, orbit: IntArray, most: float) -> IntArray:
     return np.flatnonzero(np.isin(orbit, order[kept]))
 
 
-def choose(steps: Sequence[Step], keep: float | None, tolerance: float) -> Step:
+def choose(steps: Sequence[ReductionStep], keep: float | None, tolerance: float) -> ReductionStep:
     """The first step with `keep` of the pairs at most, or the smallest with at most `tolerance` times the first's
     error."""
     if keep is not None:

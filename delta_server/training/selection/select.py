@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..fit import Hyper, fit_matrix, force_mae
 from ..labels import Labels
 from ..solve.cholesky import Panels
 from ..solve.kernel import KernelMatrix
-from .scales import Progress, learn_scales, learning_set
+from .scales import ScalesIteration, learn_scales, learning_set
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
 """1 to 64: the search goes by whole powers of two, then by halves. Beyond, coefficients grow so large that energies
@@ -54,6 +54,7 @@ class Trial:
     rounding: float  # eV, see `rounding`
 
     def as_dict(self) -> dict[str, object]:
+        """The trial as it stands in a record."""
         return asdict(self)
 
 
@@ -74,7 +75,7 @@ class Search:
     metrics: bool = False  # whether to try metrics other than sGDML's, and to learn one
 
     def cell(self, sigma: float, lam: float, robust: bool = False) -> _Cell:
-        """Place in the grid, or the nearest there is."""
+        """The cell of the grid for these values, or the nearest there is."""
         i, j = (
             int(np.abs(np.log(np.array(grid) / value)).argmin())
             for grid, value in ((self.sigmas, sigma), (self.lams, lam))
@@ -82,7 +83,7 @@ class Search:
         return i, j, robust
 
     def error(self, trial: Trial) -> float:
-        """What is to be small, kcal/mol/Å: the force error, made to look ten times as large where rounding shows."""
+        """The error that is to be small, kcal/mol/Å: of forces, taken ten times as large where rounding shows."""
         error = trial.relabelled if self.relabel else trial.validation
         return error if self.absolute or trial.rounding < _ROUNDING else 10.0 * error
 
@@ -94,7 +95,7 @@ def select(
     search: Search,
     log: Callable[[Trial], None] | None = None,
     seed: int = 0,
-    tell: Callable[[Progress], None] | None = None,
+    tell: Callable[[ScalesIteration], None] | None = None,
 ) -> tuple[str, Hyper, list[Trial]]:
     """The best of `groups` (name: permutations (P, N)), with its σ and λ, and its metric.
 
@@ -108,56 +109,23 @@ def select(
 
     Raises InputError where no trial gives a model.
     """
-    rng = np.random.default_rng(seed)
-    largest = max(groups.values(), key=len)
-    copies = validation.relabelled(largest, rng)
-    order = rng.permutation(len(train))
-
-    metrics = {"1/r": Metric(len(train.numbers))}
-
-    def descend(names: Iterable[str], start: _Cell, stage: int, steps: _Steps, metric: str = "1/r") -> list[Trial]:
-        size = trial_size(train, max(len(groups[name]) for name in names), search, stage)
-        part = train.take(np.sort(order[:size]))
-        trials = []
-        for name in names:
-            whole = len(groups[name]) == len(largest)  # then copies are the same to the model
-            table = _Table(
-                part, validation, None if whole else copies, name, groups[name], search, log, metric, metrics[metric]
-            )
-            table.descend(start, steps)
-            trials += table.trials
-        return trials
-
-    trials = descend(
-        tuple(groups), search.cell(8.0, 1e-8), 0, (search.sigma_stride, search.lam_stride, search.robust)
-    )
-    if not trials:
+    trials = _Trials(train, validation, groups, search, log, seed)
+    coarse = (search.sigma_stride, search.lam_stride)
+    first = trials.descend(tuple(groups), search.cell(8.0, 1e-8), 0, (*coarse, search.robust))
+    if not first:
         raise InputError(
             f"{train.name}: no kernel matrix was positive definite for λ up to {max(search.lams):g}; look for "
             "duplicate configurations with `delta-sgdml dataset info`"
         )
-    best = _best(trials, search)
-
-    def here() -> _Cell:
-        return search.cell(best.sigma, best.lam, best.robust)
-
     if search.metrics:
-        coarse = (search.sigma_stride, search.lam_stride, False)
-        for law in _LAWS:
-            metric = Metric(len(train.numbers), power=law[0], decay=law[1])
-            metrics[str(metric)] = metric
-            trials += descend((best.group,), here(), 0, coarse, str(metric))
-        best = _best(trials, search)
-        part, permutations = learning_set(train, groups, seed)
-        hyper = Hyper(best.sigma, best.lam, metric=metrics[best.metric])
-        learned = learn_scales(part, validation, permutations, largest, hyper, seed=seed, log=tell)
-        metrics[_LEARNED] = learned
-        trials += descend((best.group,), here(), 0, coarse, _LEARNED)
-        best = _best(trials, search)
-    finer = descend((best.group,), here(), 1, (1, max(1, search.lam_stride // 2), False), best.metric)
-    best = _best(finer or trials, search)
-    hyper = Hyper(best.sigma, best.lam, search.energies, search.absolute, best.robust, metric=metrics[best.metric])
-    return best.group, hyper, trials + finer
+        trials.try_metrics(_best(first, search), (*coarse, False), seed, tell)
+    best = _best(trials.made, search)
+    fine = (1, max(1, search.lam_stride // 2), False)
+    finer = trials.descend((best.group,), search.cell(best.sigma, best.lam, best.robust), 1, fine, best.metric)
+    best = _best(finer or trials.made, search)
+    metric = trials.metrics[best.metric]
+    hyper = Hyper(best.sigma, best.lam, search.energies, search.absolute, best.robust, metric=metric)
+    return best.group, hyper, trials.made
 
 
 _Cell = tuple[int, int, bool]  # of σ, of λ, robust
@@ -177,7 +145,64 @@ def _best(trials: Sequence[Trial], search: Search) -> Trial:
     return min(alike, key=lambda t: (t.robust, -t.lam, search.error(t)))
 
 
-class _Table:
+class _Trials:
+    """The trials of one search, and the metrics that it knows by name."""
+
+    def __init__(
+        self,
+        train: Labels,
+        validation: Labels,
+        groups: Mapping[str, IntArray],
+        search: Search,
+        log: Callable[[Trial], None] | None,
+        seed: int,
+    ) -> None:
+        self._train, self._validation, self._groups, self._search, self._log = train, validation, groups, search, log
+        rng = np.random.default_rng(seed)
+        self._largest = max(groups.values(), key=len)
+        self._copies = validation.relabelled(self._largest, rng)
+        self._order = rng.permutation(len(train))
+        self.metrics = {"1/r": Metric(len(train.numbers))}
+        self.made: list[Trial] = []
+
+    def descend(
+        self, names: Sequence[str], start: _Cell, stage: int, steps: _Steps, metric: str = "1/r"
+    ) -> list[Trial]:
+        """Look downhill from a cell, for each of the groups `names`; returns the trials that this took."""
+        groups = {name: self._groups[name] for name in names}
+        size = trial_size(self._train, max(map(len, groups.values())), self._search, stage)
+        part = self._train.take(np.sort(self._order[:size]))
+        before = len(self.made)
+        for name, permutations in groups.items():
+            whole = len(permutations) == len(self._largest)  # then copies are the same to the model
+            grid = _Grid(
+                part, self._validation, None if whole else self._copies, name, permutations, self._search, self._log,
+                metric, self.metrics[metric],
+            )  # fmt: skip
+            grid.descend(start, steps)
+            self.made += grid.trials
+        return self.made[before:]
+
+    def try_metrics(
+        self, best: Trial, steps: _Steps, seed: int, tell: Callable[[ScalesIteration], None] | None
+    ) -> None:
+        """Some laws, from the best trial on; and the best of them with scales that are learned."""
+        for power, decay in _LAWS:
+            metric = Metric(len(self._train.numbers), power=power, decay=decay)
+            self._try_metric(str(metric), metric, best, steps)
+        best = _best(self.made, self._search)
+        part, permutations = learning_set(self._train, self._groups, seed)
+        hyper = Hyper(best.sigma, best.lam, metric=self.metrics[best.metric])
+        learned = learn_scales(part, self._validation, permutations, self._largest, hyper, seed=seed, log=tell)
+        self._try_metric(_LEARNED, learned, best, steps)
+
+    def _try_metric(self, name: str, metric: Metric, best: Trial, steps: _Steps) -> None:
+        self.metrics[name] = metric
+        start = self._search.cell(best.sigma, best.lam, best.robust)
+        self.descend((best.group,), start, 0, steps, name)
+
+
+class _Grid:
     """Errors of one group over the grid of σ and λ, filled where the search looks."""
 
     def __init__(

@@ -37,7 +37,7 @@ def available_memory() -> int:
 
 
 class Forecast(NamedTuple):
-    """What a fit will take."""
+    """The size of a fit: rows of its kernel matrix, memory, time."""
 
     rows: int
     memory: int  # bytes
@@ -45,7 +45,7 @@ class Forecast(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """What this machine does at this moment, with the threads that it is given."""
+    """The speed of this machine at this moment, with the threads that it is given."""
 
     flops: float  # of a matrix product, 1/s
     block: float  # s for one pair of atoms² and permutations of a kernel matrix block

@@ -1,0 +1,170 @@
+"""From a labelled data set to a folder that `delta-driver` serves: models, manifest, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .._types import IntArray
+from ..data.dataset import Dataset, fingerprint, load_dataset
+from ..errors import InputError
+from ..files.whole import sha256_of
+from ..gdml import Model
+from ..units import KCAL_MOL
+from .choice import Choice, Chooser, Selection
+from .databases import Complex
+from .evaluation.expected_errors import calibrate
+from .fit import Hyper, fit, force_mae
+from .labels import Labels
+from .output import write_manifests, write_model
+from .record import open_record
+from .reporter import Reporter, Silent
+from .solve.cholesky import NotPositiveDefiniteError
+from .solve.memory import Forecast, Speed, available_memory, forecast
+from .stock import train_stock
+from .tasks import Recipe, TrainingTask, split_of, tasks
+
+_MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
+_RETRIES = 3  # with ten times the λ each
+
+
+def train(
+    dataset: str | Path | Dataset,
+    folder: str | Path,
+    recipe: Recipe,
+    reporter: Reporter | None = None,
+    structure: Path | None = None,
+    choose: Chooser | None = None,
+) -> Path:
+    """Train every model that `recipe` asks for; returns the manifest's path.
+
+    dataset: labelled, the isolated fragments too. reporter: who is told how it goes; nobody by default. structure:
+    the start geometry that the manifest names; by default the configuration of lowest energy. choose: decides how
+    each model is fitted, in place of `select`.
+
+    Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
+    after the models that the record in the folder lists, if recipe and data are the same.
+
+    Raises InputError for data or a recipe that cannot be trained with.
+    """
+    if recipe.metric == "auto" and (recipe.trainer == "sgdml" or recipe.absolute):
+        raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
+    folder, reporter = Path(folder), reporter or Silent()
+    data, about = _load(dataset, folder.name)
+    sides = split_of(data, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
+    system = Complex.of(data, recipe.bonds)
+    for task in tasks(system, sides, recipe, reporter.say, training.record.models):
+        training.fit(task)
+    return write_manifests(folder, system, structure, training.record.digests)
+
+
+def _load(dataset: str | Path | Dataset, name: str) -> tuple[Dataset, dict[str, str]]:
+    """The data set, and how the record tells it from others. name: of one that has none."""
+    if isinstance(dataset, Dataset):
+        data, about = dataset if dataset.name else replace(dataset, name=name), {}
+    else:
+        data, about = load_dataset(dataset), {"sha256": sha256_of(Path(dataset))}
+    data.isolated()
+    file = data.name if isinstance(dataset, Dataset) else Path(dataset).name
+    return data, {"name": file, **about, "fingerprint": fingerprint(data)}
+
+
+class _Training:
+    """One training at work: each model is chosen, fitted, calibrated, written and recorded."""
+
+    def __init__(
+        self,
+        folder: Path,
+        data: Dataset,
+        about: Mapping[str, str],
+        sides: IntArray,
+        recipe: Recipe,
+        choose: Chooser,
+        reporter: Reporter,
+    ) -> None:
+        self._folder, self._data, self._choose, self._reporter = folder, data, choose, reporter
+        self.record = open_record(folder, about, sides, recipe, choose.settings)
+        if done := self.record.models:
+            reporter.say(f"{self.record.path}: goes on after {', '.join(done)}")
+        for name, (model, entry) in choose.kept.items():
+            if name not in self.record.models:
+                self._enter(name, model, entry)
+
+    def fit(self, task: TrainingTask) -> None:
+        """Train one model, into the folder and the record."""
+        start = time.perf_counter()
+        choice = self._choose(task)
+        expected = self._forecast(task, choice)
+        hyper = self._within_memory(task, choice.hyper, expected.memory)
+        fitting = time.perf_counter()
+        hyper, model = self._fit(task, task.groups[choice.group], hyper)
+        seconds = time.perf_counter() - fitting
+        facts = {
+            "n_train": len(task.train), "n_far": task.n_far, "rows": expected.rows, "energies": hyper.energies,
+            "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
+            "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
+            "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, task.validation),
+        }  # fmt: skip
+        self._finish(task.name, self._calibrated(task.name, model, task.validation), choice, facts)
+
+    def _forecast(self, task: TrainingTask, choice: Choice) -> Forecast:
+        """Foretell what the fit will take, and say so."""
+        train, hyper, permutations = task.train, choice.hyper, task.groups[choice.group]
+        speed = Speed.measure(train, permutations)
+        expected = forecast(len(train), len(train.numbers), len(permutations), hyper.energies, speed)
+        self._reporter.say(
+            f"{task.name}: {len(train)} points, {len(permutations)} permutations ({choice.group}), "
+            f"{hyper.metric or '1/r'}, σ {hyper.sigma:.3g}, λ {hyper.lam:.2g}: {expected.rows} rows, "
+            f"{expected.memory / 1e9:.2f} GB, about {expected.seconds:.0f} s"
+        )
+        return expected
+
+    def _within_memory(self, task: TrainingTask, hyper: Hyper, needed: int) -> Hyper:
+        """The settings, to be solved iteratively where a factorisation would need more bytes than are free."""
+        if task.recipe.trainer == "sgdml" or needed <= (free := available_memory()):
+            return hyper
+        self._reporter.say(f"{task.name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")
+        return replace(hyper, memory=int(0.8 * free))
+
+    def _fit(self, task: TrainingTask, permutations: IntArray, hyper: Hyper) -> tuple[Hyper, Model]:
+        """The model, with ten times the λ where all points need more than those that it was chosen on."""
+        if task.recipe.trainer == "sgdml":
+            return hyper, train_stock(task.train, permutations, hyper)
+        for _ in range(_RETRIES):
+            try:
+                return hyper, fit(task.train, permutations, hyper, self._reporter.progress)
+            except NotPositiveDefiniteError as error:
+                hyper = replace(hyper, lam=10 * hyper.lam)
+                self._reporter.say(f"{task.name}: {error}; trying λ {hyper.lam:.1e}")
+        return hyper, fit(task.train, permutations, hyper, self._reporter.progress)
+
+    def _calibrated(self, name: str, model: Model, validation: Labels) -> Model:
+        """The model with expected errors, where there is enough to find them on."""
+        try:
+            calibration = calibrate(model, validation.positions, validation.forces * KCAL_MOL)
+        except InputError as error:
+            self._reporter.say(f"{name}: no expected errors: {error}")
+            return model
+        return replace(model, calibration=calibration)
+
+    def _finish(self, name: str, model: Model, choice: Choice, facts: dict[str, Any]) -> None:
+        path = self._enter(name, model, {
+            "group": choice.group, "sigma": model.sigma, "permutations": len(model.permutations),
+            "calibration": model.calibration, **facts, "metric": str(model.metric), "trials": choice.trials,
+        })  # fmt: skip
+        self._reporter.say(
+            f"{name}: validation force MAE {facts[_MAE]:.4f} kcal/mol/Å, {facts['fit_s']:.1f} s "
+            f"→ {path.name} ({path.stat().st_size / 1e6:.2f} MB)"
+        )
+
+    def _enter(self, name: str, model: Model, facts: Mapping[str, Any]) -> Path:
+        """Write a model, and then what the record says of it."""
+        file = write_model(self._folder, name, model, self._data)
+        self.record = self.record.with_entry(name, {**facts, **file})
+        self.record.save()
+        return self._folder / file["file"]
