@@ -123,10 +123,12 @@ def surface(
     drawn = resampled(by_block, resamples, seed)
     drawn /= drawn.sum(1, keepdims=True)
     notes = [f"only {n / g:.0f} independent samples: errors are guesses"] if n / g < FEW else []
-    return made(samples.name, samples.temperature, variables, edges, counts, counts, drawn, min_count, n / g, notes)
+    return build_surface(
+        samples.name, samples.temperature, variables, edges, counts, counts, drawn, min_count, n / g, notes
+    )
 
 
-def made(
+def build_surface(
     name: str,
     temperature: float,
     variables: Sequence[str],

@@ -10,8 +10,9 @@ from importlib.resources import files
 from typing import Any
 
 from ...errors import InputError
+from ...files.documents import plain
 from . import tables
-from .collect import STAGES, Report, Source
+from .collect import STAGES, Report, ReportSource
 from .figures import Picture, energy_pictures, free_energy_pictures, rotation_pictures, stability_picture
 
 _LARGEST = 4_000_000  # characters of base64 that the frames of all trajectories may have
@@ -147,7 +148,7 @@ def _missing(report: Report) -> list[str]:
     ]
 
 
-def _told(source: Source) -> dict[str, Any]:
+def _told(source: ReportSource) -> dict[str, Any]:
     """What is said of a source under "What was run"."""
     record = dict(source.record or {})
     facts: list[tuple[str, str]] = [("folder", str(source.folder))]
@@ -226,5 +227,5 @@ def _movies(report: Report) -> dict[str, Any]:
         "orange": any(symbols[atom] == "C" for atom in guest),
         "sources": [source.name for source in report.sources],
         "labels": [label for label in report.labels if any(part.label == label for part, _ in shown)],
-        "movies": tables.plain(movies),
+        "movies": plain(movies),
     }

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..._types import FloatArray
-from ..rotation.diffusion import Rotation, Value
-from ..statistics import Mean
-from .collect import Part, Report
+from ...files.documents import plain
+from ..rotation.diffusion import Estimate, Rotation
+from ..statistics import Mean, windows
+from .collect import Report, RunReport
 
 SERIES = 500  # points of each series in the data
 NOTHING = "–"
@@ -34,7 +35,7 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of text. The last columns may hold notes, which are no numbers."""
 
     name: str
@@ -45,20 +46,7 @@ class Table:
         return _csv([self.head, *self.rows])
 
 
-def windows(time: FloatArray, values: FloatArray, most: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """At most `most` windows of a series (n,): their mean times, means, lowest and highest values."""
-    each = max(1, -(-len(time) // most))
-    starts = np.arange(0, len(time), each)
-    sizes = np.diff(np.append(starts, len(time)))
-    return (
-        np.add.reduceat(time, starts) / sizes,
-        np.add.reduceat(values, starts) / sizes,
-        np.minimum.reduceat(values, starts),
-        np.maximum.reduceat(values, starts),
-    )
-
-
-def stability_table(report: Report) -> Table:
+def stability_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
         one, told = part.stability, part.told
@@ -69,10 +57,10 @@ def stability_table(report: Report) -> Table:
         verdict = "stable" if one.failed is None else f"✗ failed at {one.failed:.3f} ps"
         why = one.cause or f"looked at: {', '.join(one.examined)}"
         rows.append((part.label, part.source, verdict, f"{one.length:.2f}", phase, why))
-    return Table("stability", ("temperature", "model", "verdict", "length (ps)", "state", "cause"), tuple(rows))
+    return PageTable("stability", ("temperature", "model", "verdict", "length (ps)", "state", "cause"), tuple(rows))
 
 
-def energy_table(report: Report) -> Table:
+def energy_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
         one = part.energies
@@ -94,10 +82,10 @@ def energy_table(report: Report) -> Table:
         "temperature", "model", "mean T (K)", "mean potential (eV)", "mean binding (kcal/mol)", "drift (meV/ps)",
         "equilibrium from (ps)", "notes",
     )  # fmt: skip
-    return Table("energies", head, tuple(rows))
+    return PageTable("energies", head, tuple(rows))
 
 
-def free_energy_table(report: Report) -> Table:
+def free_energy_table(report: Report) -> PageTable:
     variables = report.choices.variables
     names = report.choices.over
     rows = []
@@ -116,10 +104,10 @@ def free_energy_table(report: Report) -> Table:
         rows.append((label, one.name, *lowest, typical, f"{one.independent:.0f}", "; ".join(one.notes)))
     at = [f"lowest at {name} ({variables.variables[name].unit})" for name in names] if variables else []
     head = ("temperature", "model", *at, "median error (kcal/mol)", "independent samples", "notes")
-    return Table("free_energy", head, tuple(rows))
+    return PageTable("free_energy", head, tuple(rows))
 
 
-def rotation_table(report: Report) -> Table:
+def rotation_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
         one = part.rotation
@@ -145,10 +133,10 @@ def rotation_table(report: Report) -> Table:
         "coarser frames",
         "doubts",
     )
-    return Table("rotation", head, tuple(rows))
+    return PageTable("rotation", head, tuple(rows))
 
 
-def ratio_table(report: Report) -> Table | None:
+def ratio_table(report: Report) -> PageTable | None:
     """MSAD of every source at the longest lag that all have at a temperature, and its ratio to the first one's."""
     rows = []
     first = report.sources[0].name
@@ -168,29 +156,31 @@ def ratio_table(report: Report) -> Table | None:
             a, b = turned[first].d, one.d
             if a is not None and b is not None:
                 quotient = a.value / b.value
-                rates = _plus_minus(Value(quotient, abs(quotient) * math.hypot(a.error / a.value, b.error / b.value)))
+                rates = _plus_minus(
+                    Estimate(quotient, abs(quotient) * math.hypot(a.error / a.value, b.error / b.value))
+                )
             row = (
                 label,
                 f"{first} / {name}",
                 f"{lag:.3g}",
                 _plus_minus(base),
                 _plus_minus(other),
-                _plus_minus(Value(ratio, error)),
+                _plus_minus(Estimate(ratio, error)),
                 rates,
             )
             rows.append(row)
     if not rows:
         return None
     head = ("temperature", "models", "τ (ps)", "MSAD, first (rad²)", "MSAD, second (rad²)", "ratio", "ratio of D_r")
-    return Table("ratios", head, tuple(rows))
+    return PageTable("ratios", head, tuple(rows))
 
 
-def msad_at(one: Rotation, lag: float) -> Value:
+def msad_at(one: Rotation, lag: float) -> Estimate:
     """rad², between lags by the logarithms."""
     logs = np.log(one.lags)
     at = math.log(lag)
     value = float(np.exp(np.interp(at, logs, np.log(one.msad))))
-    return Value(value, float(np.interp(at, logs, one.msad_error)))
+    return Estimate(value, float(np.interp(at, logs, one.msad_error)))
 
 
 def data_of(report: Report) -> dict[str, Any]:
@@ -209,7 +199,7 @@ def data_of(report: Report) -> dict[str, Any]:
     return {key: plain(value) for key, value in found.items()}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: RunReport) -> dict[str, Any]:
     return {
         "source": part.source,
         "label": part.label,
@@ -225,7 +215,7 @@ def _part(part: Part) -> dict[str, Any]:
     }
 
 
-def _series(part: Part) -> dict[str, Any]:
+def _series(part: RunReport) -> dict[str, Any]:
     one = part.energies
     if one is None:
         return {}
@@ -266,7 +256,7 @@ def free_energy_csv(report: Report) -> str:
     return _csv(rows)
 
 
-def _ordered(report: Report) -> list[Part]:
+def _ordered(report: Report) -> list[RunReport]:
     return [part for label in report.labels for part in report.at(label)]
 
 
@@ -284,7 +274,7 @@ def _ordinal(n: int) -> str:
     return {2: "2nd"}.get(n, f"{n}th")
 
 
-def _plus_minus(mean: Mean | Value | None) -> str:
+def _plus_minus(mean: Mean | Estimate | None) -> str:
     """To the second digit of the error."""
     if mean is None:
         return NOTHING
@@ -292,16 +282,3 @@ def _plus_minus(mean: Mean | Value | None) -> str:
         return f"{mean.value:.4g}"
     digits = min(6, max(0, 1 - math.floor(math.log10(mean.error))))
     return f"{mean.value:.{digits}f} ± {mean.error:.{digits}f}"
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it; None for what is no number."""
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    if isinstance(value, dict):
-        return {str(key): plain(v) for key, v in value.items()}
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value
