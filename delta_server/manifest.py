@@ -11,32 +11,20 @@ binding: {model: binding.npz}
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import stat
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from .errors import ManifestError
+from .files.documents import Strict, first_error, read_yaml, short
 from .units import energy_in_ev, length_in_angstrom
 
 FORMAT = "delta-sgdml/1"
-_MAX_BYTES = 2**17
 _MAX_ATOMS = 100_000
-_PATH = "__path__"  # where a manifest was read from
 
 
 def parse_atoms(value: Any) -> tuple[int, ...]:
@@ -44,13 +32,13 @@ def parse_atoms(value: Any) -> tuple[int, ...]:
 
     Raises ValueError on anything else, on an empty set and on an atom named twice.
     """
-    said = f"atoms {_short(value)}"
+    said = f"atoms {short(value)}"
     if isinstance(value, str):
         atoms: list[int] = []
         for piece in value.split(","):
             match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?::\s*([0-9]{1,9})\s*)?", piece)
             if match is None:
-                raise ValueError(f'{said}: expected ranges like "0:3,7:9", found {_short(piece.strip())}')
+                raise ValueError(f'{said}: expected ranges like "0:3,7:9", found {short(piece.strip())}')
             first = int(match[1])
             last = int(match[2]) if match[2] else first + 1
             if last <= first:
@@ -63,7 +51,7 @@ def parse_atoms(value: Any) -> tuple[int, ...]:
     elif isinstance(value, list | tuple) and all(isinstance(a, int) and not isinstance(a, bool) for a in value):
         atoms = list(value)
     else:
-        raise ValueError(f'atoms: expected ranges like "0:3,7:9" or a list of integers, found {_short(value)}')
+        raise ValueError(f'atoms: expected ranges like "0:3,7:9" or a list of integers, found {short(value)}')
     if not atoms or min(atoms) < 0:
         raise ValueError(f"{said}: expected at least one atom, counted from 0")
     if max(atoms) >= _MAX_ATOMS:
@@ -72,12 +60,6 @@ def parse_atoms(value: Any) -> tuple[int, ...]:
         twice = next(atom for atom, times in Counter(atoms).items() if times > 1)
         raise ValueError(f"{said}: atom {twice} appears twice")
     return tuple(atoms)
-
-
-def _short(value: Any) -> str:
-    """What was found, for a message."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def format_atoms(atoms: tuple[int, ...]) -> str:
@@ -105,7 +87,7 @@ def _file_path(path: Path) -> Path:
     except UnicodeEncodeError:
         usable = False
     if not usable:
-        raise ValueError(f"expected the path of a file, found {_short(str(path))}")
+        raise ValueError(f"expected the path of a file, found {short(str(path))}")
     return path
 
 
@@ -117,30 +99,14 @@ FilePath = Annotated[Path, AfterValidator(_file_path)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,63}$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            known = [name for name, f in cls.model_fields.items() if f.alias is None]
-            for key in data:
-                if key not in known and key != _PATH:
-                    near = difflib.get_close_matches(str(key)[:80], known, n=1, cutoff=0.5)
-                    hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-                    raise ValueError(f"unknown key {_short(key)}; {hint}")
-        return data
-
-
-class Units(_Strict):
+class Units(Strict):
     """Units of a model whose file carries none, or as a check on one that does."""
 
     length: LengthUnit | None = None
     energy: EnergyUnit | None = None
 
 
-class ModelEntry(_Strict):
+class ModelEntry(Strict):
     """A model file and what is known of it."""
 
     model: FilePath
@@ -148,7 +114,7 @@ class ModelEntry(_Strict):
     sha256: Digest | None = None
 
 
-class FragmentEntry(_Strict):
+class FragmentEntry(Strict):
     """A molecule of the complex: a model, or for an ion a constant energy."""
 
     name: Name
@@ -192,7 +158,7 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """A validated manifest; paths as written, `resolve` makes them relative to the manifest's folder."""
 
     format: Literal["delta-sgdml/1"]
@@ -201,7 +167,17 @@ class Manifest(_Strict):
     structure: FilePath
     fragments: tuple[FragmentEntry, ...] = Field(min_length=1)
     binding: Annotated[tuple[BindingEntry, ...], BeforeValidator(_as_list)] = ()
-    path: Path = Field(default=Path(), alias="__path__", exclude=True)
+    _path: Path = PrivateAttr(default=Path())
+
+    def model_post_init(self, context: Any) -> None:
+        """context: the path of the file that was validated."""
+        if isinstance(context, Path):
+            self._path = context
+
+    @property
+    def path(self) -> Path:
+        """Where the manifest was read from."""
+        return self._path
 
     def resolve(self, path: Path) -> Path:
         return self.path.parent / path
@@ -250,99 +226,18 @@ class Manifest(_Strict):
         return self
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's reading of ``3:15`` (a text, not 195 in base 60) and ``010`` (ten); no key twice; no tags, which
-    PyYAML trips over, and no aliases, which let a small file hold a huge one."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
-            line = event.start_mark.line + 1
-            raise yaml.YAMLError(f"line {line} has a tag or an alias, which manifests never need")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else None
-            if name in seen:
-                raise yaml.YAMLError(f"key {_short(name)} appears twice (line {key.start_mark.line + 1})")
-            seen.add(name)
-        return dict(super().construct_mapping(node, deep))
-
-    def construct_decimal(self, node: yaml.ScalarNode) -> int:
-        try:
-            return int(node.value)
-        except ValueError:  # thousands of digits
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1} has a number that is too long") from None
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag.rpartition(":")[2] in ("bool", "null")]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+.0123456789"),
-)
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_decimal)
-
-
 def load_manifest(path: str | Path) -> Manifest:
     """Read and validate a manifest.
 
     Raises ManifestError: one line with the file, the place in it, what was expected and what was found.
     """
     path = Path(path)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ManifestError(f"{path}: is a directory, expected a manifest (YAML)")
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device read for ever
-            raise ManifestError(f"{path}: is no regular file, expected a manifest (YAML)")
-        if status.st_size > _MAX_BYTES:
-            raise ManifestError(f"{path}: {status.st_size} bytes; a manifest is a page of YAML")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such manifest") from None
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path}: is not text; expected a manifest (YAML)") from None
-    try:
-        data = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ManifestError(f"{path}: not YAML: {' '.join(str(error).split())[:300]}") from None
+    data = read_yaml(path, "manifest", ManifestError)
     if not isinstance(data, dict):
         raise ManifestError(f"{path}: expected a mapping that starts with `format: {FORMAT}`")
     if data.get("format") != FORMAT:
-        raise ManifestError(f"{path}: format is {_short(data.get('format'))}, expected {FORMAT!r}")
-    if _PATH in data:
-        raise ManifestError(f"{path}: unknown key {_PATH!r}")
+        raise ManifestError(f"{path}: format is {short(data.get('format'))}, expected {FORMAT!r}")
     try:
-        return Manifest.model_validate({**data, _PATH: path})
+        return Manifest.model_validate(data, context=path)
     except ValidationError as error:
-        raise ManifestError(f"{path}: {_first(error)}") from None
-
-
-_EXPECTED = {
-    "float_type": "expected a number",
-    "model_type": "expected keys and values",
-    "path_type": "expected the path of a file",
-    "string_type": "expected text",
-    "tuple_type": "expected a list",
-}
-
-
-def _first(error: ValidationError) -> str:
-    """The first of pydantic's complaints as one line: where, what."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "missing":
-        message = "is missing"
-    elif first["type"] != "value_error":  # ours say what they found
-        message = f"{_EXPECTED.get(first['type'], message)}, found {_short(first['input'])}"
-    return f"{where}: {message}" if where else message
+        raise ManifestError(f"{path}: {first_error(error)}") from None

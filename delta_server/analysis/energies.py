@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from .._types import FloatArray
 from ..errors import InputError
+from ..files.documents import plain
 from ..ipi.tables import find_outputs
 from ..units import KCAL_MOL
 from .statistics import Mean, correlated_mean, equilibration, slope
@@ -55,11 +55,8 @@ class EnergyReport:
     def as_dict(self) -> dict[str, object]:
         """The means, for machines; None where there is no number."""
 
-        def plain(value: float | None) -> float | None:
-            return value if value is not None and math.isfinite(value) else None
-
-        def mean(of: Mean | None) -> dict[str, float | None] | None:
-            return None if of is None else {name: plain(value) for name, value in of._asdict().items()}
+        def mean(of: Mean | None) -> object:
+            return None if of is None else plain(of._asdict())
 
         return {
             "title": self.title,

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._types import IntArray
 from ..errors import InputError
+from ..files.documents import versions
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -99,10 +99,7 @@ class Method:
         """What to call labels of this method, with the version: ``GFN2-xTB (tblite 0.8.0)``."""
         package = "tblite" if self.tblite else self.load().__module__.split(".")[0]
         said = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
-        try:
-            return f"{' '.join(said)} ({package} {version(package)})"
-        except PackageNotFoundError:
-            return " ".join(said)
+        return " ".join(said + [f"({name} {version})" for name, version in versions(package).items()])
 
     def check(self, numbers: IntArray, charge: int, multiplicity: int, what: str) -> None:
         """Refuses electrons that cannot be. tblite itself would take them and compute something.

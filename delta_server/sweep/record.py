@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import InputError
+from ..files.documents import Strict, first_error, read_text
 from ..files.whole import sha256_of
 from ..manifest import Manifest
 from ..molecule.limits import Limits
@@ -23,11 +24,7 @@ PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
 _MAX_BYTES = 2**20
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Start(_Strict):
+class Start(Strict):
     """How the start geometry was relaxed: energy in eV, the largest force left in eV/Å, optimiser's steps."""
 
     energy: float
@@ -35,7 +32,7 @@ class Start(_Strict):
     steps: int
 
 
-class Record(_Strict):
+class Record(Strict):
     """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder."""
 
     format: Literal["delta-sgdml-sweep/1"] = "delta-sgdml-sweep/1"
@@ -113,20 +110,13 @@ def load_sweep(folder: Path) -> Sweep:
     path = folder / RECORD
     if not path.is_file():
         raise InputError(f"{path}: no such file; {folder} is no sweep: `delta-sgdml sweep write` makes one")
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: too large to be the record of a sweep")
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    text = read_text(path, "record of a sweep", "JSON", InputError, _MAX_BYTES)
     try:
         return Sweep(folder, Record.model_validate_json(text))
     except InputError as error:
         raise InputError(f"{path}: {error}; write the sweep anew") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; write the sweep anew") from None
+        raise InputError(f"{path}: {first_error(error)}; write the sweep anew") from None
 
 
 def hashes(manifest: Manifest) -> dict[str, str]:

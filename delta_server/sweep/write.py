@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DeltaError, GeometryError, InputError
+from ..files.documents import versions
 from ..files.lock import is_locked
 from ..files.whole import write_json
 from ..ipi.simulation import Simulation, System
@@ -101,7 +101,7 @@ def write_sweep(
         seed=plan.seed,
         limits=plan.limits,
         start=start,
-        versions={name: _version(name) for name in ("delta-server", "ipi", "ase", "numpy")},
+        versions=versions("delta-server", "ipi", "ase", "numpy", missing="not installed"),
         command=command,
     )
     sweep = Sweep(folder, record)
@@ -223,10 +223,3 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
 
 def _system(member: Member, run: str) -> System:
     return System(member.temperature, prefix_of(member.temperature, run))
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
+from ...files.documents import plain
 from ..statistics import Mean
 from .sampling import Samples, block_length, kt, resampled
 
@@ -54,11 +55,6 @@ class Surface:
 
     def as_dict(self) -> dict[str, object]:
         """For machines: bins that are not known are null."""
-
-        def plain(array: FloatArray) -> object:
-            finite = array.astype(object)
-            finite[~np.isfinite(array)] = None
-            return finite.tolist()
 
         return {
             "name": self.name,

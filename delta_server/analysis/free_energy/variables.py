@@ -23,22 +23,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
+from ...files.documents import Strict, first_error, read_yaml
 from ...manifest import Manifest, Name, format_atoms, parse_atoms
 from ...molecule.rings import corannulenes
 from ...molecule.structures import read_structure
 from ..trajectory import Block
-
-_MAX_BYTES = 2**17
-
-
-class _TextLoader(yaml.SafeLoader):
-    """Every scalar is text: YAML 1.1 takes ``3:15`` for a number in base 60."""
-
-    yaml_implicit_resolvers = {}  # noqa: RUF012
 
 
 def _atoms(value: Any) -> tuple[int, ...]:
@@ -57,11 +50,7 @@ AtomsOf = Annotated[tuple[int, ...], BeforeValidator(_atoms)]
 Group = Annotated[str | tuple[int, ...], BeforeValidator(_group)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Variable(_Strict):
+class Variable(Strict):
     """One collective variable; just one of the four kinds."""
 
     distance: tuple[Group, Group] | None = None
@@ -94,10 +83,10 @@ class Variable(_Strict):
 KINDS = ("distance", "angle", "dihedral", "height")
 
 
-class Variables(_Strict):
+class Variables(Strict):
     """Groups and variables by name; every group that a variable names is there."""
 
-    groups: dict[Name, AtomsOf] = {}
+    groups: dict[Name, AtomsOf] = Field(default_factory=dict)
     variables: dict[Name, Variable] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -173,14 +162,7 @@ def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> 
 
 def load_variables(path: Path, manifest: Manifest | None = None) -> Variables:
     """From YAML; fragments of a manifest are groups too. Raises InputError: one line with the file and the place."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: too large; variables are a page of YAML")
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not YAML: {error}") from None
+    data = read_yaml(path, "file of variables", InputError)
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected `groups` and `variables`")
     own = data.get("groups") or {}
@@ -189,10 +171,7 @@ def load_variables(path: Path, manifest: Manifest | None = None) -> Variables:
     try:
         return Variables.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        text = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: {where}: {text}" if where else f"{path}: {text}") from None
+        raise InputError(f"{path}: {first_error(error)}") from None
 
 
 def default_variables(manifest: Manifest) -> Variables:

@@ -104,6 +104,7 @@ def _write(source: Path, output: Path, order: IntArray, molecules: list[IntArray
     from ...data.dataset import load_dataset
     from ...data.fragments import fragment_of
     from ...errors import InputError
+    from ...files.whole import replacing
     from ...molecule.structures import iter_structures
 
     if (source.suffix == ".npz") != (output.suffix == ".npz"):
@@ -125,16 +126,13 @@ def _write(source: Path, output: Path, order: IntArray, molecules: list[IntArray
         shared.save(output, ordered)
         return
     frames = [atoms[order] for atoms in iter_structures(source)]
-    part = output.with_name(f".{output.stem}.part{output.suffix}")
     try:
-        ase.io.write(part, frames)
-        part.replace(output)
+        with replacing(output, output.suffix) as part:
+            ase.io.write(part, frames)
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
     except Exception as error:  # ase's writers raise whatever their format makes them trip over
         raise InputError(f"{output}: ase cannot write it: {' '.join(str(error).split())[:200]}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _same_fragments(owner: IntArray, order: IntArray, molecules: list[IntArray]) -> None:

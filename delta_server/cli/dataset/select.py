@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,14 +97,12 @@ def _write(output: Path, structures: Structures, chosen: list[int], picks: list[
     from ase import Atoms
     from ase.io import write
 
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    from ...files.whole import replacing
+
     try:
-        with part.open("w", encoding="utf-8") as stream:
+        with replacing(output) as part, part.open("w", encoding="utf-8") as stream:
             for i, p in zip(chosen, picks, strict=True):
                 info = {"frame": i, "expected_force_error_kcal_mol_ang": p.expected_error}
                 write(stream, Atoms(structures.numbers, structures.positions[i], info=info), format="extxyz")
-        part.replace(output)
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
