@@ -47,7 +47,7 @@ from delta_server.gdml.descriptor.pairs import n_pairs
 from delta_server.symmetry.bond_graph import molecule_group
 from delta_server.training.fit import Hyper, fit, force_mae
 from delta_server.training.labels import Labels
-from delta_server.training.selection.reduction import Ranking, Step, Trials
+from delta_server.training.selection.reduction import Ranking, ReductionStep, Trials
 from delta_server.units import KCAL_MOL
 
 METHOD = Method("gfn2-xtb", {"accuracy": 0.1})  # forces to 5e-4 kcal/mol/Å
@@ -123,7 +123,7 @@ def eliminate(labels: Labels, points: int, ratio: float, ranking: Ranking, seed:
     least = np.log((3 * n - 6) / n_pairs(n)) / np.log(ratio)
     fractions = ratio ** np.arange(1.0, least + 1.0)
 
-    def log(step: Step) -> None:
+    def log(step: ReductionStep) -> None:
         say(f"{labels.name}: {len(step.metric.pairs)} pairs, σ {step.sigma:.3g}, test MAE {step.test:.4f} kcal/mol/Å")
 
     hyper = Hyper(min(errors, key=errors.__getitem__), LAMBDA)

@@ -69,7 +69,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on."""
     from delta_server.data.dataset import load_dataset, save_dataset
     from delta_server.training.tasks import Recipe
-    from delta_server.training.train import train
+    from delta_server.training.trainer import train
 
     folder = tmp_path_factory.mktemp("trained")
     data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")

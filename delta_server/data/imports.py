@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Units:
-    """Units as the user says them; "" where they were not said."""
+class FileUnits:
+    """FileUnits as the user says them; "" where they were not said."""
 
     energy: str = ""
     length: str = ""
@@ -36,7 +36,7 @@ class Units:
             raise InputError(str(error)) from None
 
 
-def import_files(paths: Sequence[Path], units: Units = Units()) -> Dataset:
+def import_files(paths: Sequence[Path], units: FileUnits = FileUnits()) -> Dataset:
     """One data set of all configurations of the files, each file a run of its own (or several, as it says itself).
 
     units: of files that carry none. ase's are taken to be eV and Å. Raises InputError where a file cannot be used,
@@ -91,13 +91,13 @@ def concatenate(parts: Sequence[Dataset], names: Sequence[str]) -> Dataset:
     )
 
 
-def _read_npz(path: Path, units: Units) -> Dataset:
+def _read_npz(path: Path, units: FileUnits) -> Dataset:
     """sGDML's file, or one with its keys and perhaps without units."""
     data = load_dataset(path)
     if data.theory == "unknown":  # as sgdml and save_dataset write it
         data = replace(data, theory="")
     with open_arrays(path, "data set", "z, R, E, F", InputError) as arrays:
-        found = Units(arrays.text("e_unit") or "", arrays.text("r_unit") or "")
+        found = FileUnits(arrays.text("e_unit") or "", arrays.text("r_unit") or "")
     energy = _unit(path, "energy", found.energy, units.energy)
     length = _unit(path, "length", found.length, units.length)
     # load_dataset has taken units that the file does not say for kcal/mol and Å
@@ -130,7 +130,7 @@ def _scaled(data: Dataset, energy: float, length: float) -> Dataset:
     )
 
 
-def _read_ase(path: Path, units: Units) -> Dataset:
+def _read_ase(path: Path, units: FileUnits) -> Dataset:
     """Frames with a calculator's energy and forces."""
     positions: list[FloatArray] = []
     energies: list[float] = []

@@ -25,7 +25,7 @@ _TRIALS = 5  # configurations that must all fail before the whole task is given 
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class LabelTask:
     """What to label, and how.
 
     structures: with fragments. charges, multiplicities: (K,) of the fragments; the complex has the sum of the
@@ -60,7 +60,7 @@ class Task:
         """Numbers to a configuration: E, E_frag (K,), F (N, 3), F0 (N, 3)."""
         return 1 + self.n_fragments + 6 * len(self.structures.numbers)
 
-    def without_positions(self) -> Task:
+    def without_positions(self) -> LabelTask:
         """The same for a process that is sent the positions one by one."""
         return replace(self, structures=self.structures.take(np.arange(0)))
 
@@ -77,7 +77,7 @@ class Task:
 class Labeller:
     """Labels configurations of a task, one calculator for the complex and one for each fragment."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: LabelTask) -> None:
         self.numbers, self.method, self.fragments = task.structures.numbers, task.method, task.molecules()
         self.whole = (np.arange(len(self.numbers)), *task.total)
         self.constants: dict[int, float] = {}  # energies of fragments that are one atom, kcal/mol
@@ -88,7 +88,10 @@ class Labeller:
         self.calculators = [self.method.make(charge, spin) for _, charge, spin in (self.whole, *self.fragments)]
 
     def __call__(self, positions: FloatArray) -> FloatArray:
-        """positions: (N, 3) Å. (Task.width,): E, E_frag, F, F0 in kcal/mol and Å. Raises what the calculator does."""
+        """E, E_frag, F and F0, (LabelTask.width,) in kcal/mol and Å, at positions (N, 3) in Å.
+
+        Raises what the calculator raises.
+        """
         try:
             return self._label(positions)
         except Exception:  # a calculator that failed, or diverged from the geometry before: once more, from scratch
@@ -119,7 +122,7 @@ class Labeller:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LabelOutcome:
     """data: the labelled configurations, None where the run was stopped before the last."""
 
     data: Dataset | None
@@ -133,14 +136,14 @@ def working_file(output: Path) -> Path:
 
 
 def label(
-    task: Task,
+    task: LabelTask,
     output: Path,
     *,
     processes: int = 1,
     retry_failed: bool = False,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, failed: None,
-) -> Outcome:
+) -> LabelOutcome:
     """Labels what `working_file` does not hold yet.
 
     stop: asked often; true ends softly. progress: told of the configurations done so far, and of those that failed.
@@ -166,10 +169,12 @@ def label(
         run_pool(Labeller, task.without_positions(), task.structures.positions, todo, processes, take, stop)
         failures = sorted(work.failures.values(), key=lambda failure: failure.index)
         whole = len(work.labels) + len(failures) == n and not stop()
-        return Outcome(_assemble(task, work) if whole else None, failures, len(work.labels))
+        return LabelOutcome(_assemble(task, work) if whole else None, failures, len(work.labels))
 
 
-def _try(task: Task, work: WorkFile, take: Callable[[int, FloatArray | str], None], stop: Callable[[], bool]) -> None:
+def _try(
+    task: LabelTask, work: WorkFile, take: Callable[[int, FloatArray | str], None], stop: Callable[[], bool]
+) -> None:
     """The first configuration, and some others if it fails. Raises InputError where they all do."""
     n = len(task.structures)
     for index in dict.fromkeys(np.linspace(0, n - 1, _TRIALS).astype(int).tolist()):
@@ -186,7 +191,7 @@ def _try(task: Task, work: WorkFile, take: Callable[[int, FloatArray | str], Non
     )
 
 
-def _assemble(task: Task, work: WorkFile) -> Dataset:
+def _assemble(task: LabelTask, work: WorkFile) -> Dataset:
     s, k = task.structures, task.n_fragments
     which = np.array(sorted(work.labels), dtype=np.intp)
     table = np.array([work.labels[i] for i in which.tolist()])

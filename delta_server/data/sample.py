@@ -11,7 +11,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..units import KCAL_MOL
-from .labels import Task
+from .labels import LabelTask
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,7 +59,7 @@ class Wall:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplePlan:
     """temperature: K. every: steps between frames. timestep, equilibration: fs. friction: 1/fs. wall: Å between
     centres of mass, or None for 1.5 Å beyond those of the relaxed complex. fmax: eV/Å, at most, when relaxed; or as
     far as `relaxation` steps come."""
@@ -76,7 +76,7 @@ class Plan:
     seed: int = 0
 
 
-def sample(task: Task, plan: Plan, stop: Callable[[], bool] = lambda: False) -> Iterator[Atoms]:
+def sample(task: LabelTask, plan: SamplePlan, stop: Callable[[], bool] = lambda: False) -> Iterator[Atoms]:
     """Relaxes the first configuration of a task and yields frames of its dynamics with their energy and forces
     (eV, eV/Å), in which the wall has no part. Frames over 1 Å behind the wall are left out.
 

@@ -37,7 +37,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
+class TrainingRecord:
     """What a record says. fingerprint: of the data set, None in a JSON file of another kind.
 
     The rest is looked at when it is asked for: who evaluates need not have a whole record. Each raises InputError
@@ -85,7 +85,7 @@ class Record:
                 return Fitted(Hyper(sigma, lam, energies, self.settings().absolute, robust), n_train, n_far)
         raise InputError(f"{self.path}: models: {name}: is not as `delta-sgdml train` writes it")
 
-    def with_model(self, digest: str, **changes: object) -> Record:
+    def with_model(self, digest: str, **changes: object) -> TrainingRecord:
         """The record with other facts of the model whose file had this SHA-256."""
         models = {
             name: entry | changes if entry.get("sha256") == digest else entry
@@ -98,7 +98,7 @@ class Record:
         return json.dumps(self.content, indent=1) + "\n"
 
 
-def load_record(path: Path, otherwise: str = "") -> Record | None:
+def load_record(path: Path, otherwise: str = "") -> TrainingRecord | None:
     """None where there is no file. otherwise: how to do without, for the message.
 
     Raises InputError where it cannot be read or is no JSON.
@@ -111,10 +111,10 @@ def load_record(path: Path, otherwise: str = "") -> Record | None:
         raise InputError(f"{path}: cannot be read: {error.strerror}{otherwise}") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no JSON: {error}; mend or remove it{otherwise}") from None
-    return Record(path, content if isinstance(content, dict) else {})
+    return TrainingRecord(path, content if isinstance(content, dict) else {})
 
 
-def record_of(manifest: Path, data: Dataset, otherwise: str) -> Record:
+def record_of(manifest: Path, data: Dataset, otherwise: str) -> TrainingRecord:
     """Of the models beside a manifest, trained on this data set. otherwise: what needs it, for the message.
 
     Raises InputError where there is none, or it tells of other data.

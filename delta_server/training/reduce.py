@@ -20,19 +20,19 @@ from ..manifest import load_manifest
 from .databases import Complex
 from .fit import Hyper
 from .labels import Labels
-from .record import Record, record_of
+from .record import TrainingRecord, record_of
 from .selection.reach import Pairs, Reach
-from .selection.reduction import FRACTIONS, Ranking, Step, Trials, choose
+from .selection.reduction import FRACTIONS, Ranking, ReductionStep, Trials, choose
 from .selection.select import trial_size
-from .tasks import Recipe, Task, sides_of, tasks
-from .train import Reporter, train, write_whole
+from .tasks import Recipe, TrainingTask, sides_of, tasks
+from .trainer import Reporter, train, write_whole
 
 _ROWS = 3000  # of a kernel matrix that is tried on
 _TEST = 200  # configurations that neither trained nor validated, at most
 
 TRIED = "reduction.json"  # beside the models: what was tried for each
 
-Log = Callable[[str, str, Step], None]
+Log = Callable[[str, str, ReductionStep], None]
 """Called with the term, the ranking and the step."""
 
 
@@ -40,8 +40,8 @@ Log = Callable[[str, str, Step], None]
 class Reduction:
     """What was tried for each term, ranking by ranking, and which step was chosen."""
 
-    terms: Mapping[str, Mapping[str, list[Step]]]
-    chosen: Mapping[str, Step]
+    terms: Mapping[str, Mapping[str, list[ReductionStep]]]
+    chosen: Mapping[str, ReductionStep]
     pairs: Mapping[str, Pairs]  # that each began with
     manifest: Path | None = None  # of the models that were written
 
@@ -76,8 +76,8 @@ class Reducer:
     which: tuple[str, ...] = ()  # models; none: all
     folder: Path | None = None  # for the record
     kept: Mapping[str, tuple[Model, Mapping[str, Any]]] = field(default_factory=dict)  # the others
-    terms: dict[str, dict[str, list[Step]]] = field(default_factory=dict)
-    chosen: dict[str, Step] = field(default_factory=dict)
+    terms: dict[str, dict[str, list[ReductionStep]]] = field(default_factory=dict)
+    chosen: dict[str, ReductionStep] = field(default_factory=dict)
     pairs: dict[str, Pairs] = field(default_factory=dict)
 
     @property
@@ -86,7 +86,7 @@ class Reducer:
         told = {"keep": self.keep, "tolerance": self.tolerance, "fractions": list(self.fractions)}
         return {"reduction": told | {"models": list(self.which)}}
 
-    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+    def __call__(self, task: TrainingTask) -> tuple[str, Hyper, list[dict[str, Any]]]:
         """On as many points as make a small kernel matrix."""
         group, hyper = self.hypers[task.name]
         permutations = task.groups[group]
@@ -123,7 +123,7 @@ class Reducer:
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         write_whole(path, json.dumps(before | self.found().as_dict(), indent=1) + "\n")
 
-    def _pairs(self, task: Task, hyper: Hyper) -> Pairs:
+    def _pairs(self, task: TrainingTask, hyper: Hyper) -> Pairs:
         n_atoms = len(task.train.numbers)
         metric = hyper.metric or Metric(n_atoms)
         if task.name == "binding":
@@ -176,7 +176,7 @@ def reduce(
     return reducer.found(written)
 
 
-def _test(system: Complex, record: Record) -> dict[str, Labels]:
+def _test(system: Complex, record: TrainingRecord) -> dict[str, Labels]:
     """Configurations that no model was trained or validated on, of each kind of fragment and of the binding."""
     n = len(system.data)
     seen = np.concatenate([record.configurations("train", n), record.configurations("validation", n)])
@@ -188,14 +188,14 @@ def _test(system: Complex, record: Record) -> dict[str, Labels]:
     return {**fragments, "binding": system.binding_labels(free)}
 
 
-def _group(record: Record, name: str) -> str:
+def _group(record: TrainingRecord, name: str) -> str:
     group = record.content.get("models", {}).get(name, {}).get("group")
     if not isinstance(group, str):
         raise InputError(f"{record.path}: models: {name}: group: expected the name of a group of permutations")
     return group
 
 
-def _recipe(manifest: Path, data: Dataset) -> tuple[Record, Recipe]:
+def _recipe(manifest: Path, data: Dataset) -> tuple[TrainingRecord, Recipe]:
     record = record_of(manifest, data, ", which says how models are trained again")
     record.settings()
     given = record.content["recipe"]

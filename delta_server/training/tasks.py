@@ -58,7 +58,7 @@ _STOCK_LAMBDAS = (1e-10,)
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class TrainingTask:
     """One model to be trained: its database, what chooses, and permutations (P, N) to choose between, the largest
     last."""
 
@@ -77,12 +77,14 @@ def tasks(
     recipe: Recipe,
     say: Callable[[str], None],
     done: Collection[str] = (),
-) -> Iterator[Task]:
+) -> Iterator[TrainingTask]:
     """Every model that `recipe` asks for: fragments, binding, full. sides: as `sides_of`; done: what to leave out."""
     train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
 
-    def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> Task:
-        return Task(name, *labels, _groups(labels[0], groups, recipe, say), _search(name, recipe), recipe, n_far)
+    def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> TrainingTask:
+        return TrainingTask(
+            name, *labels, _groups(labels[0], groups, recipe, say), _search(name, recipe), recipe, n_far
+        )
 
     for kind in system.kinds:
         if not kind.is_ion and kind.name not in done:
@@ -102,7 +104,7 @@ def tasks(
         stock = Recipe.of_the_paper(recipe.n_train, seed=recipe.seed, trainer=recipe.trainer)
         whole = system.full_labels(train)
         found = _groups(whole, {}, stock, say)
-        yield Task("full", whole, system.full_labels(validation), found, _search("full", stock), stock)
+        yield TrainingTask("full", whole, system.full_labels(validation), found, _search("full", stock), stock)
 
 
 def _search(name: str, recipe: Recipe) -> Search:

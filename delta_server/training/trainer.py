@@ -27,12 +27,12 @@ from .evaluation.expected_errors import calibrate
 from .fit import Hyper, fit, force_mae
 from .labels import Labels
 from .record import RECORD
-from .selection.scales import Progress
+from .selection.scales import ScalesIteration
 from .selection.select import Trial, select
 from .solve.cholesky import NotPositiveDefiniteError
 from .solve.memory import Speed, available_memory, forecast
 from .stock import train_stock
-from .tasks import Recipe, Task, sides_of, tasks
+from .tasks import Recipe, TrainingTask, sides_of, tasks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -49,7 +49,7 @@ class Reporter(Protocol):
 
     def trial(self, trial: Trial) -> None: ...
 
-    def learning(self, progress: Progress) -> None: ...
+    def learning(self, progress: ScalesIteration) -> None: ...
 
 
 _RETRIES = 3
@@ -68,7 +68,7 @@ class Chooser(Protocol):
         """Models that stay as they are, and what their record says of them."""
         ...
 
-    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+    def __call__(self, task: TrainingTask) -> tuple[str, Hyper, list[dict[str, Any]]]:
         """The group, σ, λ and metric, and what was tried, for the record."""
         ...
 
@@ -117,7 +117,7 @@ class _Selection:
     def kept(self) -> Mapping[str, tuple[Model, Mapping[str, Any]]]:
         return {}
 
-    def __call__(self, task: Task) -> tuple[str, Hyper, list[dict[str, Any]]]:
+    def __call__(self, task: TrainingTask) -> tuple[str, Hyper, list[dict[str, Any]]]:
         group, hyper, trials = select(
             task.train, task.validation, task.groups, task.search, self.reporter.trial, task.recipe.seed,
             self.reporter.learning,
@@ -178,7 +178,7 @@ class _Work:
         if self.record["models"]:
             self.reporter.say(f"{path}: goes on after {', '.join(self.record['models'])}")
 
-    def fit(self, task: Task) -> None:
+    def fit(self, task: TrainingTask) -> None:
         """One model, into the folder and the record."""
         name, train, validation, start = task.name, task.train, task.validation, time.perf_counter()
         group, hyper, trials = self.choose(task)

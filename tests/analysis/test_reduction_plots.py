@@ -14,7 +14,7 @@ from delta_server.gdml.descriptor.metric import Metric
 from delta_server.training.labels import Labels
 from delta_server.training.reduce import Reduction
 from delta_server.training.selection.reach import Pairs
-from delta_server.training.selection.reduction import Step
+from delta_server.training.selection.reduction import ReductionStep
 
 # Atoms 0 and 2 of one fragment, 1, 3 and 4 of another, on a line.
 FRAGMENT = np.array([0, 1, 0, 1, 1])
@@ -55,11 +55,13 @@ def test_reach_counts_from_what_there_was() -> None:
     assert reach.as_dict()["kept_between"] is None
 
 
-def steps(pairs: Pairs, *fewer: Metric, tested: bool) -> list[Step]:
+def steps(pairs: Pairs, *fewer: Metric, tested: bool) -> list[ReductionStep]:
     """With an error that grows a little with each."""
     every = (pairs.metric, *fewer)
     return [
-        Step(m, len(m.pairs) / len(pairs.distances), 8.0, 0.1 + 0.01 * k, 0.11 + 0.01 * k if tested else np.nan)
+        ReductionStep(
+            m, len(m.pairs) / len(pairs.distances), 8.0, 0.1 + 0.01 * k, 0.11 + 0.01 * k if tested else np.nan
+        )
         for k, m in enumerate(every)
     ]
 

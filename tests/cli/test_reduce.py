@@ -21,7 +21,7 @@ from delta_server.gdml.file import METRIC_FORMAT
 from delta_server.training.evaluation.evaluate import evaluate
 from delta_server.training.evaluation.heldout import RECORD
 from delta_server.training.tasks import Recipe
-from delta_server.training.train import train
+from delta_server.training.trainer import train
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 ALL = {"benzene": 66, "binding": 78}

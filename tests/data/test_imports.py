@@ -14,7 +14,7 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
-from delta_server.data.imports import Units, import_files
+from delta_server.data.imports import FileUnits, import_files
 from delta_server.errors import InputError
 from delta_server.units import BOHR, KCAL_MOL
 
@@ -49,26 +49,26 @@ def test_extxyz(methane_dimer_data: Dataset, tmp_path: Path) -> None:
 
 def test_units_of_a_file_that_says_none(methane_dimer_data: Dataset, tmp_path: Path) -> None:
     path = bare(tmp_path / "a.npz", methane_dimer_data)
-    data = import_files([path], Units("kcal/mol", "Ang"))
+    data = import_files([path], FileUnits("kcal/mol", "Ang"))
     assert np.array_equal(data.energies, methane_dimer_data.energies)
-    data = import_files([path], Units("eV", "bohr"))
+    data = import_files([path], FileUnits("eV", "bohr"))
     assert data.energies == pytest.approx(methane_dimer_data.energies / KCAL_MOL)
     assert data.positions == pytest.approx(methane_dimer_data.positions * BOHR)
     assert data.forces == pytest.approx(methane_dimer_data.forces / KCAL_MOL / BOHR)
     with pytest.raises(InputError, match="carries no energy unit; say it, --energy-unit kcal/mol"):
         import_files([path])
     with pytest.raises(InputError, match="carries no length unit"):
-        import_files([path], Units("kcal/mol"))
+        import_files([path], FileUnits("kcal/mol"))
     with pytest.raises(InputError, match="unknown energy unit 'cal'"):
-        Units("cal")
+        FileUnits("cal")
 
 
 def test_units_that_contradict(methane_dimer_data: Dataset, tmp_path: Path) -> None:
     path = bare(tmp_path / "a.npz", methane_dimer_data, e_unit="eV", r_unit="Ang")
     assert import_files([path]).energies == pytest.approx(methane_dimer_data.energies / KCAL_MOL)
-    assert import_files([path], Units("eV")).energies == pytest.approx(methane_dimer_data.energies / KCAL_MOL)
+    assert import_files([path], FileUnits("eV")).energies == pytest.approx(methane_dimer_data.energies / KCAL_MOL)
     with pytest.raises(InputError, match="energy unit is eV, --energy-unit says kcal/mol"):
-        import_files([path], Units("kcal/mol"))
+        import_files([path], FileUnits("kcal/mol"))
 
 
 def test_several_files_are_several_runs(methane_dimer_data: Dataset, tmp_path: Path) -> None:
@@ -148,12 +148,12 @@ def test_npz_that_is_no_data_set(
     methane_dimer_data: Dataset, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
-        import_files([bare(tmp_path / "a.npz", methane_dimer_data, **changes)], Units("kcal/mol", "Ang"))
+        import_files([bare(tmp_path / "a.npz", methane_dimer_data, **changes)], FileUnits("kcal/mol", "Ang"))
 
 
 def test_what_is_imported_is_read_again(methane_dimer_data: Dataset, tmp_path: Path) -> None:
     save_dataset(
-        tmp_path / "a.npz", import_files([bare(tmp_path / "b.npz", methane_dimer_data)], Units("kJ/mol", "nm"))
+        tmp_path / "a.npz", import_files([bare(tmp_path / "b.npz", methane_dimer_data)], FileUnits("kJ/mol", "nm"))
     )
     data = load_dataset(tmp_path / "a.npz")
     assert data.energies == pytest.approx(methane_dimer_data.energies / 4.184)

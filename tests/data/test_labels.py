@@ -14,7 +14,7 @@ from ase.calculators.lj import LennardJones
 
 from delta_server.data.calculators import Method, parse_integers, parse_options
 from delta_server.data.dataset import Dataset
-from delta_server.data.labels import Labeller, Task, label, working_file
+from delta_server.data.labels import Labeller, LabelTask, label, working_file
 from delta_server.data.structures import Structures
 from delta_server.data.workfile import open_workfile
 from delta_server.errors import InputError
@@ -24,12 +24,12 @@ XTB = Method("gfn2-xtb")
 LJ = Method("ase.calculators.lj:LennardJones", {"sigma": 2.0, "epsilon": 0.01, "rc": 30.0})
 
 
-def task_of(data: Dataset, method: Method = XTB, charges: tuple[int, ...] | None = None) -> Task:
+def task_of(data: Dataset, method: Method = XTB, charges: tuple[int, ...] | None = None) -> LabelTask:
     n = len(data)
     structures = Structures(data.numbers, data.positions, np.arange(n), np.zeros(n, dtype=int), data.fragment)
     chosen = structures.in_fragments(None)
     q = charges or (tuple(data.charges.tolist()) if data.charges is not None else (0,) * len(chosen.names))
-    return Task(chosen, method, q, (1,) * len(q))
+    return LabelTask(chosen, method, q, (1,) * len(q))
 
 
 class Brittle(LennardJones):
@@ -50,17 +50,17 @@ BRITTLE = Method("test_labels:Brittle")
 
 
 @pytest.fixture
-def brittle(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], Task]:
+def brittle(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], LabelTask]:
     """A task of four atoms in two fragments at the given x."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
-    def make(places: list[float]) -> Task:
+    def make(places: list[float]) -> LabelTask:
         x = np.array([[0, 0, 0], [1.1, 0, 0], [5, 0, 0], [6.1, 0, 0]], dtype=float)
         positions = x + np.array(places)[:, None, None] * [1, 0, 0]
         n = len(places)
         structures = Structures(np.array([6, 6, 6, 6]), positions, np.arange(n), np.zeros(n, dtype=int))
-        return Task(structures.in_fragments("0:2,2:4"), BRITTLE, (0, 0), (1, 1))
+        return LabelTask(structures.in_fragments("0:2,2:4"), BRITTLE, (0, 0), (1, 1))
 
     return make
 
@@ -125,7 +125,7 @@ def test_stopped_and_gone_on_with(methane_dimer_data: Dataset, tmp_path: Path) -
     assert outcome.data.energies == pytest.approx([direct(x)[0] for x in task.structures.positions])
 
 
-def test_a_failure_costs_one_configuration(brittle: Callable[[list[float]], Task], tmp_path: Path) -> None:
+def test_a_failure_costs_one_configuration(brittle: Callable[[list[float]], LabelTask], tmp_path: Path) -> None:
     """Raised, crashed, not finite: listed with a reason, and not tried again before somebody asks for it."""
     task = brittle([1.0, 2.0, -1.0, 3.0, -200.0, 4.0, 200.0])
     output = tmp_path / "out.npz"
@@ -146,13 +146,13 @@ def test_a_failure_costs_one_configuration(brittle: Callable[[list[float]], Task
     assert working_file(output).stat().st_size > size
 
 
-def test_the_first_may_fail(brittle: Callable[[list[float]], Task], tmp_path: Path) -> None:
+def test_the_first_may_fail(brittle: Callable[[list[float]], LabelTask], tmp_path: Path) -> None:
     outcome = label(brittle([-1.0, 1.0, 2.0]), tmp_path / "out.npz")
     assert outcome.done == 2
     assert [failure.index for failure in outcome.failures] == [0]
 
 
-def test_where_all_fail_the_run_does_not_start(brittle: Callable[[list[float]], Task], tmp_path: Path) -> None:
+def test_where_all_fail_the_run_does_not_start(brittle: Callable[[list[float]], LabelTask], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no convergence; so for all 5 configurations"):
         label(brittle([-float(i) for i in range(1, 30)]), tmp_path / "out.npz")
     assert list(tmp_path.iterdir()) == []

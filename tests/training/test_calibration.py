@@ -17,7 +17,7 @@ from delta_server.data.dataset import load_dataset, save_dataset
 from delta_server.errors import DeltaError, InputError
 from delta_server.files.whole import sha256_of
 from delta_server.gdml import load_model, save_model
-from delta_server.training.evaluation.calibration import calibrate_files, replace_together
+from delta_server.training.evaluation.calibration import calibrate_files
 
 MODELS = ("water", "benzene", "binding")
 
@@ -127,20 +127,6 @@ def test_what_cannot_be_calibrated_stays_as_it_is(older: Path, spoil: object, wo
     with pytest.raises(DeltaError, match=words):
         calibrate_files(older / "manifest.yaml", older / "data.npz")
     assert contents(older) == before
-
-
-def test_a_file_that_cannot_be_put_in_place_brings_the_others_back(tmp_path: Path) -> None:
-    for name in ("a", "b", "c", "new a", "new c"):
-        (tmp_path / name).write_text(name)
-    parts = {tmp_path / name: tmp_path / f"new {name}" for name in "abc"}
-    with pytest.raises(FileNotFoundError):
-        replace_together(parts)
-    assert [(tmp_path / name).read_text() for name in "abc"] == ["a", "b", "c"]
-    (tmp_path / "new a").write_text("new a")
-    (tmp_path / "new b").write_text("new b")
-    replace_together(parts)
-    assert [(tmp_path / name).read_text() for name in "abc"] == ["new a", "new b", "new c"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_a_file_that_cannot_be_written_is_told(older: Path) -> None:

@@ -17,8 +17,8 @@ from delta_server import Potential, load_potential
 from delta_server.data.dataset import Dataset, fingerprint
 from delta_server.errors import GeometryError, InputError, NonFiniteError
 from delta_server.gdml import load_model
-from delta_server.training.evaluation.evaluate import Evaluation, evaluate, evaluate_model, improvements, same_theory
-from delta_server.training.evaluation.heldout import HeldOut, Source, held_out
+from delta_server.training.evaluation.evaluate import Evaluation, as_potential, evaluate, improvements, same_theory
+from delta_server.training.evaluation.heldout import HeldOut, ModelSource, held_out
 from delta_server.units import KCAL_MOL
 
 WATER = ROOT / "models/h2o_benzene"
@@ -149,7 +149,7 @@ def test_a_single_model_and_how_much_better_the_sum_is() -> None:
     """The binding model alone, taken for the whole: its errors of the total are large, its predictions the same."""
     potential, data = shipped("h2o_benzene")
     whole = evaluate(potential, data, every(data))
-    alone = evaluate_model(load_model(WATER / "binding.npz"), data, every(data), name="alone")
+    alone = evaluate(as_potential(load_model(WATER / "binding.npz"), data, "alone"), data, every(data))
     assert alone.name == "alone"
     assert [part.name for part in alone.parts] == ["total"]
     assert whole.binding is not None
@@ -161,7 +161,7 @@ def test_a_single_model_and_how_much_better_the_sum_is() -> None:
     assert gain.force == pytest.approx(1 - whole.total.force_mae / alone.total.force_mae)
     assert [g.energy for g in improvements(whole, whole)] == [0, 0, 0, 0]
     with pytest.raises(InputError, match="15 atoms, W has 3"):
-        evaluate_model(load_model(WATER / "water.npz"), data, every(data), name="W")
+        as_potential(load_model(WATER / "water.npz"), data, "W")
 
 
 def test_atoms_in_another_order_are_refused() -> None:
@@ -204,13 +204,13 @@ def test_theories(a: str, b: str, same: bool) -> None:
     assert same_theory(a, b) is same
 
 
-def record(folder: Path, data: Dataset, name: str = "training.json", **changes: Any) -> Source:
+def record(folder: Path, data: Dataset, name: str = "training.json", **changes: Any) -> ModelSource:
     """A training's record, as it lies beside the manifest."""
     about = {"name": "x.npz", "sha256": "0" * 64, "fingerprint": fingerprint(data)}
     said = {"dataset": about, "train": [3, 1], "validation": [7]} | changes
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(said))
-    return Source(folder.name, folder / "manifest.yaml")
+    return ModelSource(folder.name, folder / "manifest.yaml")
 
 
 def outside(held: HeldOut, n: int) -> list[int]:
@@ -230,7 +230,7 @@ def test_what_the_records_name_is_left_out(tmp_path: Path, methane_dimer_data: D
 
 def test_without_a_record_the_test_split_counts(tmp_path: Path, methane_dimer_data: Dataset) -> None:
     data = methane_dimer_data
-    nothing = Source("nothing", tmp_path / "manifest.yaml")
+    nothing = ModelSource("nothing", tmp_path / "manifest.yaml")
     plain = held_out(data, [nothing])
     assert plain.left_out == 0
     assert len(plain.which) == len(data)
@@ -242,7 +242,7 @@ def test_without_a_record_the_test_split_counts(tmp_path: Path, methane_dimer_da
     assert "does not tell of this data set" in held_out(data, [other]).notes[0]
     mine = record(tmp_path / "mine", data)
     assert held_out(split, [mine]).left_out == 3
-    shipped_one = Source("shipped", WATER / "manifest.yaml")  # its record is of another kind
+    shipped_one = ModelSource("shipped", WATER / "manifest.yaml")  # its record is of another kind
     assert held_out(data, [shipped_one]).left_out == 0
 
 
@@ -255,10 +255,10 @@ def test_a_model_file_tells_what_it_was_trained_on(tmp_path: Path, methane_dimer
         kept = dict(arrays)
     known = {"idxs_train": [4, 0, 2], "md5_train": md5, "idxs_valid": [9], "md5_valid": md5}
     np.savez(path, **kept, **known)  # type: ignore[arg-type]
-    source = Source("full", path, load_model(path).provenance)
+    source = ModelSource("full", path, load_model(path).provenance)
     assert outside(held_out(data, [source]), len(data)) == [0, 2, 4, 9]
     np.savez(path, **kept, **known | {"md5_valid": b"another"})  # type: ignore[arg-type]
-    source = Source("full", path, load_model(path).provenance)
+    source = ModelSource("full", path, load_model(path).provenance)
     assert outside(held_out(data, [source]), len(data)) == [0, 2, 4]
 
 
@@ -283,7 +283,7 @@ def test_records_that_cannot_be_true(
 def test_records_that_are_no_json(tmp_path: Path, methane_dimer_data: Dataset, text: str) -> None:
     (tmp_path / "training.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"training\.json: is no JSON"):
-        held_out(methane_dimer_data, [Source("a", tmp_path / "manifest.yaml")])
+        held_out(methane_dimer_data, [ModelSource("a", tmp_path / "manifest.yaml")])
 
 
 def test_fragments_without_a_binding(tmp_path: Path) -> None:

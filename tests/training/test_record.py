@@ -13,15 +13,15 @@ from delta_server.data.dataset import fingerprint, load_dataset
 from delta_server.errors import InputError
 from delta_server.files.whole import sha256_of
 from delta_server.training.fit import Hyper
-from delta_server.training.record import RECORD, Fitted, Record, Settings, load_record
+from delta_server.training.record import RECORD, Fitted, Settings, TrainingRecord, load_record
 
 RECIPE = {"seed": 3, "symmetry": "graph", "absolute": True}
 MODEL = {"sha256": "ab", "sigma": 8, "lambda": 1e-9, "energies": True, "robust": False, "n_train": 30, "n_far": 3}
 
 
-def made(**changes: Any) -> Record:
+def made(**changes: Any) -> TrainingRecord:
     content = {"dataset": {"fingerprint": "f"}, "recipe": RECIPE, "models": {"binding": MODEL}}
-    return Record(Path(RECORD), content | changes)
+    return TrainingRecord(Path(RECORD), content | changes)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

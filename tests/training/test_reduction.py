@@ -13,7 +13,7 @@ from delta_server.gdml.descriptor.pairs import pair_permutations
 from delta_server.gdml.model import Model
 from delta_server.symmetry.elements import orbits
 from delta_server.training.fit import Hyper, fit
-from delta_server.training.selection.reduction import Step, Trials, choose, importance
+from delta_server.training.selection.reduction import ReductionStep, Trials, choose, importance
 
 from .test_scales import GROUP, labels
 
@@ -58,7 +58,9 @@ def test_what_says_nothing_goes_first() -> None:
 
 
 def test_choice() -> None:
-    steps = [Step(Metric(5), k, 1.0, e, np.nan) for k, e in ((1.0, 0.10), (0.8, 0.09), (0.6, 0.104), (0.4, 0.12))]
+    steps = [
+        ReductionStep(Metric(5), k, 1.0, e, np.nan) for k, e in ((1.0, 0.10), (0.8, 0.09), (0.6, 0.104), (0.4, 0.12))
+    ]
     assert choose(steps, None, 1.05).kept == 0.6
     assert choose(steps, 0.7, 1.05).kept == 0.6
     assert choose(steps, 0.1, 1.05).kept == 0.4

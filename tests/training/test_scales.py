@@ -11,7 +11,7 @@ from delta_server.gdml.descriptor.pairs import n_pairs, pair_permutations
 from delta_server.symmetry.elements import orbits
 from delta_server.training.fit import Hyper
 from delta_server.training.labels import Labels
-from delta_server.training.selection.scales import Progress, _Half, learn_scales
+from delta_server.training.selection.scales import ScalesIteration, _Half, learn_scales
 
 NUMBERS = np.array([6, 1, 1, 8, 7])
 GROUP = np.array([[0, 1, 2, 3, 4], [0, 2, 1, 3, 4]])
@@ -52,7 +52,7 @@ def test_gradient(metric: Metric) -> None:
 
 def test_pairs_that_matter_are_found() -> None:
     """Those of the two other atoms lose their weight, and the error on other configurations falls several-fold."""
-    seen: list[Progress] = []
+    seen: list[ScalesIteration] = []
     hyper = Hyper(2.0, 1e-6)
     found = learn_scales(labels(30), labels(40, 1), GROUP, GROUP, hyper, iterations=25, log=seen.append)
     assert found.scales is not None

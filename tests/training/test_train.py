@@ -19,10 +19,10 @@ from delta_server.files.whole import sha256_of
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation.evaluate import evaluate
 from delta_server.training.evaluation.heldout import RECORD
-from delta_server.training.selection.scales import Progress
+from delta_server.training.selection.scales import ScalesIteration
 from delta_server.training.selection.select import Trial
 from delta_server.training.tasks import Recipe
-from delta_server.training.train import train
+from delta_server.training.trainer import train
 
 
 class Listener:
@@ -32,7 +32,7 @@ class Listener:
         self.lines: list[str] = []
         self.trials: list[Trial] = []
         self.stages: set[str] = set()
-        self.learned: list[Progress] = []
+        self.learned: list[ScalesIteration] = []
 
     def say(self, line: str) -> None:
         self.lines.append(line)
@@ -40,7 +40,7 @@ class Listener:
     def trial(self, trial: Trial) -> None:
         self.trials.append(trial)
 
-    def learning(self, progress: Progress) -> None:
+    def learning(self, progress: ScalesIteration) -> None:
         self.learned.append(progress)
 
     def progress(self, stage: str, done: float) -> None:

@@ -12,7 +12,7 @@ from ...errors import InputError
 from ...molecule.bonds import symbols
 from ...training.reduce import Reduction
 from ...training.selection.reach import Pairs
-from ...training.selection.reduction import Step
+from ...training.selection.reduction import ReductionStep
 from .canvas import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure, save
 
 _RANKINGS = {  # colour, marker, what it is called
@@ -53,7 +53,9 @@ def plot_reduction(found: Reduction, path: Path, tolerance: float = 1.05) -> Non
     save(figure, path)
 
 
-def _errors(axis: Any, rankings: Mapping[str, Sequence[Step]], chosen: Step, tolerance: float) -> None:
+def _errors(
+    axis: Any, rankings: Mapping[str, Sequence[ReductionStep]], chosen: ReductionStep, tolerance: float
+) -> None:
     """Of configurations that chose nothing, and thin of those that chose; of these alone if there are no others."""
     tested = bool(np.isfinite(chosen.test))
     for ranking, steps in rankings.items():
@@ -88,7 +90,7 @@ def _plain(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _distances(axis: Any, pairs: Pairs, chosen: Step) -> None:
+def _distances(axis: Any, pairs: Pairs, chosen: ReductionStep) -> None:
     """Histograms: pairs within fragments upwards, those between them downwards."""
     kept, reach = pairs.kept(chosen.metric), pairs.reach(chosen.metric)
     bins = np.linspace(0.0, 1.05 * float(pairs.distances.max()), _BINS + 1)
@@ -113,7 +115,7 @@ def _distances(axis: Any, pairs: Pairs, chosen: Step) -> None:
     )
 
 
-def _matrix(axis: Any, pairs: Pairs, chosen: Step) -> None:
+def _matrix(axis: Any, pairs: Pairs, chosen: ReductionStep) -> None:
     """Atoms sorted by fragment; which kept pairs are within, which between."""
     from matplotlib.colors import ListedColormap
 

@@ -42,12 +42,12 @@ def import_(
 
     from ...data.calculators import parse_integers
     from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
-    from ...data.imports import Units, import_files
+    from ...data.imports import FileUnits, import_files
     from ...data.structures import say_reactions
     from ...errors import InputError
 
     shared.check_output(output)
-    data = import_files(files, Units(energy_unit, length_unit))
+    data = import_files(files, FileUnits(energy_unit, length_unit))
     if theory and data.theory and theory != data.theory:
         raise InputError(f"--theory {theory!r}: the files say {data.theory!r}")
     data = replace(data, name=output.stem, theory=data.theory or theory)

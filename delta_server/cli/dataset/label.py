@@ -80,7 +80,7 @@ def label(
     k = len(chosen.names)
     q = parse_integers(charges, k, "--charges") if charges else chosen.charges or (0,) * k
     spins = parse_integers(multiplicity, k, "--multiplicity") if multiplicity else (1,) * k
-    task = labels.Task(chosen, method, q, spins)
+    task = labels.LabelTask(chosen, method, q, spins)
 
     progress = Progress(len(chosen), "configurations")
     stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")

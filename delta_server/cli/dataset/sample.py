@@ -45,16 +45,15 @@ def sample(
     Example: delta-sgdml dataset sample complex.xyz -o trajectory.extxyz --temperature 300 --frames 500
     """
     set_threads(threads)
-    import os
-
     from ase.io import write
 
     from ...data.calculators import Method, parse_integers, parse_options
-    from ...data.labels import Task
-    from ...data.sample import Plan
+    from ...data.labels import LabelTask
+    from ...data.sample import SamplePlan
     from ...data.sample import sample as run
     from ...data.structures import read_structures
     from ...errors import InputError
+    from ...files.whole import replacing
 
     check_writable(output)
     if output.suffix not in (".extxyz", ".xyz"):
@@ -65,24 +64,23 @@ def sample(
     k = len(found.names)
     q = parse_integers(charges, k, "--charges") if charges else found.charges or (0,) * k
     spins = parse_integers(multiplicity, k, "--multiplicity") if multiplicity else (1,) * k
-    task = Task(found, method, q, spins)
-    plan = Plan(temperature, frames, every, timestep, equilibrate, wall=wall, seed=seed)
+    task = LabelTask(found, method, q, spins)
+    plan = SamplePlan(temperature, frames, every, timestep, equilibrate, wall=wall, seed=seed)
     stop = Stop(lambda number: SystemExit(128 + number), "stopping; the frames that are there are kept")
     progress, made = Progress(frames, "frames"), 0
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as stream:
-            for atoms in run(task, plan, stop):
-                write(stream, atoms, format="extxyz")
-                made += 1
-                progress(made)
-        if made:
-            part.replace(output)
+        with replacing(output) as part:
+            with part.open("w", encoding="utf-8") as stream:
+                for atoms in run(task, plan, stop):
+                    write(stream, atoms, format="extxyz")
+                    made += 1
+                    progress(made)
+            if not made:
+                part.unlink()
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
     finally:
         progress.end()
-        part.unlink(missing_ok=True)
     if stop():
         complain(f"stopped after {made} of {frames} frames" + (f", kept in {output}" if made else ""))
         raise typer.Exit(stop.exit_code)

@@ -17,8 +17,8 @@ from ..progress import Progress
 if TYPE_CHECKING:
     from ...data.dataset import Dataset
     from ...potential import Potential
-    from ...training.evaluation.evaluate import Evaluation, Improvement, Part
-    from ...training.evaluation.heldout import HeldOut, Source
+    from ...training.evaluation.evaluate import Evaluation, Improvement, PartErrors
+    from ...training.evaluation.heldout import HeldOut, ModelSource
 
 
 def evaluate(
@@ -56,12 +56,12 @@ def evaluate(
     from ...loading import load_potential
     from ...training.evaluation.evaluate import check_atoms, improvements
     from ...training.evaluation.evaluate import evaluate as errors_of
-    from ...training.evaluation.heldout import Source
+    from ...training.evaluation.heldout import ModelSource
 
     data = load_dataset(dataset)
     potential = load_potential(manifest, threads=threads, device=device)
     check_atoms(potential.numbers, data, potential.name)
-    loaded = [(potential, Source(potential.name, manifest))]
+    loaded = [(potential, ModelSource(potential.name, manifest))]
     for path in against:
         loaded.append(_rival(path, data, {source.name for _, source in loaded}))
     for rival, source in loaded:
@@ -137,23 +137,23 @@ def _print_curve(learned: list[Evaluation]) -> None:
         print(f"{evaluation.name:>6}  " + "  ".join(cells))
 
 
-def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, Source]:
+def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, ModelSource]:
     """A manifest's potential or a single model's, called by the file's stem, and where its record may be."""
     from ...gdml import load_model
     from ...loading import load_potential
     from ...training.evaluation.evaluate import as_potential, check_atoms
-    from ...training.evaluation.heldout import Source
+    from ...training.evaluation.heldout import ModelSource
 
     name = path.stem if path.stem != "manifest" else path.absolute().parent.name
     name = f"{path.absolute().parent.name}/{path.name}" if name in taken else name
     name = str(path) if name in taken else name
     if path.suffix == ".npz":
         model = load_model(path)
-        return as_potential(model, data, name), Source(name, path, model.provenance)
+        return as_potential(model, data, name), ModelSource(name, path, model.provenance)
     potential = load_potential(path)
     potential.name = name
     check_atoms(potential.numbers, data, name)
-    return potential, Source(name, path)
+    return potential, ModelSource(name, path)
 
 
 def _compare_theories(name: str, theory: str, data: Dataset) -> None:
@@ -166,7 +166,7 @@ def _compare_theories(name: str, theory: str, data: Dataset) -> None:
         )
 
 
-def _choose(data: Dataset, sources: list[Source], number: int | None, everything: bool) -> HeldOut:
+def _choose(data: Dataset, sources: list[ModelSource], number: int | None, everything: bool) -> HeldOut:
     import numpy as np
 
     from ...training.evaluation.heldout import HeldOut, held_out
@@ -200,7 +200,7 @@ def _print_errors(evaluation: Evaluation) -> None:
         print(f"  {evaluation.note}")
 
 
-def _errors(part: Part) -> str:
+def _errors(part: PartErrors) -> str:
     energy = f"{part.energy_mae:10.4f} {part.energy_rmse:10.4f}"
     relative = "–" if math.isnan(part.force_relative) else f"{100 * part.force_relative:.2f} %"
     return f"{energy}  {part.force_mae:10.4f} {part.force_rmse:10.4f}  {relative:>8}"
@@ -216,8 +216,7 @@ def _gains(row: Improvement) -> str:
 def _as_dict(
     data: Dataset, held: HeldOut, found: list[Evaluation], gains: dict[str, list[Improvement]], plot: Path | None
 ) -> dict[str, object]:
-    def number(value: float) -> float | None:
-        return value if math.isfinite(value) else None
+    from ...files.documents import plain
 
     return {
         "units": {"energy": "kcal/mol", "force": "kcal/mol/Ang", "force_relative": "1", "improvement": "1"},
@@ -227,7 +226,7 @@ def _as_dict(
         "notes": list(held.notes),
         "models": [evaluation.as_dict() for evaluation in found],
         "improvement_of_the_first": {
-            name: [{"part": g.part, "energy": number(g.energy), "force": number(g.force)} for g in rows]
+            name: [{"part": g.part, "energy": plain(g.energy), "force": plain(g.force)} for g in rows]
             for name, rows in gains.items()
         },
         "picture": str(plot) if plot else None,

@@ -16,7 +16,7 @@ from ..process import set_threads
 
 if TYPE_CHECKING:
     from ...training.reduce import Reduction
-    from ...training.selection.reduction import Step
+    from ...training.selection.reduction import ReductionStep
 
 
 def reduce(
@@ -76,7 +76,7 @@ def reduce(
             (output / name).unlink(missing_ok=True)
     terminal = Terminal()
 
-    def log(term: str, ranking: str, step: Step) -> None:
+    def log(term: str, ranking: str, step: ReductionStep) -> None:
         terminal.say(
             f"  {term:10} {ranking:11} {len(step.metric.pairs):6d} pairs ({100 * step.kept:3.0f} %)  "
             f"σ {step.sigma:6.3g}  force MAE {step.error:.4f}, "

@@ -12,7 +12,7 @@ import typer
 from ..process import set_threads
 
 if TYPE_CHECKING:
-    from ...training.selection.scales import Progress
+    from ...training.selection.scales import ScalesIteration
     from ...training.selection.select import Trial
 
 
@@ -67,7 +67,7 @@ def train(
 
     from ...training.record import RECORD
     from ...training.tasks import Recipe
-    from ...training.train import train as train_all
+    from ...training.trainer import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
     chosen = replace(chosen, n_validation=n_validation, full=full, seed=seed, trainer=trainer, metric=metric)
@@ -99,7 +99,7 @@ class Terminal:
             f"({trial.seconds:.1f} s)"
         )
 
-    def learning(self, progress: Progress) -> None:
+    def learning(self, progress: ScalesIteration) -> None:
         self.say(
             f"  weights of pairs, iteration {progress.iteration:2d}: error of what is held out "
             f"{progress.held_out:.4f} (RMS), validation MAE {progress.validation:.4f} kcal/mol/Å"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +13,13 @@ import numpy as np
 from ..._types import FloatArray
 from ...data.dataset import Dataset, fingerprint, load_dataset
 from ...errors import InputError
-from ...files.whole import sha256_of
+from ...files.whole import Replacements, json_text, sha256_of
 from ...gdml.model import Model
 from ...gdml.uncertainty import Calibration, Uncertainty
 from ...loading import load_potential, read_model
 from ...manifest import Manifest, ModelEntry, load_manifest
 from ...units import KCAL_MOL
-from ..record import RECORD, Record, load_record
+from ..record import RECORD, TrainingRecord, load_record
 from .evaluate import check_atoms
 from .expected_errors import calibrate, force_rmse, rank_correlation
 
@@ -74,7 +72,7 @@ def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
     return found
 
 
-def _record(path: Path, data: Dataset) -> Record:
+def _record(path: Path, data: Dataset) -> TrainingRecord:
     """The record of the training on this data set. Raises InputError."""
     record = load_record(path)
     if record is None:
@@ -107,29 +105,21 @@ def _labels(manifest: Manifest, data: Dataset) -> Iterator[tuple[str, ModelEntry
         yield binding.name, binding, data.positions[:, mine], data.binding_forces()[:, mine]
 
 
-def _write(manifest: Path, record: Record, found: list[Calibrated]) -> None:
-    """New files beside the old, then all in their places; back again where one cannot be put there."""
+def _write(manifest: Path, record: TrainingRecord, found: list[Calibrated]) -> None:
+    """New files in the places of the old, all of them or none. Raises InputError."""
     text = manifest.read_text(encoding="utf-8")
-    with ExitStack() as stack:
-        parts: dict[Path, Path] = {}
-
-        def part_of(path: Path) -> Path:
-            parts[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
-            stack.callback(_remove, parts[path])
-            return parts[path]
-
-        try:
+    try:
+        with Replacements() as files:
             for each in found:
-                before, part = sha256_of(each.path), part_of(each.path)
+                before, part = sha256_of(each.path), files.beside(each.path)
                 _with_calibration(each.path, part, each.calibration)
                 after = sha256_of(part)
                 text = re.sub(before, after, text, flags=re.IGNORECASE)
                 record = record.with_model(before, sha256=after, calibration=list(each.calibration))
-            part_of(manifest).write_text(text, encoding="utf-8")
-            part_of(record.path).write_text(record.text(), encoding="utf-8")
-            replace_together(parts)
-        except OSError as error:
-            raise InputError(f"{error.filename}: cannot be written: {error.strerror}; nothing was changed") from None
+            files.beside(manifest).write_text(text, encoding="utf-8")
+            files.beside(record.path).write_text(json_text(record.content), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be written: {error.strerror}; nothing was changed") from None
 
 
 def _with_calibration(source: Path, target: Path, calibration: Calibration) -> None:
@@ -140,27 +130,3 @@ def _with_calibration(source: Path, target: Path, calibration: Calibration) -> N
                 new.writestr(member, old.read(member))
         with new.open(zipfile.ZipInfo(_ARRAY), "w") as stream:  # no time of day: equal files for equal numbers
             np.lib.format.write_array(stream, np.array(calibration))
-
-
-def replace_together(parts: dict[Path, Path]) -> None:
-    """Put each file in the place of its key, all or none (but for a crash in between). Raises OSError."""
-    kept: dict[Path, Path] = {}
-    try:
-        for path in parts:
-            kept[path] = path.with_name(f".{path.name}.{os.getpid()}.old")
-            os.link(path, kept[path])
-        for path, part in parts.items():
-            part.replace(path)
-    except BaseException:  # Ctrl-C too
-        for path, old in kept.items():
-            with suppress(OSError):
-                old.replace(path)
-        raise
-    finally:
-        for old in kept.values():
-            _remove(old)
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink()

@@ -18,7 +18,7 @@ from ...potential import Potential, Term
 from ..databases import Complex, Kind
 from ..fit import fit
 from ..labels import Labels
-from ..record import Fitted, Record, record_of
+from ..record import Fitted, TrainingRecord, record_of
 from .evaluate import Evaluation, evaluate
 
 
@@ -57,7 +57,7 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
         yield evaluate(smaller, data, which)
 
 
-def _labels(system: Complex, record: Record, term: str, chosen: IntArray) -> tuple[Labels, Fitted]:
+def _labels(system: Complex, record: TrainingRecord, term: str, chosen: IntArray) -> tuple[Labels, Fitted]:
     """Training labels of one term of the manifest, and how it was fitted."""
     if term == "binding":
         fitted = record.model("binding")

@@ -24,7 +24,7 @@ _CHUNK = 64  # configurations evaluated together
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class PartErrors:
     """Predictions and labels of one part of the sum, kcal/mol and kcal/mol/Å; errors are prediction − label.
 
     ================== =================== ===================================================================
@@ -116,15 +116,15 @@ class Evaluation:
 
     name: str
     which: IntArray
-    parts: tuple[Part, ...]
+    parts: tuple[PartErrors, ...]
     note: str = ""
 
     @property
-    def total(self) -> Part:
+    def total(self) -> PartErrors:
         return self.parts[0]
 
     @property
-    def binding(self) -> Part | None:
+    def binding(self) -> PartErrors | None:
         return next((part for part in self.parts[1:] if part.name == "binding"), None)
 
     def worst(self, n: int = 3) -> list[Worst]:
@@ -185,7 +185,7 @@ def evaluate(
     binding = [c.parts.binding_forces for c in chunks if c.parts.binding_forces is not None]
     binding_forces = np.concatenate(binding) / KCAL_MOL if binding else np.zeros_like(forces)
 
-    parts = [Part("total", energy, data.energies[which], forces, data.forces[which])]
+    parts = [PartErrors("total", energy, data.energies[which], forces, data.forces[which])]
     order, note = _match(potential, data)
     if order:
         _, isolated, isolated_forces = data.isolated()
@@ -193,18 +193,13 @@ def evaluate(
         for term, k in zip(potential.fragments, order, strict=True):
             atoms = term.atoms
             label = isolated[which, k]
-            parts.append(Part(term.name, terms[term.name], label, fragment_forces[:, atoms], labels[:, atoms]))
+            parts.append(PartErrors(term.name, terms[term.name], label, fragment_forces[:, atoms], labels[:, atoms]))
         if binding:
             labels = data.forces[which] - labels
-            parts.append(Part("binding", terms["binding"], data.binding_energies()[which], binding_forces, labels))
+            parts.append(
+                PartErrors("binding", terms["binding"], data.binding_energies()[which], binding_forces, labels)
+            )
     return Evaluation(potential.name, which, tuple(parts), note)
-
-
-def evaluate_model(
-    model: Model, data: Dataset, which: IntArray, report: Callable[[int], object] | None = None, *, name: str = ""
-) -> Evaluation:
-    """`evaluate` for a single model of the whole complex: the total alone. Raises as that does."""
-    return evaluate(as_potential(model, data, name), data, which, report)
 
 
 def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:

@@ -17,7 +17,7 @@ from ..record import RECORD, indices, load_record
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where a model's record may be: `RECORD` beside its manifest or file, or in a model file itself.
 
     ``provenance``: small arrays of sGDML's file, ``idxs_train``, ``md5_train``, ``idxs_valid`` and ``md5_valid``.
@@ -37,7 +37,7 @@ class HeldOut:
     notes: tuple[str, ...]
 
 
-def held_out(data: Dataset, sources: Sequence[Source]) -> HeldOut:
+def held_out(data: Dataset, sources: Sequence[ModelSource]) -> HeldOut:
     """The configurations that none of the models was trained or validated on.
 
     A model that tells of this data set (by its fingerprint) says itself what it has seen; of any other, whatever
@@ -71,7 +71,7 @@ def held_out(data: Dataset, sources: Sequence[Source]) -> HeldOut:
     return HeldOut(np.flatnonzero(~seen), int(seen.sum()), notes)
 
 
-def _said(source: Source, md5: str, n: int) -> tuple[IntArray | None, str]:
+def _said(source: ModelSource, md5: str, n: int) -> tuple[IntArray | None, str]:
     """The configurations of the data set that a model says it has seen; or None, and why it says nothing."""
     found = [
         indices(source.provenance[f"idxs_{kind}"].tolist(), n, f"{source.path}: idxs_{kind}")

@@ -32,7 +32,7 @@ _NARROWER = 2**-0.5  # with fewer pairs points are nearer to each other: σ may 
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class ReductionStep:
     """A descriptor that was tried; its error is the MAE of validation forces, kcal/mol/Å."""
 
     metric: Metric
@@ -108,7 +108,7 @@ class Trials:
     permutations: IntArray
     hyper: Hyper
     test: Labels | None = None
-    log: Callable[[Step], None] | None = None
+    log: Callable[[ReductionStep], None] | None = None
 
     @property
     def metric(self) -> Metric:
@@ -117,7 +117,7 @@ class Trials:
 
     def eliminate(
         self, fractions: Sequence[float] = FRACTIONS, ranking: Ranking = "importance", seed: int = 0
-    ) -> list[Step]:
+    ) -> list[ReductionStep]:
         """All pairs, then fewer and fewer, at most `fractions` (falling) of them, each trained anew."""
         rng = np.random.default_rng(seed)
         model, step = self._fit(self.metric, self.hyper.sigma)
@@ -130,22 +130,22 @@ class Trials:
                 steps.append(step)
         return steps
 
-    def only(self, which: IntArray) -> Step:
+    def only(self, which: IntArray) -> ReductionStep:
         """These pairs, (K,) indices, of all."""
         return self._narrower(self.metric.keep(which), self.hyper.sigma)[1]
 
-    def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, Step]:
+    def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
         """With σ or σ/√2, whichever is better."""
         found = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda found: found[1].error)
         if self.log:
             self.log(found[1])
         return found
 
-    def _fit(self, metric: Metric, sigma: float) -> tuple[Model, Step]:
+    def _fit(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
         model = fit(self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False))
         tested = np.nan if self.test is None else force_mae(model, self.test)
         kept = len(metric.pairs) / len(self.metric.pairs)
-        return model, Step(metric, kept, sigma, force_mae(model, self.validation), tested)
+        return model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)
 
     def _scores(self, ranking: Ranking, model: Model, orbit: IntArray, rng: np.random.Generator) -> FloatArray:
         """(O,) large for what should stay."""
@@ -167,7 +167,7 @@ def _best(scores: FloatArray, orbit: IntArray, most: float) -> IntArray:
     return np.flatnonzero(np.isin(orbit, order[kept]))
 
 
-def choose(steps: Sequence[Step], keep: float | None, tolerance: float) -> Step:
+def choose(steps: Sequence[ReductionStep], keep: float | None, tolerance: float) -> ReductionStep:
     """The first step with `keep` of the pairs at most, or the smallest with at most `tolerance` times the first's
     error."""
     if keep is not None:

@@ -38,7 +38,7 @@ _WORK = 2e10  # operations of an iteration
 _ENOUGH = 20  # points of a half
 
 
-class Progress(NamedTuple):
+class ScalesIteration(NamedTuple):
     """One iteration: errors of force components, kcal/mol/Å."""
 
     iteration: int
@@ -123,7 +123,7 @@ def learn_scales(
     *,
     iterations: int = 40,
     seed: int = 0,
-    log: Callable[[Progress], None] | None = None,
+    log: Callable[[ScalesIteration], None] | None = None,
 ) -> Metric:
     """The metric of `hyper`, with the scales that predict the validation configurations best.
 
@@ -144,7 +144,7 @@ def learn_scales(
     ]
     first = np.concatenate([half.error(metric, None)[0] for half in halves])
     width = _OUTLYING * float(np.median(np.abs(first))) or 1.0
-    best = Progress(0, float(np.sqrt((first**2).mean())), halves[0].validated(metric, validation), metric)
+    best = ScalesIteration(0, float(np.sqrt((first**2).mean())), halves[0].validated(metric, validation), metric)
     state = _State(best, best, best)
 
     def loss(logs: FloatArray) -> tuple[float, FloatArray]:
@@ -156,7 +156,7 @@ def learn_scales(
     def look(intermediate_result: OptimizeResult) -> None:
         now = metric.scaled(np.exp(intermediate_result.x)[orbit])
         held_out = float(np.sqrt(2.0 * np.exp(intermediate_result.fun) / len(first)))
-        state.last = Progress(state.last.iteration + 1, held_out, halves[0].validated(now, validation), now)
+        state.last = ScalesIteration(state.last.iteration + 1, held_out, halves[0].validated(now, validation), now)
         if log:
             log(state.last)
         if state.last.validation < _IMPROVED * state.mark.validation:
@@ -176,6 +176,6 @@ def learn_scales(
 
 @dataclass
 class _State:
-    best: Progress
-    mark: Progress  # of the last progress
-    last: Progress
+    best: ScalesIteration
+    mark: ScalesIteration  # of the last progress
+    last: ScalesIteration

@@ -17,7 +17,7 @@ from ..fit import Hyper, fit_matrix, force_mae
 from ..labels import Labels
 from ..solve.cholesky import Panels
 from ..solve.kernel import Kernel
-from .scales import Progress, learn_scales, learning_set
+from .scales import ScalesIteration, learn_scales, learning_set
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
 """1 to 64: the search goes by whole powers of two, then by halves. Beyond, coefficients grow so large that energies
@@ -94,7 +94,7 @@ def select(
     search: Search,
     log: Callable[[Trial], None] | None = None,
     seed: int = 0,
-    tell: Callable[[Progress], None] | None = None,
+    tell: Callable[[ScalesIteration], None] | None = None,
 ) -> tuple[str, Hyper, list[Trial]]:
     """The best of `groups` (name: permutations (P, N)), with its σ and λ, and its metric.
 

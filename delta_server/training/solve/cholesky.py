@@ -14,9 +14,6 @@ import numpy as np
 from ..._types import FloatArray
 from ...errors import InputError
 
-Progress = Callable[[float], None]
-"""Called with the fraction of the work that is done."""
-
 
 class NotPositiveDefiniteError(InputError):
     """A kernel matrix that rounding, or equal configurations, have left without an inverse."""
@@ -37,12 +34,6 @@ class Panels:
     def copy(self) -> Panels:
         return Panels(tuple(p.copy() for p in self.panels))
 
-    @staticmethod
-    def bytes_of(widths: Sequence[int]) -> int:
-        """Memory of such a matrix."""
-        rows = sum(widths) - np.concatenate([[0], np.cumsum(widths)[:-1]])
-        return int(8 * (rows * widths).sum())
-
     @property
     def n(self) -> int:
         return len(self.panels[0])
@@ -55,8 +46,11 @@ class Panels:
         """Views of the diagonal, panel by panel."""
         return [p.reshape(-1)[: p.shape[1] * (p.shape[1] + 1) : p.shape[1] + 1] for p in self.panels]
 
-    def factor(self, progress: Progress | None = None) -> None:
-        """Replace the matrix A by L with A = L Lᵀ. Raises NotPositiveDefiniteError."""
+    def factor(self, progress: Callable[[float], None] | None = None) -> None:
+        """Replace the matrix A by L with A = L Lᵀ. progress: called with the fraction of the work that is done.
+
+        Raises NotPositiveDefiniteError.
+        """
         from scipy.linalg import LinAlgError, cholesky
         from scipy.linalg.blas import dgemm, dsyrk, dtrsm
 

@@ -6,7 +6,6 @@ predicts at its own training points, which takes no matrix; inducing points make
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,15 +26,15 @@ _QUERY_BYTES = 128 * 2**20  # temporaries of one matrix-free product, of all its
 _MOST = 0.2  # of the points are inducing: beyond, the preconditioner takes longer than the iterations that it saves
 _TRUE = 50  # iterations between residuals computed anew
 _DRIFT = 0.5  # of the residual: as far from what it should be, it is rounding for the most part
-_CHECKPOINT = 60.0  # s
 _STRIP = 1024  # rows that stay in the cache between the two products they take part in
 
 Product = Callable[[FloatArray], FloatArray]
+"""A matrix times a vector (n,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """An iterate."""
+    """Where the iterations ended: the best of all iterates."""
 
     coefficients: FloatArray  # energies first (M,), where they are in the fit, then forces (3NM,)
     residual: float  # ‖(K + λ) a − y‖ / ‖y‖
@@ -44,7 +43,7 @@ class Solution:
     converged: bool
 
 
-class Plan(NamedTuple):
+class MemoryPlan(NamedTuple):
     """How memory is spent."""
 
     stored: bool  # the kernel matrix is kept, as its lower triangle
@@ -52,7 +51,7 @@ class Plan(NamedTuple):
     memory: int  # bytes
 
 
-def plan(n_points: int, n_atoms: int, n_perms: int, energies: bool, memory: int) -> Plan:
+def plan_memory(n_points: int, n_atoms: int, n_perms: int, energies: bool, memory: int) -> MemoryPlan:
     """The kernel matrix is kept where memory (bytes) holds it and a good preconditioner, otherwise the preconditioner
     gets what there is. Raises InputError where that is less than one point takes."""
     rows, dim = 3 * n_atoms + energies, n_pairs(n_atoms)
@@ -66,10 +65,10 @@ def plan(n_points: int, n_atoms: int, n_perms: int, energies: bool, memory: int)
         return fixed + (matrix if stored else free) + nystrom_bytes(n_points, n_atoms, energies, points)
 
     if needed(True, most) <= memory:
-        return Plan(True, most, needed(True, most))
+        return MemoryPlan(True, most, needed(True, most))
     for points in range(most, 0, -1):
         if needed(False, points) <= memory:
-            return Plan(False, points, needed(False, points))
+            return MemoryPlan(False, points, needed(False, points))
     raise InputError(
         f"{n_points} training points of {n_atoms} atoms need {needed(False, 1) / 1e9:.3g} GB at least, "
         f"{memory / 1e9:.3g} GB are given: raise --memory, or train on fewer points"
@@ -87,73 +86,49 @@ def solve(
     tolerance: float = 1e-4,
     max_iterations: int = 2000,
     report: Report | None = None,
-    start: FloatArray | None = None,
-    checkpoint: Callable[[Solution], None] | None = None,
     seed: int = 0,
     doubt: FloatArray | None = None,
 ) -> Solution:
     """The coefficients a with (K + λ) a = y, in the order and sign of `Panels.solve`.
 
-    y: (M + 3NM,) with energies first, or (3NM,). lam: absolute. memory: bytes, see `plan`. tolerance: of
+    y: (M + 3NM,) with energies first, or (3NM,). lam: absolute. memory: bytes, see `plan_memory`. tolerance: of
     ‖(K + λ) a − y‖ / ‖y‖; where it is not met within max_iterations, or rounding is in the way, the best iterate is
-    given back with ``converged`` false. start: coefficients to go on from. checkpoint: called about once a minute
-    with the best iterate, and where Ctrl-C ends the run; so what was computed is not lost.
+    given back with ``converged`` false. doubt: (n,) factors of λ, label by label.
 
-    doubt: (n,) factors of λ, label by label. Raises InputError where memory is too small.
+    Raises InputError where memory is too small.
     """
     m, n_atoms = kernel.positions.shape[:2]
-    how = plan(m, n_atoms, len(kernel.permutations), energies, memory)
+    plan = plan_memory(m, n_atoms, len(kernel.permutations), energies, memory)
     product: Product
-    if how.stored:
+    if plan.stored:
         matrix = kernel.matrix(sigma, energies, report)
 
         def product(v: FloatArray) -> FloatArray:
             return symmetric_product(matrix, v)
     else:
         product = MatrixFree(kernel, sigma, energies)
-    precondition = Nystrom(kernel, sigma, lam, energies, how.points, report, seed)
-    search = _Search(product, precondition, y, lam if doubt is None else lam * doubt, start)
-    saved = time.monotonic()
-
-    def solution() -> Solution:
-        return Solution(
-            search.best, search.best_residual, search.iterations, precondition.n_inducing,
-            search.best_residual <= tolerance,
-        )  # fmt: skip
-
-    try:
-        while search.iterations < max_iterations and search.step(tolerance):
-            if report:
-                done = float(np.log(search.best_residual) / np.log(tolerance))
-                report("iterative solver", min(1.0, max(0.0, done)))
-            if checkpoint and time.monotonic() > saved + _CHECKPOINT:
-                checkpoint(solution())
-                saved = time.monotonic()
-        search.refresh()
+    precondition = Nystrom(kernel, sigma, lam, energies, plan.points, report, seed)
+    search = _ConjugateGradients(product, precondition, y, lam if doubt is None else lam * doubt)
+    while search.iterations < max_iterations and search.step(tolerance):
         if report:
-            report("iterative solver", 1.0)
-    except KeyboardInterrupt:
-        if checkpoint:
-            checkpoint(solution())
-        raise
-    return solution()
+            done = float(np.log(search.best_residual) / np.log(tolerance))
+            report("iterative solver", min(1.0, max(0.0, done)))
+    search.refresh()
+    if report:
+        report("iterative solver", 1.0)
+    return Solution(
+        search.best, search.best_residual, search.iterations, precondition.n_inducing,
+        search.best_residual <= tolerance,
+    )  # fmt: skip
 
 
-class _Search:
-    """Conjugate gradients, with the best iterate so far."""
+class _ConjugateGradients:
+    """The iteration, with the best iterate so far."""
 
-    def __init__(
-        self,
-        product: Product,
-        precondition: Product,
-        y: FloatArray,
-        lam: float | FloatArray,
-        start: FloatArray | None,
-    ) -> None:
+    def __init__(self, product: Product, precondition: Product, y: FloatArray, lam: float | FloatArray) -> None:
         self._product, self._precondition, self._y, self._lam = product, precondition, y, lam
         self._norm = float(np.linalg.norm(y)) or 1.0
-        self._x = np.zeros_like(y) if start is None else start.copy()
-        self._r = y.copy() if start is None else self._residual()
+        self._x, self._r = np.zeros_like(y), y.copy()
         self._p: FloatArray | None = None
         self._rz = 0.0
         self.iterations = 0
