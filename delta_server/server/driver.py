@@ -24,7 +24,7 @@ from ..errors import GeometryError, NonFiniteError, ProtocolError
 from ..potential import Part, Potential, Result
 from ..units import BOHR, HARTREE
 from . import wire
-from .address import Mode
+from .address import SocketMode
 from .batcher import Evaluate, Evaluation, Evaluator
 from .guardian import Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
@@ -103,7 +103,7 @@ class Driver:
         """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
         Evaluator(self.potential, self.part, self.uncertainty)(self.potential.reference[None])
 
-    def serve(self, sock: socket.socket, mode: Mode = "unix") -> Ending:
+    def serve(self, sock: socket.socket, mode: SocketMode = "unix") -> Ending:
         """Serve one connection until EXIT or a stop.
 
         Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
@@ -135,7 +135,7 @@ def _guardian(sock: socket.socket) -> Guardian | None:
 class _Connection:
     """The state of one connection."""
 
-    def __init__(self, driver: Driver, sock: socket.socket, mode: Mode) -> None:
+    def __init__(self, driver: Driver, sock: socket.socket, mode: SocketMode) -> None:
         self.driver, self.mode = driver, mode
         self.n_atoms = driver.potential.n_atoms
         self.reply: bytes | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from ..errors import InputError
+from ..files.documents import Strict, first_error, read_text, versions
 from ..files.whole import sha256_of, write_json
 from ..manifest import Manifest, load_manifest
 
@@ -17,16 +17,10 @@ RUN = "run.json"
 _MAX_BYTES = 2**20
 
 
-class FolderRecord(BaseModel):
-    """A JSON document of known keys, written once."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+AnyRecord = TypeVar("AnyRecord", bound=Strict)
 
 
-AnyRecord = TypeVar("AnyRecord", bound=FolderRecord)
-
-
-class RunRecord(FolderRecord):
+class RunRecord(Strict):
     """What `delta-sgdml run` was asked for. manifest: in the file relative to its folder, absolute when loaded;
     sha256: of the manifest and of its models, by path relative to the manifest."""
 
@@ -42,7 +36,7 @@ def write_run(folder: Path, manifest: Path, command: str = "") -> None:
     record = RunRecord(
         manifest=Path(relative(manifest, folder)),
         sha256=hashes(load_manifest(manifest)),
-        versions=versions("delta-server", "ipi", "numpy"),
+        versions=versions("delta-server", "ipi", "numpy", missing="not installed"),
         command=command,
     )
     write_json(folder / RUN, record.model_dump(mode="json"))
@@ -70,20 +64,13 @@ def refuse_another_manifest(folder: Path, manifest: Path) -> None:
 
 def read_record(path: Path, kind: type[AnyRecord], remedy: str) -> AnyRecord:
     """A record from its JSON file. remedy: what to do about one that cannot be used. Raises InputError."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: {path.stat().st_size} bytes, expected a record of at most {_MAX_BYTES}")
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    text = read_text(path, "record", "JSON", InputError, _MAX_BYTES)
     try:
         return kind.model_validate_json(text)
     except InputError as error:
         raise InputError(f"{path}: {error}; {remedy}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; {remedy}") from None
+        raise InputError(f"{path}: {first_error(error)}; {remedy}") from None
 
 
 def hashes(manifest: Manifest) -> dict[str, str]:
@@ -95,15 +82,3 @@ def hashes(manifest: Manifest) -> dict[str, str]:
 def relative(path: Path, folder: Path) -> str:
     """The way from a folder to a file, so that both may be moved together."""
     return os.path.relpath(path.resolve(), folder.resolve())
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """The versions of some packages here; ``not installed`` for those that are missing."""
-    return {name: _version(name) for name in packages}
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
