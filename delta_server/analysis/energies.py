@@ -123,7 +123,7 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
     names = [key for key in outputs.extras if key.startswith("energy_") and not key.startswith("energy_binding")]
     fragments = {key.removeprefix("energy_"): series for key in names if (series := along(key)) is not None}
     return EnergyReport(
-        title=outputs.prefix,
+        title=run.name if isinstance(run, Run) else outputs.prefix,
         time=time,
         potential=potential,
         conserved=conserved,

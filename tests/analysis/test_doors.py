@@ -82,6 +82,7 @@ def test_ladders_of_runs(tmp_path: Path) -> None:
             write_run(tmp_path / f"{model}/{kelvin}K", moving(5, 1), SYMBOLS, prefix=f"{kelvin}K_md", kelvin=kelvin)
     runs = analysis.find_runs(tmp_path / "delta", str(tmp_path / "full"))
     assert [run.name for run in runs] == ["delta/200K_md", "delta/300K_md", "full/200K_md", "full/300K_md"]
+    assert analysis.analyze_energies(runs[0]).title == "delta/200K_md"
     ladders = ladders_of(runs)
     assert {name: [run.temperature for run in some] for name, some in ladders.items()} == {
         "delta": [200, 300],

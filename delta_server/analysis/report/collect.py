@@ -33,7 +33,7 @@ OnStage = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class WhileRunning:
-    """What was said of a trajectory while it ran: its phase, and where it broke (step) and why."""
+    """What was seen of a trajectory while it ran: its phase, and where it broke (step) and why."""
 
     phase: str
     reason: str = ""
@@ -123,7 +123,7 @@ class Report:
         return [part for part in self.parts if part.source == source.name]
 
 
-def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage = lambda *said: None) -> Report:
+def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage = lambda *stage: None) -> Report:
     """Analyse all runs; on_stage is told how many stages of how many are done, and what is being done.
 
     Raises InputError for sources of different atoms, and where there is no run at all.

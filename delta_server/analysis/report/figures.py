@@ -125,8 +125,8 @@ def _maps(
         axis.locator_params(nbins=4)
     if columns > 1:
         figure.suptitle(label, fontsize=_SIZE + 1)
-    said = f"Free energy at {label} over {axes[0]} and {axes[1]}; the cross is its minimum."
-    return _done(f"free_energy_{_slug(label)}", said, figure)
+    caption = f"Free energy at {label} over {axes[0]} and {axes[1]}; the cross is its minimum."
+    return _done(f"free_energy_{_slug(label)}", caption, figure)
 
 
 def _profiles(
@@ -140,8 +140,8 @@ def _profiles(
     axis.set(xlabel=axes[0], ylabel="F (kcal/mol)", ylim=(-0.06 * top, 1.35 * top))
     axis.set_title(label)
     axis.legend(fontsize=_SIZE, frameon=False)
-    said = f"Free energy at {label} along {axes[0]}, with bands of one standard error."
-    return _done(f"free_energy_{_slug(label)}", said, figure)
+    caption = f"Free energy at {label} along {axes[0]}, with bands of one standard error."
+    return _done(f"free_energy_{_slug(label)}", caption, figure)
 
 
 def rotation_pictures(report: Report) -> list[Picture]:
@@ -155,11 +155,11 @@ def rotation_pictures(report: Report) -> list[Picture]:
     msad.axes[0].set(xscale="log", yscale="log", ylabel="MSAD (rad²)")
     turned = _panels(report, shown, colours, draw_correlations)
     turned.axes[0].set(xscale="log", ylabel="orientational correlation", ylim=(-0.12, 1.03))
-    found = [
+    pictures = [
         _done("msad", "Mean squared angular displacement; thick where D_r is read off, dotted: slope 1.", msad),
         _done("correlation", "Orientational correlations, C_1 solid and C_2 dashed.", turned),
     ]
-    return found + [picture for picture in (_diffusion(report, shown),) if picture is not None]
+    return pictures + [picture for picture in (_diffusion(report, shown),) if picture is not None]
 
 
 def _panels(report: Report, shown: Sequence[RunReport], colours: dict[str, Any], draw: Any) -> Figure:
@@ -213,18 +213,18 @@ def energy_pictures(report: Report) -> list[Picture]:
 
 
 def _binding(report: Report) -> Picture | None:
-    found = [
+    means = [
         (part, part.energies.mean_binding)
         for part in report.parts
         if part.energies is not None and part.energies.mean_binding is not None and part.temperature is not None
     ]
-    if len({part.label for part, _ in found}) < 2:
+    if len({part.label for part, _ in means}) < 2:
         return None
     figure = new_figure(_WIDTH, 2.7)
     axis = figure.subplots()
     for k, (name, style) in enumerate(_styles(report).items()):
         mine = sorted(
-            (part.temperature or 0.0, mean.value, mean.error) for part, mean in found if part.source == name
+            (part.temperature or 0.0, mean.value, mean.error) for part, mean in means if part.source == name
         )
         if mine:
             axis.errorbar(*np.array(mine).T, **style, marker="osD^"[k % 4], ms=4, capsize=2, label=name)
@@ -244,15 +244,15 @@ def _in_time(report: Report, label: str) -> Picture | None:
     axes = figure.subplots(len(panels), 1, sharex=True)
     styles = _styles(report)
     for part in parts:
-        one, style = part.energies, {**styles[part.source], "lw": 0.9, "label": part.source}
-        assert one is not None
-        draw_series(axes[0], one.time, one.potential - one.potential[0], _POINTS, **style)
-        if one.temperature is not None:
-            draw_series(axes[1], one.time, one.temperature, _POINTS, **style)
+        energies, style = part.energies, {**styles[part.source], "lw": 0.9, "label": part.source}
+        assert energies is not None
+        draw_series(axes[0], energies.time, energies.potential - energies.potential[0], _POINTS, **style)
+        if energies.temperature is not None:
+            draw_series(axes[1], energies.time, energies.temperature, _POINTS, **style)
             if part.temperature is not None:
                 axes[1].axhline(part.temperature, color=GREY, lw=0.7, ls=":", zorder=0)
-        if one.binding is not None:
-            draw_series(axes[2], *one.binding, _POINTS, **style)
+        if energies.binding is not None:
+            draw_series(axes[2], *energies.binding, _POINTS, **style)
     for axis, name in zip(axes, panels, strict=True):
         axis.set_ylabel(name)
         axis.locator_params(axis="y", nbins=4)
@@ -262,8 +262,8 @@ def _in_time(report: Report, label: str) -> Picture | None:
     if len(report.sources) > 1:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=_SIZE, frameon=False)
-    said = f"Potential energy, temperature (dotted: set) and binding energy at {label}."
-    return _done(f"energies_{_slug(label)}", said, figure)
+    caption = f"Potential energy, temperature (dotted: set) and binding energy at {label}."
+    return _done(f"energies_{_slug(label)}", caption, figure)
 
 
 def _slug(label: str) -> str:

@@ -67,7 +67,7 @@ def make_page(report: Report, about: About, highest: float | None = None) -> Pag
         "rotation": rotation_pictures(report),
         "energies": energy_pictures(report),
     }
-    found = {
+    page_tables = {
         "stability": tables.stability_table(report),
         "free_energy": tables.free_energy_table(report),
         "rotation": tables.rotation_table(report),
@@ -84,8 +84,10 @@ def make_page(report: Report, about: About, highest: float | None = None) -> Pag
         about=about,
         name=_name(report),
         subtitle=_subtitle(report),
-        tables=found,
-        csv={key: _download(f"{key}.csv", "", table.csv()) for key, table in found.items() if table is not None},
+        tables=page_tables,
+        csv={
+            key: _download(f"{key}.csv", "", table.csv()) for key, table in page_tables.items() if table is not None
+        },
         pictures={key: [_shown(p) for p in some] for key, some in pictures.items()},
         downloads=downloads,
         missing=_missing(report),
