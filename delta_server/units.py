@@ -19,6 +19,9 @@ KJ_MOL = KCAL_MOL / 4.184
 LENGTHS = {"Ang": 1.0, "Angstrom": 1.0, "Å": 1.0, "A": 1.0, "bohr": BOHR, "a0": BOHR, "nm": 10.0}
 """Å in one of each length that a model file or a manifest may name."""
 
+IPI_LENGTHS = {"angstrom": 1.0, "ang": 1.0, "atomic_unit": BOHR, "bohr": BOHR, "automatic": BOHR}
+"""Å in one of each length that i-PI names in the comment lines of its xyz files."""
+
 ENERGIES = {
     "eV": 1.0,
     "meV": 1e-3,

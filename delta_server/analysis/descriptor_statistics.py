@@ -32,7 +32,7 @@ _TRIES = 100  # draws, where few configurations are far enough apart in time
 
 
 @dataclass(frozen=True)
-class Part:
+class PairKind:
     """The pairs of atoms within one fragment, or between two.
 
     ``contribution``: mean of I over pairs of configurations, Å⁻². ``share``: of the mean z². ``sigma``: as
@@ -96,7 +96,7 @@ class Descriptors:
     configurations: int
     atoms: int
     pairs: int
-    parts: tuple[Part, ...]
+    parts: tuple[PairKind, ...]
     contributions: FloatArray
     sigma_intra: float | None
     sigma_inter: float
@@ -110,7 +110,7 @@ class Descriptors:
         """σ_inter/σ_intra; None where nothing moves within the fragments."""
         return self.sigma_inter / self.sigma_intra if self.sigma_intra else None
 
-    def of_kind(self, within: bool) -> list[Part]:
+    def of_kind(self, within: bool) -> list[PairKind]:
         """The fragments' own parts, or those between fragments."""
         return [part for part in self.parts if part.within == within]
 
@@ -177,7 +177,7 @@ def describe(
         atoms=data.n_atoms,
         pairs=len(contributions),
         parts=tuple(
-            Part(name, bool(own), int(size), float(i), float(i / squared.sum()), _sigma(i, size))
+            PairKind(name, bool(own), int(size), float(i), float(i / squared.sum()), _sigma(i, size))
             for name, own, size, i in zip(parts.names, inside, parts.sizes, squared, strict=True)
         ),
         contributions=contributions,

@@ -11,6 +11,7 @@ from ..files.documents import plain
 from ..ipi.tables import find_outputs
 from ..units import KCAL_MOL
 from .statistics import Mean, correlated_mean, equilibration, slope
+from .trajectory import Run
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,20 @@ def _one_digit(error: float) -> str:
     return f"{float(f'{error:.1g}'):g}"
 
 
-def report_energies(directory: Path, prefix: str | None = None, until: float | None = None) -> EnergyReport:
-    """Read a run's folder; of a trajectory that failed, what came before `until` (ps).
+def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until: float | None = None) -> EnergyReport:
+    """Energies, temperature and binding energy of a run, or of what i-PI wrote into a folder.
 
+        >>> from delta_server.analysis import analyze_energies
+        >>> report = analyze_energies("demo/h2o_benzene")
+        >>> len(report.time), report.mean_temperature.value
+        (1500, 300.0)
+
+    prefix: takes one of several runs in a folder. until: ps, leaves out what came later, as when a trajectory failed.
     Raises InputError if a quantity is missing or in another unit than eV, K or ps.
     """
-    outputs = find_outputs(directory, prefix)
+    outputs = run.outputs if isinstance(run, Run) else find_outputs(Path(run), prefix)
+    if outputs is None:
+        raise InputError(f"{run.path if isinstance(run, Run) else run}: i-PI recorded no energies beside it")
     table = outputs.properties
     for name, unit in (
         ("time", "picosecond"),
@@ -88,8 +97,8 @@ def report_energies(directory: Path, prefix: str | None = None, until: float | N
         ("temperature", "kelvin"),
     ):
         if table.units.get(name, unit) != unit:
-            found = table.units[name] or "atomic units"
-            raise InputError(f"{table.path}: {name} is in {found}; ask the input for {name}{{{unit}}}")
+            given = table.units[name] or "atomic units"
+            raise InputError(f"{table.path}: {name} is in {given}; ask the input for {name}{{{unit}}}")
     end = table["time"][-1] + 1 if until is None else until
     sound = table["time"] < end
     if not sound.any():
@@ -101,10 +110,10 @@ def report_energies(directory: Path, prefix: str | None = None, until: float | N
     )
 
     def along(key: str) -> tuple[FloatArray, FloatArray] | None:
-        there = outputs.along(key)
-        if there is None or not (there[0] < end).any():
+        series = outputs.along(key)
+        if series is None or not (series[0] < end).any():
             return None
-        return there[0][there[0] < end], there[1][there[0] < end] / KCAL_MOL
+        return series[0][series[0] < end], series[1][series[0] < end] / KCAL_MOL
 
     def late(series: tuple[FloatArray, FloatArray]) -> Mean:
         after = series[0] >= time[start]
@@ -114,7 +123,7 @@ def report_energies(directory: Path, prefix: str | None = None, until: float | N
     names = [key for key in outputs.extras if key.startswith("energy_") and not key.startswith("energy_binding")]
     fragments = {key.removeprefix("energy_"): series for key in names if (series := along(key)) is not None}
     return EnergyReport(
-        title=outputs.prefix,
+        title=run.name if isinstance(run, Run) else outputs.prefix,
         time=time,
         potential=potential,
         conserved=conserved,

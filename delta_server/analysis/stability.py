@@ -7,17 +7,22 @@ potential energy, the instantaneous temperature and the expected error of the fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
+from ..files.documents import plain
+from ..manifest import Manifest
 from ..molecule.intact import Allowed, IntactMolecule
 from ..molecule.limits import Limits
-from .trajectory import Block, Run
+from ..molecule.structures import read_structure
+from .runs import made_with
+from .trajectory import Block, OnFrames, Run
 
 
 @dataclass(frozen=True)
-class Stability:
+class StabilityReport:
     """How a trajectory of `length` ps fared: `failed` (ps) at `step` for `cause`, or None if it held to its end.
 
     examined: what there was to look at: bonds, energy, temperature, uncertainty.
@@ -30,6 +35,10 @@ class Stability:
     step: int | None
     cause: str | None
     examined: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For machines; None where there is no number."""
+        return {name: plain(value) for name, value in asdict(self).items()}
 
     @property
     def survived(self) -> float:
@@ -44,13 +53,39 @@ class Stability:
         return f"{self.name}: failed at {self.failed:.3f} ps (step {self.step}): {self.cause}"
 
 
+def analyze_stability(
+    run: Run,
+    manifest: str | Path | Manifest | None = None,
+    *,
+    limits: Limits | None = None,
+    temperature: float | None = None,
+    progress: OnFrames | None = None,
+) -> StabilityReport:
+    """Whether a run stayed the molecule of its manifest's structure, or without a manifest, of its first frame.
+
+        >>> from delta_server.analysis import analyze_stability, find_runs
+        >>> [run] = find_runs("demo/h2o_benzene")
+        >>> report = analyze_stability(run)
+        >>> report.failed is None, report.examined
+        (True, ('bonds', 'energy', 'temperature'))
+
+    manifest: by default the one that the run was made with. temperature: K, by default i-PI's. Raises InputError.
+    """
+    complex_ = made_with(run, manifest).manifest
+    watched = replace(run, progress=progress)
+    if complex_ is None:
+        return stability(watched, limits, None, temperature)
+    start = read_structure(complex_.resolve(complex_.structure)).positions
+    return stability(watched, limits, start, temperature, [fragment.atoms for fragment in complex_.fragments])
+
+
 def stability(
     run: Run,
     limits: Limits | None = None,
     start: FloatArray | None = None,
     temperature: float | None = None,
     fragments: Sequence[Sequence[int]] | None = None,
-) -> Stability:
+) -> StabilityReport:
     """start: (N, 3) Å, whose bonds are to be kept, by default the first frame. temperature: K, by default i-PI's.
     fragments: the atoms of each; bonds between them may come and go, by default none may.
 
@@ -73,9 +108,9 @@ def stability(
         raise InputError(f"{run.path}: the time between its steps is not known; give --timestep")
     length = last * per_step
     if not failures:
-        return Stability(run.name, temperature, length, None, None, None, tuple(examined))
+        return StabilityReport(run.name, temperature, length, None, None, None, tuple(examined))
     step, cause = min(failures)
-    return Stability(run.name, temperature, length, step * per_step, step, cause, tuple(examined))
+    return StabilityReport(run.name, temperature, length, step * per_step, step, cause, tuple(examined))
 
 
 def _of_frames(
@@ -137,15 +172,30 @@ class Survival:
     times: FloatArray
     fraction: FloatArray
 
+    def as_dict(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "temperature_K": self.temperature,
+            "runs": self.runs,
+            "failed": self.failed,
+            "times_ps": self.times.tolist(),
+            "fraction": self.fraction.tolist(),
+        }
 
-def survival(found: Sequence[Stability]) -> list[Survival]:
+    def line(self) -> str:
+        """What was seen."""
+        where = "in all" if self.temperature is None else f"at {self.temperature:g} K"
+        return f"{where}: {self.failed} of {self.runs} failed; {self.fraction.min():.2f} hold to the end"
+
+
+def survival(reports: Sequence[StabilityReport]) -> list[Survival]:
     """Kaplan and Meier's estimate (J. Am. Stat. Assoc. 53, 457 (1958)), by temperature; runs that held to their end
     count as long as they were. By scipy."""
     from scipy.stats import CensoredData, ecdf
 
-    groups: dict[float | None, list[Stability]] = {}
-    for one in found:
-        groups.setdefault(one.temperature, []).append(one)
+    groups: dict[float | None, list[StabilityReport]] = {}
+    for report in reports:
+        groups.setdefault(report.temperature, []).append(report)
     result = []
     for temperature, runs in sorted(groups.items(), key=lambda item: -1.0 if item[0] is None else item[0]):
         failed = [run.survived for run in runs if run.failed is not None]

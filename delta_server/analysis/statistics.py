@@ -82,3 +82,16 @@ def slope(x: FloatArray, y: FloatArray) -> float:
     centred = x - x.mean()
     spread = float(centred @ centred)
     return float(centred @ (y - y.mean())) / spread if spread else math.nan
+
+
+def windows(time: FloatArray, values: FloatArray, most: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """At most `most` windows of a series (n,): their mean times, means, lowest and highest values."""
+    each = max(1, -(-len(time) // most))
+    starts = np.arange(0, len(time), each)
+    sizes = np.diff(np.append(starts, len(time)))
+    return (
+        np.add.reduceat(time, starts) / sizes,
+        np.add.reduceat(values, starts) / sizes,
+        np.minimum.reduceat(values, starts),
+        np.maximum.reduceat(values, starts),
+    )

@@ -19,6 +19,9 @@ from ..ipi.tables import RunOutputs, find_frames, find_outputs, natural, systems
 if TYPE_CHECKING:
     from ase import Atoms
 
+OnFrames = Callable[["Run", int], None]
+"""Is told how many frames of a run have been read."""
+
 _BLOCK = 2**19  # coordinates in a block: 4 MiB
 
 
@@ -33,16 +36,20 @@ class Block:
 
 @dataclass(frozen=True)
 class Run:
-    """A trajectory, and what i-PI recorded beside it, if it was i-PI's. watch: is told how many frames were read."""
+    """A trajectory, and what i-PI recorded beside it, if it was i-PI's.
+
+    ladder: the path under which it was looked for; the runs of one are temperatures of one model.
+    """
 
     name: str
     path: Path
     outputs: RunOutputs | None = None
     timestep: float | None = None  # fs, where there is no property output to take it from
-    watch: Callable[[int], None] | None = field(default=None, compare=False)
+    ladder: Path | None = None
+    progress: OnFrames | None = field(default=None, compare=False)
 
     @cached_property
-    def _index(self) -> frames.Index | None:
+    def _index(self) -> frames.FrameIndex | None:
         return frames.index(self.path) if frames.is_ipi(self.path) else None
 
     @cached_property
@@ -61,10 +68,10 @@ class Run:
     @cached_property
     def _marks(self) -> tuple[IntArray, IntArray]:
         """Of a file that ase reads: the frames that count, and their steps."""
-        found = [atoms.info.get("step") for atoms in self._structures()]
-        if not all(isinstance(step, int | np.integer) for step in found):
-            return np.arange(len(found)), np.arange(len(found))
-        steps = np.array(found, dtype=np.intp)
+        noted = [atoms.info.get("step") for atoms in self._structures()]
+        if not all(isinstance(step, int | np.integer) for step in noted):
+            return np.arange(len(noted)), np.arange(len(noted))
+        steps = np.array(noted, dtype=np.intp)
         kept = frames.lasting(steps)
         return kept, steps[kept]
 
@@ -106,8 +113,8 @@ class Run:
         for positions in read(every, size):
             some = steps[begin : begin + len(positions)]
             begin += len(positions)
-            if self.watch is not None:
-                self.watch(begin)
+            if self.progress is not None:
+                self.progress(self, begin)
             yield Block(some, self.time(some), positions)
 
     def _read_ipi(self, every: int, size: int) -> Iterator[FloatArray]:
@@ -150,29 +157,29 @@ def segments(steps: IntArray) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds) if b - a > 1]
 
 
-def find_runs(path: Path, prefix: str | None = None, timestep: float | None = None) -> list[Run]:
+def runs_in(path: Path, prefix: str | None = None, timestep: float | None = None) -> list[Run]:
     """The trajectories of a file, of a run's folder (one for each system in it), or of a folder of such folders.
 
     prefix: takes one of several. timestep: fs between steps, for files beside which i-PI recorded no time. Raises
     InputError where there is none.
     """
     if path.is_file():
-        return [_of_file(path, timestep)]
+        return [_run_of_file(path, timestep)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     folders = [path] if any(path.glob("*.out")) else sorted({out.parent for out in path.glob("*/*.out")})
-    found = [
+    runs = [
         Run(name, find_frames(folder, name), find_outputs(folder, name), timestep)
         for folder in folders
         for name in systems(folder)
         if prefix in (None, name)
     ]
-    if not found:
+    if not runs:
         raise InputError(f"{path}: no {prefix or '*'}.out in it; expected the folder of an i-PI run, or a trajectory")
-    return sorted(found, key=lambda run: natural(run.name))
+    return sorted(runs, key=lambda run: natural(run.name))
 
 
-def _of_file(path: Path, timestep: float | None) -> Run:
+def _run_of_file(path: Path, timestep: float | None) -> Run:
     if not frames.is_ipi(path):
         return Run(path.stem, path, None, timestep)
     outs = [out for out in path.parent.glob("*.out") if path.name.startswith(f"{out.stem}.")]

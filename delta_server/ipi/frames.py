@@ -16,17 +16,16 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..units import BOHR
+from ..units import IPI_LENGTHS
 
 _CHUNK = 2**22  # bytes read at a time
 _MOST = 100_000  # atoms
 _COMMENT = re.compile(rb"#[^\n]*CELL\(abcABC\):[^\n]*Step:\s*(\d+)[^\n]*")
 _UNIT = re.compile(rb"(?:positions|x_centroid)\{(\w+)\}")
-_UNITS = {b"angstrom": 1.0, b"ang": 1.0, b"atomic_unit": BOHR, b"bohr": BOHR, b"automatic": BOHR}
 
 
 @dataclass(frozen=True)
-class Index:
+class FrameIndex:
     """The whole frames of a file: steps increasing, where each frame's lines of atoms begin, and the next comment."""
 
     path: Path
@@ -49,8 +48,9 @@ class Index:
                 try:
                     result[k] = _numbers(text, n)
                 except ValueError:
-                    found = f"step {self.steps[frame]} is damaged: expected {n} lines of an atom"
-                    raise InputError(f"{self.path}: {found}") from None
+                    raise InputError(
+                        f"{self.path}: step {self.steps[frame]} is damaged: expected {n} lines of an atom"
+                    ) from None
         result *= self.scale
         return result
 
@@ -74,7 +74,7 @@ def is_ipi(path: Path) -> bool:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def index(path: Path) -> Index:
+def index(path: Path) -> FrameIndex:
     """Look through an i-PI xyz file. Raises InputError where it holds no whole frame, or other units than lengths."""
     first = _first_frame(path)
     n = len(first.symbols)
@@ -94,7 +94,7 @@ def index(path: Path) -> Index:
         raise InputError(f"{path}: holds no whole frame of {n} atoms")
     order = np.array(steps, dtype=np.intp)
     kept = lasting(order)
-    return Index(
+    return FrameIndex(
         path,
         first.symbols,
         first.scale,
@@ -114,24 +114,25 @@ def lasting(steps: IntArray) -> IntArray:
 
 
 @dataclass(frozen=True)
-class _First:
+class _FirstFrame:
     symbols: tuple[str, ...]
     scale: float
 
 
-def _first_frame(path: Path) -> _First:
+def _first_frame(path: Path) -> _FirstFrame:
     with path.open("rb") as file:
         count, comment = file.readline(100), file.readline(1000)
         if not count.strip().isdigit() or not 0 < int(count) < _MOST:
             raise InputError(f"{path}: expected a number of atoms in the first line, found {count!r}")
         unit = _UNIT.search(comment)
-        if unit is None or unit[1] not in _UNITS:
-            found = unit[1].decode() if unit else comment[:200].decode(errors="replace")
-            raise InputError(f"{path}: expected positions in {', '.join(u.decode() for u in _UNITS)}, found {found}")
+        scale = IPI_LENGTHS.get(unit[1].decode()) if unit else None
+        if scale is None:
+            named = unit[1].decode() if unit else comment[:200].decode(errors="replace")
+            raise InputError(f"{path}: expected positions in {', '.join(IPI_LENGTHS)}, found {named}")
         lines = [file.readline(300).split() for _ in range(int(count))]
     if any(len(line) != 4 for line in lines):
         raise InputError(f"{path}: expected {int(count)} lines of an atom in the first frame")
-    return _First(tuple(line[0].decode(errors="replace") for line in lines), _UNITS[unit[1]])
+    return _FirstFrame(tuple(line[0].decode(errors="replace") for line in lines), scale)
 
 
 def _between_comments(path: Path) -> Iterator[tuple[int, int, int, int, bool]]:

@@ -21,17 +21,14 @@ from ..errors import InputError
 # "# column   2     --> time{picosecond} : …", or "# cols.    4-9   --> cell_abcABC : …" for a vector
 _COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-\d+)?\s*-->\s*([^\s{]+)(?:\{(\w+)\})?")
 _EXTRAS = re.compile(r"#EXTRAS\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
-
-
-_NUMBERS = re.compile(
-    r"#EXTRAS\((energy|error)_\w[\w\-]*\)#"
-)  # extras that the analysis asks for; others need be no numbers
+# Extras that the analysis asks for; others need be no numbers.
+_NUMBERS = re.compile(r"#EXTRAS\((energy|error)_\w[\w\-]*\)#")
 _BEAD = re.compile(r"_0+$")  # the first of any number of beads
 _FRAMES = ("xc.xyz", "x_centroid.xyz", "pos_0.xyz", "pos_00.xyz", "pos_000.xyz", "xyz")
 
 
 @dataclass(frozen=True)
-class Table:
+class PropertyTable:
     """A property output: columns by name, with i-PI's unit names."""
 
     path: Path
@@ -47,7 +44,7 @@ class Table:
         return self.columns.get(name)
 
 
-def read_properties(path: Path) -> Table:
+def read_properties(path: Path) -> PropertyTable:
     """An i-PI property output (``*.out``). A last line that is still being written is left out. Raises InputError."""
     places: dict[str, int] = {}
     units: dict[str, str] = {}
@@ -71,7 +68,7 @@ def read_properties(path: Path) -> Table:
     if "step" in columns:  # a run that went on from a checkpoint repeats steps: the last of each counts
         last = _last_of_each(columns["step"])
         columns = {name: column[last] for name, column in columns.items()}
-    return Table(path, columns, units)
+    return PropertyTable(path, columns, units)
 
 
 def _last_of_each(steps: FloatArray) -> IntArray:
@@ -115,7 +112,7 @@ class RunOutputs:
     """The outputs of one i-PI system: properties, and extras by key as (steps, values)."""
 
     prefix: str
-    properties: Table
+    properties: PropertyTable
     extras: dict[str, tuple[FloatArray, FloatArray]]
 
     @property
@@ -138,10 +135,10 @@ def systems(directory: Path) -> dict[str, Path]:
     process begins with the system's. Raises InputError if there is none."""
     if not directory.is_dir():
         raise InputError(f"{directory}: no such folder")
-    found = {path.stem: path for path in directory.glob("*.out") if path.is_file() and _begins_with(path, _COLUMN)}
-    if not found:
+    outputs = {path.stem: path for path in directory.glob("*.out") if path.is_file() and _begins_with(path, _COLUMN)}
+    if not outputs:
         raise InputError(f"{directory}: no *.out; expected the property output of an i-PI run")
-    return dict(sorted(found.items(), key=lambda item: natural(item[0])))
+    return dict(sorted(outputs.items(), key=lambda item: natural(item[0])))
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -150,13 +147,13 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def _property_file(directory: Path, prefix: str | None) -> tuple[str, Path]:
-    found = systems(directory)
-    if prefix is None and len(found) > 1:
-        raise InputError(f"{directory}: several runs, {', '.join(found)}; choose one with --prefix")
-    if prefix is not None and prefix not in found:
-        raise InputError(f"{directory}: no {prefix}.out; there is {', '.join(found)}")
-    name = prefix or next(iter(found))
-    return name, found[name]
+    outputs = systems(directory)
+    if prefix is None and len(outputs) > 1:
+        raise InputError(f"{directory}: several runs, {', '.join(outputs)}; choose one with --prefix")
+    if prefix is not None and prefix not in outputs:
+        raise InputError(f"{directory}: no {prefix}.out; there is {', '.join(outputs)}")
+    name = prefix or next(iter(outputs))
+    return name, outputs[name]
 
 
 def _beside(properties: Path) -> Iterator[tuple[str, Path]]:
@@ -184,10 +181,10 @@ def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
 def find_frames(directory: Path, prefix: str | None = None) -> Path:
     """The positions that a run of i-PI wrote: of the centroids, or of the first bead. Raises InputError."""
     name, properties = _property_file(directory, prefix)
-    there = dict(_beside(properties))
+    beside = dict(_beside(properties))
     for ending in _FRAMES:
-        if ending in there:
-            return there[ending]
+        if ending in beside:
+            return beside[ending]
     raise InputError(
         f"{directory}: {name} has no trajectory; expected {properties.name.removesuffix('out')}pos_0.xyz"
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..units import BOHR
+from ..units import IPI_LENGTHS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -76,17 +76,14 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
         raise InputError(f"{path}: holds no frames")
 
 
-_IPI_UNITS = {"angstrom": 1.0, "ang": 1.0, "atomic_unit": BOHR, "bohr": BOHR, "automatic": BOHR}
-
-
 def _from_ipi(atoms: Atoms, path: Path) -> Atoms:
     """A frame of i-PI's xyz without the debris of its comment line, scaled to Å."""
     quantities = ("positions", "x_centroid")
     labels = [key for key in atoms.info if key.startswith(quantities)]
     unit = labels[0].removeprefix("positions").removeprefix("x_centroid") if labels else "angstrom"
-    if unit not in _IPI_UNITS:
-        raise InputError(f"{path}: positions in {unit!r}; expected one of {', '.join(_IPI_UNITS)}")
+    if unit not in IPI_LENGTHS:
+        raise InputError(f"{path}: positions in {unit!r}; expected one of {', '.join(IPI_LENGTHS)}")
     clean: Atoms = atoms.copy()
     clean.info = {}
-    clean.positions *= _IPI_UNITS[unit]
+    clean.positions *= IPI_LENGTHS[unit]
     return clean

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from delta_server.analysis.energies import report_energies
+from delta_server.analysis.energies import analyze_energies
 from delta_server.analysis.pictures.energies import plot_energies
 from delta_server.analysis.statistics import correlated_mean, slope
 from delta_server.errors import InputError
@@ -34,7 +34,7 @@ def write_run(folder: Path, n: int = 50) -> Path:
 
 
 def test_a_run_is_read_and_summed_up(tmp_path: Path) -> None:
-    report = report_energies(write_run(tmp_path))
+    report = analyze_energies(write_run(tmp_path))
     assert report.drift == pytest.approx(1e3 * 1e-4 / 0.005)  # meV/ps
     assert report.mean_temperature is not None
     assert abs(report.mean_temperature.value - 300) < 4 * report.mean_temperature.error < 2
@@ -74,7 +74,7 @@ def test_properties_of_several_columns_and_other_extras(tmp_path: Path) -> None:
     )
     (tmp_path / "nvt.dipole_0").write_text(" #EXTRAS(dipole)# Step: 0 \n 1 2 3 \n")
     (tmp_path / "nvt.chk_0").write_text("<simulation/>")
-    report = report_energies(tmp_path)
+    report = analyze_energies(tmp_path)
     assert report.potential.tolist() == [-6, -7, -8]
     assert report.temperature is None
     assert report.drift is None
@@ -82,7 +82,7 @@ def test_properties_of_several_columns_and_other_extras(tmp_path: Path) -> None:
 
 def test_numbers_that_are_none_are_null_for_machines(tmp_path: Path) -> None:
     (tmp_path / "x.out").write_text(HEADER + "0 0 -5 nan -6\n1 0 -5 300 -6\n2 0 -5 300 -6\n")
-    found = report_energies(tmp_path).as_dict()
+    found = analyze_energies(tmp_path).as_dict()
     assert found["drift_meV_per_ps"] is None
     assert json.dumps(found, allow_nan=False)
 
@@ -122,16 +122,16 @@ def test_energies_in_another_unit_are_refused(tmp_path: Path) -> None:
     path = write_run(tmp_path) / "nvt.out"
     path.write_text(path.read_text().replace("potential{electronvolt}", "potential"))
     with pytest.raises(InputError, match="atomic units"):
-        report_energies(tmp_path)
+        analyze_energies(tmp_path)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_the_picture_is_written(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"run.{ending}"
-    plot_energies(report_energies(write_run(tmp_path)), path)
+    plot_energies(analyze_energies(write_run(tmp_path)), path)
     assert path.stat().st_size > 5000
     with pytest.raises(InputError, match="cannot be written"):
-        plot_energies(report_energies(tmp_path), tmp_path / "missing" / "x.png")
+        plot_energies(analyze_energies(tmp_path), tmp_path / "missing" / "x.png")
 
 
 def test_the_start_of_a_run_is_left_out_and_its_fragments_are_told(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_start_of_a_run_is_left_out_and_its_fragments_are_told(tmp_path: Pat
     (tmp_path / "nvt.out").write_text(HEADER + "\n".join(rows) + "\n")
     extras = "".join(f" #EXTRAS(energy_wet)# Step: {20 * i} \n {-3.0 + 0.1 * (t < 1)} \n" for i, t in enumerate(time))
     (tmp_path / "nvt.energy_wet_0").write_text(extras)
-    report = report_energies(tmp_path)
+    report = analyze_energies(tmp_path)
     assert 1.0 < report.equilibrated < 3.0
     assert abs(report.mean_potential.value + 6) < 4 * report.mean_potential.error < 0.02
     assert report.mean_fragments["wet"].value * 0.0433641039 == pytest.approx(-3.0)

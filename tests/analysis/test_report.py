@@ -15,18 +15,19 @@ from ase.data import atomic_masses
 from made_ladder import DT, MODELS, D, made_ladder, moving
 from made_runs import write_run
 
-from delta_server.analysis.energies import report_energies
+from delta_server.analysis.energies import analyze_energies
 from delta_server.analysis.free_energy.sampling import samples_of
 from delta_server.analysis.free_energy.surface import common_grid, surface
 from delta_server.analysis.free_energy.variables import default_variables
-from delta_server.analysis.report.collect import Choices, Report, Source, Told, collect
+from delta_server.analysis.report.collect import Choices, Report, ReportSource, WhileRunning, collect
 from delta_server.analysis.report.movie import movie_of
 from delta_server.analysis.report.page import About, Page, frames_within, make_page
-from delta_server.analysis.report.tables import msad_at, ratio_table, windows
+from delta_server.analysis.report.tables import msad_at, ratio_table
 from delta_server.analysis.rotation.diffusion import Rotation, rotation
 from delta_server.analysis.rotation.rigid import orientations
 from delta_server.analysis.stability import stability
-from delta_server.analysis.trajectory import find_runs
+from delta_server.analysis.statistics import windows
+from delta_server.analysis.trajectory import runs_in
 from delta_server.errors import InputError
 from delta_server.files.documents import plain
 from delta_server.manifest import load_manifest
@@ -74,9 +75,9 @@ class Parsed(HTMLParser):
         return base64.b64decode(href.partition("base64,")[2]).decode()
 
 
-def source(folder: Path, name: str, **more: object) -> Source:
+def source(folder: Path, name: str, **more: object) -> ReportSource:
     manifest = load_manifest(MODELS / "manifest.yaml")
-    return Source(name, folder, tuple(find_runs(folder)), manifest, start=START, **more)  # type: ignore[arg-type]
+    return ReportSource(name, folder, tuple(runs_in(folder)), manifest, start=START, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_its_data_are_what_the_analysis_finds(two: Report, page: Page, chosen: C
     turned = rotation(orientations(run.blocks(), masses, np.arange(3), np.arange(3, 15)), DT)
     assert fast["rotation"]["msad"] == turned.msad.tolist()
     assert fast["rotation"]["d"] == plain({"value": turned.d.value, "error": turned.d.error})  # type: ignore[union-attr]
-    assert fast["energies"] == report_energies(run.path.parent, run.name).as_dict()
+    assert fast["energies"] == analyze_energies(run).as_dict()
     assert fast["stability"]["examined"] == list(stability(run, start=START).examined)
     assert chosen.variables is not None
     mine = samples_of(run, chosen.variables).equilibrated()
@@ -201,7 +202,7 @@ def test_nothing_after_the_failure_counts(two: Report) -> None:
 
 def test_what_was_seen_while_it_ran_counts_if_it_is_earlier(two: Report, chosen: Choices) -> None:
     fast = two.sources[0]
-    told = {fast.runs[0].name: Told("unstable", "the expected force error is 3 eV/Å", 8000)}
+    told = {fast.runs[0].name: WhileRunning("unstable", "the expected force error is 3 eV/Å", 8000)}
     (part,) = collect([replace(fast, told=told)], chosen).parts
     assert part.stability is not None
     assert part.stability.failed == pytest.approx(4.0)
@@ -310,4 +311,4 @@ def test_a_movie_without_a_number_is_refused(tmp_path: Path) -> None:
     positions = np.full((4, 15, 3), np.nan)
     write_run(tmp_path, positions, read_structure(MODELS / "geometry.xyz").symbols, prefix="300K_md")
     with pytest.raises(InputError, match="no finite frame"):
-        movie_of(find_runs(tmp_path)[0], None)
+        movie_of(runs_in(tmp_path)[0], None)

@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT
 from made_runs import write_run
 
-from delta_server.analysis.stability import Stability, stability, survival
-from delta_server.analysis.trajectory import Run, find_runs
+from delta_server.analysis.stability import StabilityReport, stability, survival
+from delta_server.analysis.trajectory import Run, runs_in
 from delta_server.errors import InputError
 from delta_server.molecule.bonds import BondGraph
 from delta_server.molecule.limits import Limits
@@ -30,7 +30,7 @@ def vibrating(n: int = N, seed: int = 0) -> np.ndarray:
 
 def write(folder: Path, positions: np.ndarray, **series: np.ndarray) -> Run:
     extras = {"error_total": series.pop("error")} if "error" in series else {}
-    return find_runs(write_run(folder, positions, WATER.symbols, stride=STRIDE, extras=extras, **series))[0]
+    return runs_in(write_run(folder, positions, WATER.symbols, stride=STRIDE, extras=extras, **series))[0]
 
 
 def test_a_molecule_that_stays_one(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_ions_have_no_bonds_to_lose() -> None:
     assert graph.first_change(np.stack([atoms.positions, far, near])) is None
 
 
-def made(temperature: float, length: float, failed: float | None) -> Stability:
-    return Stability("x", temperature, length, failed, None if failed is None else 1, "x", ("bonds",))
+def made(temperature: float, length: float, failed: float | None) -> StabilityReport:
+    return StabilityReport("x", temperature, length, failed, None if failed is None else 1, "x", ("bonds",))
 
 
 def test_survival_by_temperature() -> None:

@@ -14,7 +14,7 @@ import pytest
 from ase import Atoms
 from made_runs import frame
 
-from delta_server.analysis.trajectory import Run, find_runs, segments
+from delta_server.analysis.trajectory import Run, runs_in, segments
 from delta_server.errors import InputError
 from delta_server.units import BOHR
 
@@ -36,14 +36,14 @@ def positions_of(run: Run, every: int = 1) -> np.ndarray:
 def test_a_run_s_folder(tmp_path: Path) -> None:
     steps = list(range(0, 200000, 10000))  # i-PI's own reader would keep one digit
     write(tmp_path, steps)
-    (run,) = find_runs(tmp_path)
+    (run,) = runs_in(tmp_path)
     assert (run.name, run.temperature, run.numbers.tolist()) == ("nvt", 300.0, [6, 6, 6])
     blocks = list(run.blocks(every=3))
     assert np.concatenate([b.steps for b in blocks]).tolist() == steps[::3]
     assert np.concatenate([b.time for b in blocks]) == pytest.approx(0.0005 * np.array(steps[::3]))
     assert positions_of(run, 3) == pytest.approx(np.stack([place(s) for s in steps[::3]]), abs=1e-6)
-    assert [r.path for r in find_runs(tmp_path / "nvt.pos_0.xyz")] == [run.path]
-    assert find_runs(tmp_path / "nvt.pos_0.xyz")[0].temperature == 300.0
+    assert [r.path for r in runs_in(tmp_path / "nvt.pos_0.xyz")] == [run.path]
+    assert runs_in(tmp_path / "nvt.pos_0.xyz")[0].temperature == 300.0
 
 
 def test_bohr_are_read_as_bohr(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_a_killed_run_repeats_counts_once(tmp_path: Path, cut: int) -> None
     torn = frame(40, place(40))[:cut]
     again = "".join(frame(s, place(s) + 5) for s in (20, 30, 40, 50))
     path.write_text(path.read_text() + torn + again)
-    (run,) = find_runs(tmp_path)
+    (run,) = runs_in(tmp_path)
     assert run.steps.tolist() == [0, 10, 20, 30, 40, 50]
     expected = np.stack([place(s) + 5 * (s >= 20) for s in run.steps])
     assert positions_of(run) == pytest.approx(expected, abs=1e-6)
@@ -73,7 +73,7 @@ def test_a_course_that_was_given_up_is_left_out(tmp_path: Path) -> None:
     """Back at step 20 and killed again: 30 and 40 of the first course do not follow from it."""
     path = write(tmp_path, [0, 10, 20, 30, 40])
     path.write_text(path.read_text() + frame(20, place(20)) + frame(30, place(30))[:100])
-    assert find_runs(tmp_path)[0].steps.tolist() == [0, 10, 20]
+    assert runs_in(tmp_path)[0].steps.tolist() == [0, 10, 20]
 
 
 def test_gaps_end_a_segment() -> None:
@@ -86,37 +86,37 @@ def test_damaged_lines_are_named(tmp_path: Path) -> None:
     path = write(tmp_path, [0, 10, 20])
     path.write_text(path.read_text().replace(f"{1.01:18.10e}", "   1.0100#00000e+0"))
     with pytest.raises(InputError, match="step 10 is damaged"):
-        positions_of(find_runs(tmp_path)[0])
+        positions_of(runs_in(tmp_path)[0])
     path.write_text(frame(0, place(0))[:200])
     with pytest.raises(InputError, match="3 lines of an atom"):
-        _ = find_runs(tmp_path)[0].steps
+        _ = runs_in(tmp_path)[0].steps
 
 
 def test_what_ase_reads(tmp_path: Path) -> None:
     path = tmp_path / "x.extxyz"
     made = [Atoms("C3", place(s), info={"step": s}) for s in (0, 10, 20, 10, 20, 30)]
     ase.io.write(path, made)
-    (run,) = find_runs(path, timestep=0.5)
+    (run,) = runs_in(path, timestep=0.5)
     assert run.steps.tolist() == [0, 10, 20, 30]
     assert run.temperature is None
     (block,) = run.blocks()
     assert block.time == pytest.approx([0, 0.005, 0.01, 0.015])
     assert positions_of(run, 2) == pytest.approx(np.stack([place(0), place(20)]))
     ase.io.write(tmp_path / "y.xyz", [Atoms("C3", place(s)) for s in range(5)])
-    assert find_runs(tmp_path / "y.xyz")[0].steps.tolist() == [0, 1, 2, 3, 4]
-    assert np.isnan(find_runs(tmp_path / "y.xyz")[0].time_per_step)
+    assert runs_in(tmp_path / "y.xyz")[0].steps.tolist() == [0, 1, 2, 3, 4]
+    assert np.isnan(runs_in(tmp_path / "y.xyz")[0].time_per_step)
 
 
 def test_folders_of_runs(tmp_path: Path) -> None:
     for kelvin in (100, 50, 10):
         write(tmp_path / f"{kelvin}K", [0, 10], kelvin, f"{kelvin}K_nvt")
-    runs = find_runs(tmp_path)
+    runs = runs_in(tmp_path)
     assert [(run.name, run.temperature) for run in runs] == [("10K_nvt", 10), ("50K_nvt", 50), ("100K_nvt", 100)]
-    assert [run.name for run in find_runs(tmp_path, "50K_nvt")] == ["50K_nvt"]
+    assert [run.name for run in runs_in(tmp_path, "50K_nvt")] == ["50K_nvt"]
     with pytest.raises(InputError, match="expected the folder of an i-PI run"):
-        find_runs(tmp_path, "70K")
+        runs_in(tmp_path, "70K")
     with pytest.raises(InputError, match="no such file or folder"):
-        find_runs(tmp_path / "nothing")
+        runs_in(tmp_path / "nothing")
 
 
 def long_file(path: Path, frames: int, atoms: int = 148) -> int:
@@ -149,9 +149,9 @@ def test_a_process_stays_small(tmp_path: Path) -> None:
     size = long_file(tmp_path / "long.xyz", 6000)
     code = (
         "import sys; from pathlib import Path\n"
-        "from delta_server.analysis.trajectory import find_runs\n"
+        "from delta_server.analysis.trajectory import runs_in\n"
         "peaks, n = [], 0\n"
-        "for block in find_runs(Path(sys.argv[1]))[0].blocks():\n"
+        "for block in runs_in(Path(sys.argv[1]))[0].blocks():\n"
         "    n += len(block.steps)\n"
         "    status = Path('/proc/self/status').read_text()\n"
         "    peaks.append(int(status.split('VmHWM:')[1].split()[0]))\n"

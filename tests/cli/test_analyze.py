@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from made_runs import brownian, correlated, write_run
 
 from delta_server.analysis.free_energy.sampling import kt
 from delta_server.molecule.structures import read_structure
+from delta_server.server.record import write_run as write_record
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"
@@ -122,6 +124,23 @@ def test_rotation(runs: Path) -> None:
     coarse = call(runs, "rotation", "delta", "--manifest", MANIFEST, "--every", 100, "-o", "r.svg")
     assert "too coarse to sum angles" in coarse
     assert "give --guest" in call(runs, "rotation", "delta", code=2)
+
+
+def test_a_run_knows_its_manifest(runs: Path, tmp_path: Path) -> None:
+    """As `delta-sgdml run` leaves it: the same numbers as with the manifest named; a line if its files changed."""
+    run = shutil.copytree(runs / "delta", tmp_path / "run")
+    write_record(run, MANIFEST)
+    for command in ("free-energy", "rotation", "stability"):
+        known = call(tmp_path, command, "run", "--json")
+        assert known == call(tmp_path, command, "run", "--manifest", MANIFEST, "--json")
+    record = json.loads((run / "run.json").read_text())
+    record["sha256"]["water.npz"] = 64 * "0"
+    (run / "run.json").write_text(json.dumps(record))
+    done = subprocess.run(
+        [SGDML, "analyze", "stability", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    line = "delta-sgdml: 300K_md: no longer the files that the run was begun with: water.npz\n"
+    assert (done.returncode, done.stderr) == (0, line)
 
 
 def test_stability(runs: Path) -> None:

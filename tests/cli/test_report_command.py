@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,9 +72,14 @@ def test_the_last_rule_of_the_snakefile(ladders: Path) -> None:
     assert (ladders / "delta/report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_a_folder_of_runs_needs_no_sweep(ladders: Path) -> None:
+def test_a_folder_of_runs_needs_no_sweep(ladders: Path, tmp_path: Path) -> None:
+    """One of a sweep knows the sweep's manifest all the same; one from elsewhere knows none."""
     said = json.loads(call(ladders, "report", "full/300K", "-o", "one.html", "--json"))
     assert said["runs"] == 1
+    assert any("not a sweep" in line for line in said["missing"])
+    assert any("one fragment has no distance to another" in line for line in said["missing"])
+    shutil.copytree(ladders / "full/300K", tmp_path / "alone")
+    said = json.loads(call(tmp_path, "report", "alone", "-o", "one.html", "--json"))
     assert any("nothing recorded what was run" in line for line in said["missing"])
     assert any("no rotation" in line and "give --guest" in line for line in said["missing"])
 
@@ -99,8 +105,6 @@ def test_bad_input_is_one_line(ladders: Path, arguments: tuple[str, ...], messag
 
 def test_files_that_changed_since_are_named(ladders: Path, tmp_path: Path) -> None:
     """The hashes of the record are held against the files."""
-    import shutil
-
     shutil.copytree(ladders / "delta", tmp_path / "delta")
     record = json.loads((tmp_path / "delta/sweep.json").read_text())
     record["manifest"] = str((ladders / "delta" / record["manifest"]).resolve())

@@ -12,7 +12,7 @@ from ..._types import FloatArray, IntArray
 from ...errors import InputError
 from ..statistics import quiet_pymbar
 from .sampling import Samples, block_length
-from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, made
+from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, build_surface
 
 RESAMPLES = 50
 _MOST = 3000  # frames of each temperature: every resample solves for the free energies anew
@@ -71,7 +71,7 @@ def ladder_surface(
         again = _solve(betas, energies[which], lengths, free)
         then = _weights(betas, energies[which], lengths, again, _beta(temperature))
         drawn[r] = np.bincount(places[which], then, size)
-    return made(name, temperature, variables, edges, total, counts, drawn, min_count, worth, notes)
+    return build_surface(name, temperature, variables, edges, total, counts, drawn, min_count, worth, notes)
 
 
 def _thinned(samples: Samples) -> Samples:

@@ -86,7 +86,7 @@ def _energies(run: Run, steps: IntArray) -> FloatArray | None:
 def alike(samples: Sequence[Samples]) -> list[str]:
     """Pairs of trajectories that move together, frame by frame, in a line each: runs of the same seed are no
     independent samples, however different their temperatures. samples: as they were run, with the start."""
-    found = []
+    notes = []
     for a, b in combinations(samples, 2):
         if set(a.values) != set(b.values):
             continue
@@ -97,11 +97,11 @@ def alike(samples: Sequence[Samples]) -> list[str]:
         moving = [(x, y) for x, y in pairs if float(np.ptp(x)) > 0 and float(np.ptp(y)) > 0]
         together = [float(np.corrcoef(x, y)[0, 1]) for x, y in moving]
         if n > _LEAST and together and min(together) > _TOGETHER:
-            found.append(
+            notes.append(
                 f"{a.name} and {b.name} move together (correlation {min(together):.2f} or more): started with the "
                 "same seed? they are no independent samples"
             )
-    return found
+    return notes
 
 
 def block_length(n: int, inefficiency: float) -> int:

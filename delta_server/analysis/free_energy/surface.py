@@ -93,8 +93,8 @@ def bin_of(samples: Samples, variables: Sequence[str], edges: Edges) -> IntArray
     """The bin (n,) of each sample, counted through the whole grid."""
     places = []
     for name, edge in zip(variables, edges, strict=True):
-        found = np.searchsorted(edge, samples.values[name], side="right") - 1
-        places.append(np.clip(found, 0, len(edge) - 2))  # the last edge belongs to the last bin
+        index = np.searchsorted(edge, samples.values[name], side="right") - 1
+        places.append(np.clip(index, 0, len(edge) - 2))  # the last edge belongs to the last bin
     return np.asarray(np.ravel_multi_index(tuple(places), tuple(len(e) - 1 for e in edges)), dtype=np.intp)
 
 
@@ -119,10 +119,12 @@ def surface(
     drawn = resampled(by_block, resamples, seed)
     drawn /= drawn.sum(1, keepdims=True)
     notes = [f"only {n / g:.0f} independent samples: errors are guesses"] if n / g < FEW else []
-    return made(samples.name, samples.temperature, variables, edges, counts, counts, drawn, min_count, n / g, notes)
+    return build_surface(
+        samples.name, samples.temperature, variables, edges, counts, counts, drawn, min_count, n / g, notes
+    )
 
 
-def made(
+def build_surface(
     name: str,
     temperature: float,
     variables: Sequence[str],

@@ -110,7 +110,7 @@ class Variables(Strict):
 
     def text(self) -> str:
         """As YAML, as `load_variables` reads it."""
-        said = {
+        document = {
             "groups": {name: format_atoms(atoms) for name, atoms in self.groups.items()},
             "variables": {
                 name: {
@@ -120,7 +120,7 @@ class Variables(Strict):
                 for name, variable in self.variables.items()
             },
         }
-        return yaml.safe_dump(said, sort_keys=False, default_flow_style=None, width=110)
+        return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
 
     def evaluate(self, positions: FloatArray, masses: FloatArray) -> dict[str, FloatArray]:
         """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees."""
@@ -154,10 +154,10 @@ def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
 def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> dict[str, FloatArray]:
     """Every variable in every frame. Raises InputError for atoms that are not there, or without frames."""
     variables.check(len(masses))
-    found = [variables.evaluate(block.positions, masses) for block in blocks]
-    if not found:
+    values = [variables.evaluate(block.positions, masses) for block in blocks]
+    if not values:
         raise InputError("a trajectory without frames has no variables")
-    return {name: np.concatenate([some[name] for some in found]) for name in found[0]}
+    return {name: np.concatenate([some[name] for some in values]) for name in values[0]}
 
 
 def load_variables(path: Path, manifest: Manifest | None = None) -> Variables:

@@ -1,18 +1,18 @@
-"""An empty picture, and how it is written: matplotlib without a display or a global state."""
+"""An empty picture, its colours (Okabe and Ito's), and how it is written: matplotlib without a display or a global
+state."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 
 if TYPE_CHECKING:
-    pass
-
-
-if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#999999", "#000000"
+FRAGMENT_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#0072B2", "#D55E00", "#009E73")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -37,7 +37,9 @@ def save(figure: Figure, path: Path) -> None:
         raise InputError(f"{path}: the picture cannot be written: {error}") from None
 
 
-BLUE, ORANGE, GREEN, GREY, BLACK = "#0072B2", "#D55E00", "#009E73", "#999999", "#000000"
+def ramp(n: int) -> Any:
+    """n colours in an order, as of temperatures: cividis without its lightest end; of a single one, blue."""
+    import numpy as np
+    from matplotlib import colormaps
 
-
-FRAGMENT_COLOURS = ("#CC79A7", "#56B4E9", "#E69F00", "#0072B2", "#D55E00", "#009E73")
+    return colormaps["cividis"](np.linspace(0.0, 0.88, n)) if n > 1 else [BLUE] * n

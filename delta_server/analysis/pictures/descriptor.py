@@ -10,7 +10,7 @@ import numpy as np
 
 from ...data.dataset import Dataset
 from ...data.inspect import lengths
-from ..descriptor_statistics import Descriptors, Part, traces
+from ..descriptor_statistics import Descriptors, PairKind, traces
 from .canvas import BLACK, BLUE, GREY, ORANGE, new_figure, save
 
 _FORCES = {
@@ -40,7 +40,7 @@ def plot_descriptor(data: Dataset, found: Descriptors, path: Path) -> None:
     save(figure, path)
 
 
-def _colour(part: Part) -> str:
+def _colour(part: PairKind) -> str:
     return BLUE if part.within else ORANGE
 
 

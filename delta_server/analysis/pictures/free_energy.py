@@ -69,13 +69,19 @@ def draw_maps(
     return panels
 
 
+def draw_profile(axis: Any, surface: Surface, **style: Any) -> None:
+    """F over one variable, with a band of one standard error. style: of the line."""
+    (x,) = surface.centres
+    axis.plot(x, surface.free_energy, **style)
+    low, high = surface.free_energy - surface.error, surface.free_energy + surface.error
+    axis.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+
+
 def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
     figure = new_figure(6.4, 4.0)
     axis = figure.subplots()
     for one, colour in zip(surfaces, cycle((BLUE, ORANGE, *FRAGMENT_COLOURS[:3], GREY)), strict=False):
-        (x,) = one.centres
-        axis.plot(x, one.free_energy, color=colour, lw=1.4, label=f"{one.name}, {one.temperature:g} K")
-        axis.fill_between(x, one.free_energy - one.error, one.free_energy + one.error, color=colour, alpha=0.25, lw=0)
+        draw_profile(axis, one, color=colour, lw=1.4, label=f"{one.name}, {one.temperature:g} K")
     axis.set(xlabel=label, ylabel="F (kcal/mol)")
     axis.legend(fontsize="small", frameon=False)
     save(figure, path)

@@ -1,4 +1,4 @@
-"""Pictures of what a molecule did: how it turned, and how long it lasted."""
+"""Pictures of how a molecule turned."""
 
 from __future__ import annotations
 
@@ -9,12 +9,30 @@ from typing import Any
 import numpy as np
 
 from ..rotation.diffusion import Rotation
-from .canvas import BLACK, BLUE, GREY, ORANGE, new_figure, save
-
-_STYLES = ("-", "--", ":", "-.")
+from .canvas import BLACK, BLUE, GREY, ORANGE, new_figure, ramp, save
 
 
-def plot_rotations(found: Sequence[Rotation], path: Path) -> None:
+def draw_msad(axis: Any, rotation: Rotation, colour: Any, label: str | None = None) -> None:
+    """The MSAD (rad²) against τ (ps), for logarithmic axes, with a band of its error; thick where D_r is read off;
+    dotted 6 D_r τ, of slope 1."""
+    axis.plot(rotation.lags, rotation.msad, color=colour, lw=1.1, label=label)
+    low = np.maximum(rotation.msad - rotation.msad_error, 0.2 * rotation.msad)  # a logarithm has no zero
+    axis.fill_between(rotation.lags, low, rotation.msad + rotation.msad_error, color=colour, alpha=0.25, lw=0)
+    if rotation.d is not None and rotation.window is not None:
+        inside = (rotation.lags >= rotation.window[0]) & (rotation.lags <= rotation.window[1])
+        axis.plot(rotation.lags[inside], rotation.msad[inside], color=colour, lw=3)
+        axis.plot(rotation.lags, 6 * rotation.d.value * rotation.lags, color=GREY, lw=0.7, ls=":", zorder=0)
+
+
+def draw_correlations(axis: Any, rotation: Rotation, colour: Any) -> None:
+    """C_1 (solid, with a band of its error) and C_2 (dashed) against τ (ps)."""
+    axis.plot(rotation.lags, rotation.c1, color=colour, lw=1.1)
+    axis.plot(rotation.lags, rotation.c2, color=colour, lw=1.1, ls="--")
+    low, high = rotation.c1 - rotation.c1_error, rotation.c1 + rotation.c1_error
+    axis.fill_between(rotation.lags, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def plot_rotations(rotations: Sequence[Rotation], path: Path) -> None:
     """The MSAD against τ on logarithmic axes, its errors, and where D_r is read off (thick); beside it C_1 and C_2,
     and what D_r makes of C_1.
 
@@ -22,23 +40,17 @@ def plot_rotations(found: Sequence[Rotation], path: Path) -> None:
     """
     figure = new_figure(10.5, 4.4)
     msad, correlation = figure.subplots(1, 2)
-    shown = [one for one in found if len(one.lags)]
-    for one, colour in zip(shown, _colours(len(shown)), strict=True):
-        said = one.name if one.d is None else f"{one.name}: {one.d}"
-        msad.plot(one.lags, one.msad, color=colour, lw=1.2, label=said)
-        low = np.maximum(one.msad - one.msad_error, 0.2 * one.msad)  # a logarithm has no zero
-        msad.fill_between(one.lags, low, one.msad + one.msad_error, color=colour, alpha=0.25, lw=0)
-        if one.d is not None and one.window is not None:
-            inside = (one.lags >= one.window[0]) & (one.lags <= one.window[1])
-            msad.plot(one.lags[inside], one.msad[inside], color=colour, lw=3, alpha=0.6)
-            correlation.plot(one.lags, np.exp(-2 * one.d.value * one.lags), color=GREY, lw=0.8, zorder=0)
-        correlation.plot(one.lags, one.c1, color=colour, lw=1.2)
-        correlation.plot(one.lags, one.c2, color=colour, lw=1.2, ls="--")
-        correlation.fill_between(
-            one.lags, one.c1 - one.c1_error, one.c1 + one.c1_error, color=colour, alpha=0.2, lw=0
-        )
+    shown = [rotation for rotation in rotations if len(rotation.lags)]
+    colours = (BLUE, ORANGE)[: len(shown)] if len(shown) < 3 else ramp(len(shown))
+    for rotation, colour in zip(shown, colours, strict=True):
+        label = rotation.name if rotation.d is None else f"{rotation.name}: {rotation.d}"
+        draw_msad(msad, rotation, colour, label)
+        draw_correlations(correlation, rotation, colour)
+        if rotation.d is not None:
+            free = np.exp(-2 * rotation.d.value * rotation.lags)
+            correlation.plot(rotation.lags, free, color=GREY, lw=0.8, zorder=0)
     if shown:
-        _slope_1(msad, shown)
+        msad.plot([], [], color=GREY, lw=0.8, ls=":", label="slope 1")
         msad.set(xscale="log", yscale="log")
         correlation.set(xscale="log", ylim=(min(-0.1, *(float(one.c2.min()) for one in shown)), 1.03))
         title = "D_r (rad²/ps)" if any(one.d is not None for one in shown) else "no D_r"
@@ -53,19 +65,3 @@ def plot_rotations(found: Sequence[Rotation], path: Path) -> None:
     correlation.set(xlabel="τ (ps)", ylabel="orientational correlation")
     correlation.axhline(0.0, color=GREY, lw=0.8, ls=":")
     save(figure, path)
-
-
-def _colours(n: int) -> Any:
-    """Two far apart for two, else along cividis, without its lightest end."""
-    if n <= 2:
-        return (BLUE, ORANGE)[:n]
-    from matplotlib import colormaps
-
-    return colormaps["cividis"](np.linspace(0.0, 0.88, n))
-
-
-def _slope_1(axis: Any, shown: Sequence[Rotation]) -> None:
-    """A line of slope 1 over the curves, for the eye."""
-    first = max(shown, key=lambda one: float(one.msad[-1]))
-    x = first.lags[len(first.lags) // 2 :]
-    axis.plot(x, 2.0 * first.msad[-1] * x / x[-1], color=GREY, lw=0.8, ls=":", label="slope 1")

@@ -15,14 +15,14 @@ from ..._types import FloatArray, IntArray
 from ...errors import DeltaError, InputError
 from ...manifest import Manifest
 from ...molecule.limits import Limits
-from ..energies import EnergyReport, report_energies
+from ..energies import EnergyReport, analyze_energies
 from ..free_energy.mbar import ladder_surface
 from ..free_energy.sampling import Samples, alike, samples_of
 from ..free_energy.surface import Surface, common_grid, surface
 from ..free_energy.variables import Variables
-from ..rotation.diffusion import Rotation, rotation
-from ..rotation.rigid import Orientations, orientations
-from ..stability import Stability, stability
+from ..rotation.diffusion import Rotation
+from ..rotation.run import rotation_in
+from ..stability import StabilityReport, stability
 from ..trajectory import Run
 from .movie import FRAMES, Movie, movie_of
 
@@ -32,8 +32,8 @@ OnStage = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was said of a trajectory while it ran: its phase, and where it broke (step) and why."""
+class WhileRunning:
+    """What was seen of a trajectory while it ran: its phase, and where it broke (step) and why."""
 
     phase: str
     reason: str = ""
@@ -41,7 +41,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportSource:
     """One ladder of temperatures. name: tells it from the others; record: of the sweep, as sweep.json has it; told:
     by the run's name; absent: temperatures without outputs, in a line each; start: (N, 3) Å, whose bonds are to hold.
     """
@@ -52,7 +52,7 @@ class Source:
     manifest: Manifest | None = None
     record: Mapping[str, object] | None = None
     limits: Limits = field(default_factory=Limits)
-    told: Mapping[str, Told] = field(default_factory=dict)
+    told: Mapping[str, WhileRunning] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     start: FloatArray | None = None
@@ -74,7 +74,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Part:
+class RunReport:
     """One trajectory. label: the temperature, as on the page; missing: what is not shown, and why.
 
     Energies, samples and rotation are of the time before the trajectory failed, samples also without the start.
@@ -84,8 +84,8 @@ class Part:
     label: str
     run: Run
     temperature: float | None
-    told: Told | None = None
-    stability: Stability | None = None
+    told: WhileRunning | None = None
+    stability: StabilityReport | None = None
     energies: EnergyReport | None = None
     trace: Samples | None = None  # with the start
     samples: Samples | None = None
@@ -103,9 +103,9 @@ class Part:
 class Report:
     """What the page shows. ladders: each source's free energy at one temperature from all of its own, by MBAR."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[ReportSource, ...]
     choices: Choices
-    parts: tuple[Part, ...]
+    parts: tuple[RunReport, ...]
     ladders: tuple[Surface, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -115,15 +115,15 @@ class Report:
         ordered = sorted(self.parts, key=lambda p: (math.inf if p.temperature is None else p.temperature, p.label))
         return list(dict.fromkeys(part.label for part in ordered))
 
-    def at(self, label: str) -> list[Part]:
+    def at(self, label: str) -> list[RunReport]:
         """The trajectories of one temperature, in the order of the sources."""
         return [part for source in self.sources for part in self.of(source) if part.label == label]
 
-    def of(self, source: Source) -> list[Part]:
+    def of(self, source: ReportSource) -> list[RunReport]:
         return [part for part in self.parts if part.source == source.name]
 
 
-def collect(sources: Sequence[Source], choices: Choices, on_stage: OnStage = lambda *said: None) -> Report:
+def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage = lambda *stage: None) -> Report:
     """Analyse all runs; on_stage is told how many stages of how many are done, and what is being done.
 
     Raises InputError for sources of different atoms, and where there is no run at all.
@@ -131,13 +131,13 @@ def collect(sources: Sequence[Source], choices: Choices, on_stage: OnStage = lam
     _same_atoms(sources)
     place = next((source.start for source in sources if source.start is not None), None)
     total = len(STAGES) * sum(len(source.runs) for source in sources)
-    parts: list[Part] = []
+    parts: list[RunReport] = []
     for source in sources:
         kelvins = Counter(run.temperature for run in source.runs)
         for run in source.runs:
             at = run.temperature
             label = run.name if at is None or kelvins[at] > 1 else f"{at:g} K"
-            part = Part(source.name, label, run, at, source.told.get(run.name))
+            part = RunReport(source.name, label, run, at, source.told.get(run.name))
             parts.append(_analysed(part, source, choices, place, len(STAGES) * len(parts), total, on_stage))
     notes = alike([part.trace for part in parts if part.trace is not None])
     on_stage(total, total, "free energies")
@@ -146,7 +146,7 @@ def collect(sources: Sequence[Source], choices: Choices, on_stage: OnStage = lam
     return Report(tuple(sources), choices, tuple(parts), ladders, (*notes, *more))
 
 
-def _same_atoms(sources: Sequence[Source]) -> None:
+def _same_atoms(sources: Sequence[ReportSource]) -> None:
     everything = [run for source in sources for run in source.runs]
     if not everything:
         folder = sources[0].folder
@@ -158,8 +158,14 @@ def _same_atoms(sources: Sequence[Source]) -> None:
 
 
 def _analysed(
-    part: Part, source: Source, choices: Choices, place: FloatArray | None, done: int, total: int, on_stage: OnStage
-) -> Part:
+    part: RunReport,
+    source: ReportSource,
+    choices: Choices,
+    place: FloatArray | None,
+    done: int,
+    total: int,
+    on_stage: OnStage,
+) -> RunReport:
     """All stages of one trajectory; what fails is a line in `missing`. place: of the atoms in the viewer."""
     missing = {stage: why for stage, why in choices.why_not.items() if stage in STAGES}
 
@@ -168,7 +174,7 @@ def _analysed(
         on_stage(k, total, what)
         if stage in missing:
             return None
-        watched = replace(part.run, watch=lambda n: on_stage(k, total, f"{what}, frame {n}"))
+        watched = replace(part.run, progress=lambda _, n: on_stage(k, total, f"{what}, frame {n}"))
         try:
             return look(watched)
         except DeltaError as error:
@@ -183,7 +189,8 @@ def _analysed(
         lambda run: _verdict(stability(run, source.limits, source.start, fragments=fragments), part.told, run),
     )
     cut = None if held is None else held.step
-    energies = attempt("energies", lambda run: _energies(run, cut))
+    until = None if cut is None else cut * part.run.time_per_step
+    energies = attempt("energies", lambda run: analyze_energies(run, until=until))
     trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), run, cut))
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
@@ -205,7 +212,7 @@ def _exchanged(run: Run) -> bool:
     return column is not None and float(np.ptp(column)) > 0
 
 
-def _verdict(found: Stability, told: Told | None, run: Run) -> Stability:
+def _verdict(found: StabilityReport, told: WhileRunning | None, run: Run) -> StabilityReport:
     """The earlier of what the outputs show and what was seen while it ran, when every geometry's expected error was
     looked at as well; of the same step, in the words of the latter."""
     if told is None or told.broken_step is None or (found.step is not None and found.step < told.broken_step):
@@ -213,13 +220,6 @@ def _verdict(found: Stability, told: Told | None, run: Run) -> Stability:
     time = told.broken_step * run.time_per_step
     cause = f"{told.reason} (seen while it ran)"
     return replace(found, failed=time, step=told.broken_step, cause=cause, length=max(found.length, time))
-
-
-def _energies(run: Run, cut: int | None) -> EnergyReport:
-    if run.outputs is None:
-        raise InputError("i-PI recorded no energies beside it")
-    until = None if cut is None else cut * run.time_per_step
-    return report_energies(run.outputs.properties.path.parent, run.outputs.prefix, until)
 
 
 def _needed(choices: Choices) -> Variables:
@@ -237,42 +237,28 @@ def _before(samples: Samples, run: Run, cut: int | None) -> Samples:
 
 
 def _rotation(run: Run, choices: Choices, cut: int | None) -> Rotation:
-    from ase.data import atomic_masses
-
     if choices.guest is None:
         raise InputError("which molecule turns? give --guest, or --manifest with two fragments")
-    steps = run.steps
-    interval = float(np.median(np.diff(steps))) * run.time_per_step if len(steps) > 1 else math.nan
-    if not interval > 0:
-        raise InputError("the time between its frames is not known")
-    found = orientations(run.blocks(), atomic_masses[run.numbers], choices.guest, choices.host)
-    if cut is not None:
-        sound = slice(0, int(np.searchsorted(steps, cut)))
-        found = Orientations(found.steps[sound], found.time[sound], found.rotations[sound], found.rmsd[sound])
-    if len(found.steps) < 2:
-        raise InputError(f"only {len(found.steps)} frames before it failed")
-    return rotation(found, interval, run.name, run.temperature)
+    return rotation_in(run, choices.guest, choices.host, before=cut)
 
 
-def _with_surfaces(parts: Sequence[Part], choices: Choices) -> list[Part]:
+def _with_surfaces(parts: Sequence[RunReport], choices: Choices) -> list[RunReport]:
     """Free energies; at each temperature on one grid for all sources."""
-    made = []
+    complete = []
     for part in parts:
         beside = [p.samples for p in parts if p.label == part.label and p.samples is not None]
-        if part.samples is None:
-            made.append(part)
-            continue
-        try:
-            edges = common_grid(beside, choices.over, choices.bins)
-            found = replace(surface(part.samples, choices.over, edges), name=part.title)
-            made.append(replace(part, surface=found))
-        except DeltaError as error:
-            made.append(replace(part, missing={**part.missing, "free energy": str(error)}))
-    return made
+        if part.samples is not None:
+            try:
+                edges = common_grid(beside, choices.over, choices.bins)
+                part = replace(part, surface=replace(surface(part.samples, choices.over, edges), name=part.title))
+            except DeltaError as error:
+                part = replace(part, missing={**part.missing, "free energy": str(error)})
+        complete.append(part)
+    return complete
 
 
 def _ladders(
-    sources: Sequence[Source], parts: Sequence[Part], choices: Choices
+    sources: Sequence[ReportSource], parts: Sequence[RunReport], choices: Choices
 ) -> tuple[tuple[Surface, ...], list[str]]:
     """One surface for each source at the temperature asked for, all on one grid."""
     if choices.mbar is None:
@@ -281,12 +267,12 @@ def _ladders(
     everything = [one for group in groups for one in group]
     if not everything:
         return (), ["MBAR: no temperature has samples"]
-    found, notes = [], []
+    surfaces, notes = [], []
     for source, group in zip(sources, groups, strict=True):
         try:
             grid = common_grid(everything, choices.over, choices.bins)
             name = f"{source.name} (MBAR of {len(group)})"
-            found.append(ladder_surface(group, choices.mbar, choices.over, grid, name=name))
+            surfaces.append(ladder_surface(group, choices.mbar, choices.over, grid, name=name))
         except DeltaError as error:
             notes.append(f"{source.name}, MBAR at {choices.mbar:g} K: {error}")
-    return tuple(found), notes
+    return tuple(surfaces), notes

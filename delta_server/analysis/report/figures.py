@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..._types import FloatArray
 from ..free_energy.surface import Surface
-from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure
-from ..pictures.free_energy import draw_maps
-from .collect import Part, Report
-from .tables import windows
+from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure, ramp
+from ..pictures.energies import draw_series
+from ..pictures.free_energy import draw_maps, draw_profile
+from ..pictures.rotation import draw_correlations, draw_msad
+from ..pictures.stability import FAILED, draw_lifetime
+from .collect import Report, RunReport
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,12 +71,6 @@ def _styles(report: Report) -> dict[str, dict[str, Any]]:
     }
 
 
-def _cividis(n: int) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps["cividis"](np.linspace(0.0, 0.88, n)) if n > 1 else [BLUE]
-
-
 def stability_picture(report: Report) -> Picture | None:
     """How long every trajectory was, and where it failed."""
     labels, styles = report.labels, _styles(report)
@@ -89,16 +84,11 @@ def stability_picture(report: Report) -> Picture | None:
             if part.stability is None:
                 continue
             y = k + shift * (list(styles).index(part.source) - (len(styles) - 1) / 2)
-            one, colour = part.stability, styles[part.source]["color"]
-            axis.plot([0, one.survived], [y, y], color=colour, lw=2.5, solid_capstyle="butt")
-            marker = (
-                {"marker": "X", "ms": 8, "mec": "white", "mew": 0.6} if one.failed is not None else {"marker": "|"}
-            )
-            axis.plot([one.survived], [y], color=colour, ls="", clip_on=False, zorder=3, **marker)
+            draw_lifetime(axis, part.stability, y, styles[part.source]["color"])
     axis.set(xlabel="time (ps)", xlim=(0, None), ylim=(-0.6, len(labels) - 0.4))
     axis.set_yticks(range(len(labels)), labels)
     handles = [axis.plot([], [], color=s["color"], lw=2.5, label=name)[0] for name, s in styles.items()]
-    handles += axis.plot([], [], color=GREY, marker="X", ls="", ms=8, label="failed")
+    handles += axis.plot([], [], color=GREY, label="failed", **FAILED)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=_SIZE, frameon=False)
     return _done("stability", "How long each trajectory stayed the molecule; a cross marks where it failed.", figure)
 
@@ -135,8 +125,8 @@ def _maps(
         axis.locator_params(nbins=4)
     if columns > 1:
         figure.suptitle(label, fontsize=_SIZE + 1)
-    said = f"Free energy at {label} over {axes[0]} and {axes[1]}; the cross is its minimum."
-    return _done(f"free_energy_{_slug(label)}", said, figure)
+    caption = f"Free energy at {label} over {axes[0]} and {axes[1]}; the cross is its minimum."
+    return _done(f"free_energy_{_slug(label)}", caption, figure)
 
 
 def _profiles(
@@ -145,16 +135,13 @@ def _profiles(
     figure = new_figure(_WIDTH, 2.7)
     axis = figure.subplots()
     for name, one in found:
-        (x,) = one.centres
         style = next(style for source, style in styles.items() if name == source or name.startswith(f"{source} ("))
-        axis.plot(x, one.free_energy, **style, label=name)
-        low, high = one.free_energy - one.error, one.free_energy + one.error
-        axis.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+        draw_profile(axis, one, **style, label=name)
     axis.set(xlabel=axes[0], ylabel="F (kcal/mol)", ylim=(-0.06 * top, 1.35 * top))
     axis.set_title(label)
     axis.legend(fontsize=_SIZE, frameon=False)
-    said = f"Free energy at {label} along {axes[0]}, with bands of one standard error."
-    return _done(f"free_energy_{_slug(label)}", said, figure)
+    caption = f"Free energy at {label} along {axes[0]}, with bands of one standard error."
+    return _done(f"free_energy_{_slug(label)}", caption, figure)
 
 
 def rotation_pictures(report: Report) -> list[Picture]:
@@ -163,19 +150,19 @@ def rotation_pictures(report: Report) -> list[Picture]:
     if not shown:
         return []
     labels = report.labels
-    colours = dict(zip(labels, _cividis(len(labels)), strict=True))
-    msad = _panels(report, shown, colours, _draw_msad)
+    colours = dict(zip(labels, ramp(len(labels)), strict=True))
+    msad = _panels(report, shown, colours, draw_msad)
     msad.axes[0].set(xscale="log", yscale="log", ylabel="MSAD (rad²)")
-    turned = _panels(report, shown, colours, _draw_correlation)
+    turned = _panels(report, shown, colours, draw_correlations)
     turned.axes[0].set(xscale="log", ylabel="orientational correlation", ylim=(-0.12, 1.03))
-    found = [
+    pictures = [
         _done("msad", "Mean squared angular displacement; thick where D_r is read off, dotted: slope 1.", msad),
         _done("correlation", "Orientational correlations, C_1 solid and C_2 dashed.", turned),
     ]
-    return found + [picture for picture in (_diffusion(report, shown),) if picture is not None]
+    return pictures + [picture for picture in (_diffusion(report, shown),) if picture is not None]
 
 
-def _panels(report: Report, shown: Sequence[Part], colours: dict[str, Any], draw: Any) -> Figure:
+def _panels(report: Report, shown: Sequence[RunReport], colours: dict[str, Any], draw: Any) -> Figure:
     sources = [s.name for s in report.sources if any(part.source == s.name for part in shown)]
     columns = min(2, len(sources))
     rows = -(-len(sources) // columns)
@@ -198,23 +185,7 @@ def _panels(report: Report, shown: Sequence[Part], colours: dict[str, Any], draw
     return figure
 
 
-def _draw_msad(axis: Any, one: Any, colour: Any) -> None:
-    axis.plot(one.lags, one.msad, color=colour, lw=1.1)
-    low = np.maximum(one.msad - one.msad_error, 0.2 * one.msad)  # a logarithm has no zero
-    axis.fill_between(one.lags, low, one.msad + one.msad_error, color=colour, alpha=0.25, lw=0)
-    if one.d is not None and one.window is not None:
-        inside = (one.lags >= one.window[0]) & (one.lags <= one.window[1])
-        axis.plot(one.lags[inside], one.msad[inside], color=colour, lw=3)
-        axis.plot(one.lags, 6 * one.d.value * one.lags, color=GREY, lw=0.7, ls=":", zorder=0)
-
-
-def _draw_correlation(axis: Any, one: Any, colour: Any) -> None:
-    axis.plot(one.lags, one.c1, color=colour, lw=1.1)
-    axis.plot(one.lags, one.c2, color=colour, lw=1.1, ls="--")
-    axis.fill_between(one.lags, one.c1 - one.c1_error, one.c1 + one.c1_error, color=colour, alpha=0.2, lw=0)
-
-
-def _diffusion(report: Report, shown: Sequence[Part]) -> Picture | None:
+def _diffusion(report: Report, shown: Sequence[RunReport]) -> Picture | None:
     """D_r against temperature; hollow where a note doubts it."""
     points = [part for part in shown if part.rotation and part.rotation.d and part.temperature is not None]
     if not points:
@@ -242,18 +213,18 @@ def energy_pictures(report: Report) -> list[Picture]:
 
 
 def _binding(report: Report) -> Picture | None:
-    found = [
+    means = [
         (part, part.energies.mean_binding)
         for part in report.parts
         if part.energies is not None and part.energies.mean_binding is not None and part.temperature is not None
     ]
-    if len({part.label for part, _ in found}) < 2:
+    if len({part.label for part, _ in means}) < 2:
         return None
     figure = new_figure(_WIDTH, 2.7)
     axis = figure.subplots()
     for k, (name, style) in enumerate(_styles(report).items()):
         mine = sorted(
-            (part.temperature or 0.0, mean.value, mean.error) for part, mean in found if part.source == name
+            (part.temperature or 0.0, mean.value, mean.error) for part, mean in means if part.source == name
         )
         if mine:
             axis.errorbar(*np.array(mine).T, **style, marker="osD^"[k % 4], ms=4, capsize=2, label=name)
@@ -273,15 +244,15 @@ def _in_time(report: Report, label: str) -> Picture | None:
     axes = figure.subplots(len(panels), 1, sharex=True)
     styles = _styles(report)
     for part in parts:
-        one, style = part.energies, {**styles[part.source], "lw": 0.9}
-        assert one is not None
-        _series(axes[0], one.time, one.potential - one.potential[0], style, part.source)
-        if one.temperature is not None:
-            _series(axes[1], one.time, one.temperature, style, part.source)
+        energies, style = part.energies, {**styles[part.source], "lw": 0.9, "label": part.source}
+        assert energies is not None
+        draw_series(axes[0], energies.time, energies.potential - energies.potential[0], _POINTS, **style)
+        if energies.temperature is not None:
+            draw_series(axes[1], energies.time, energies.temperature, _POINTS, **style)
             if part.temperature is not None:
                 axes[1].axhline(part.temperature, color=GREY, lw=0.7, ls=":", zorder=0)
-        if one.binding is not None:
-            _series(axes[2], *one.binding, style, part.source)
+        if energies.binding is not None:
+            draw_series(axes[2], *energies.binding, _POINTS, **style)
     for axis, name in zip(axes, panels, strict=True):
         axis.set_ylabel(name)
         axis.locator_params(axis="y", nbins=4)
@@ -291,16 +262,8 @@ def _in_time(report: Report, label: str) -> Picture | None:
     if len(report.sources) > 1:
         handles, names = axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=_SIZE, frameon=False)
-    said = f"Potential energy, temperature (dotted: set) and binding energy at {label}."
-    return _done(f"energies_{_slug(label)}", said, figure)
-
-
-def _series(axis: Any, time: FloatArray, values: FloatArray, style: dict[str, Any], label: str) -> None:
-    """Means over windows, and between which values they lie."""
-    at, mean, low, high = windows(time, values, _POINTS)
-    axis.plot(at, mean, **style, label=label)
-    if len(at) < len(time):
-        axis.fill_between(at, low, high, color=style["color"], alpha=0.18, lw=0, rasterized=len(at) > 1000)
+    caption = f"Potential energy, temperature (dotted: set) and binding energy at {label}."
+    return _done(f"energies_{_slug(label)}", caption, figure)
 
 
 def _slug(label: str) -> str:

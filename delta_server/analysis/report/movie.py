@@ -51,13 +51,13 @@ def movie_of(
     steps = run.steps
     end = len(steps) if cut is None else min(len(steps), int(np.searchsorted(steps, cut)) + 1)
     every = max(1, math.ceil(end / frames))
-    times, found = [], []
+    times, kept = [], []
     for block in run.blocks(every):
         inside = block.steps <= (steps[end - 1] if end else -1)
         finite = np.isfinite(block.positions).all((1, 2)) & inside
         times.append(block.time[finite])
-        found.append(block.positions[finite])
-    positions, time = np.concatenate(found), np.concatenate(times)
+        kept.append(block.positions[finite])
+    positions, time = np.concatenate(kept), np.concatenate(times)
     if not len(positions):
         raise InputError("no finite frame to show")
     atoms = still if still is not None and len(still) > 2 else np.arange(len(run.numbers))

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import InputError
 from ...files.documents import plain
 from . import tables
-from .collect import STAGES, Report, Source
+from .collect import STAGES, Report, ReportSource
 from .figures import Picture, energy_pictures, free_energy_pictures, rotation_pictures, stability_picture
 
 _LARGEST = 4_000_000  # characters of base64 that the frames of all trajectories may have
@@ -67,7 +67,7 @@ def make_page(report: Report, about: About, highest: float | None = None) -> Pag
         "rotation": rotation_pictures(report),
         "energies": energy_pictures(report),
     }
-    found = {
+    page_tables = {
         "stability": tables.stability_table(report),
         "free_energy": tables.free_energy_table(report),
         "rotation": tables.rotation_table(report),
@@ -84,8 +84,10 @@ def make_page(report: Report, about: About, highest: float | None = None) -> Pag
         about=about,
         name=_name(report),
         subtitle=_subtitle(report),
-        tables=found,
-        csv={key: _download(f"{key}.csv", "", table.csv()) for key, table in found.items() if table is not None},
+        tables=page_tables,
+        csv={
+            key: _download(f"{key}.csv", "", table.csv()) for key, table in page_tables.items() if table is not None
+        },
         pictures={key: [_shown(p) for p in some] for key, some in pictures.items()},
         downloads=downloads,
         missing=_missing(report),
@@ -148,7 +150,7 @@ def _missing(report: Report) -> list[str]:
     ]
 
 
-def _told(source: Source) -> dict[str, Any]:
+def _told(source: ReportSource) -> dict[str, Any]:
     """What is said of a source under "What was run"."""
     record = dict(source.record or {})
     facts: list[tuple[str, str]] = [("folder", str(source.folder))]

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..._types import FloatArray
 from ...files.documents import plain
-from ..rotation.diffusion import Rotation, Value
-from ..statistics import Mean
-from .collect import Part, Report
+from ..rotation.diffusion import Estimate, Rotation
+from ..statistics import Mean, windows
+from .collect import Report, RunReport
 
 SERIES = 500  # points of each series in the data
 NOTHING = "–"
@@ -35,7 +35,7 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """Rows of text. The last columns may hold notes, which are no numbers."""
 
     name: str
@@ -46,96 +46,84 @@ class Table:
         return _csv([self.head, *self.rows])
 
 
-def windows(time: FloatArray, values: FloatArray, most: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """At most `most` windows of a series (n,): their mean times, means, lowest and highest values."""
-    each = max(1, -(-len(time) // most))
-    starts = np.arange(0, len(time), each)
-    sizes = np.diff(np.append(starts, len(time)))
-    return (
-        np.add.reduceat(time, starts) / sizes,
-        np.add.reduceat(values, starts) / sizes,
-        np.minimum.reduceat(values, starts),
-        np.maximum.reduceat(values, starts),
-    )
-
-
-def stability_table(report: Report) -> Table:
+def stability_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
-        one, told = part.stability, part.told
+        held, told = part.stability, part.told
         phase = told.phase if told else NOTHING
-        if one is None:
+        if held is None:
             rows.append((part.label, part.source, NOTHING, NOTHING, phase, part.missing.get("stability", "")))
             continue
-        verdict = "stable" if one.failed is None else f"✗ failed at {one.failed:.3f} ps"
-        why = one.cause or f"looked at: {', '.join(one.examined)}"
-        rows.append((part.label, part.source, verdict, f"{one.length:.2f}", phase, why))
-    return Table("stability", ("temperature", "model", "verdict", "length (ps)", "state", "cause"), tuple(rows))
+        verdict = "stable" if held.failed is None else f"✗ failed at {held.failed:.3f} ps"
+        why = held.cause or f"looked at: {', '.join(held.examined)}"
+        rows.append((part.label, part.source, verdict, f"{held.length:.2f}", phase, why))
+    return PageTable("stability", ("temperature", "model", "verdict", "length (ps)", "state", "cause"), tuple(rows))
 
 
-def energy_table(report: Report) -> Table:
+def energy_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
-        one = part.energies
-        if one is None:
+        energies = part.energies
+        if energies is None:
             rows.append((part.label, part.source, *[NOTHING] * 5, part.missing.get("energies", "")))
             continue
-        drift = NOTHING if one.drift is None else f"{round(one.drift, 2) + 0.0:.2f}"
-        binding = one.mean_binding
+        drift = NOTHING if energies.drift is None else f"{round(energies.drift, 2) + 0.0:.2f}"
+        binding = energies.mean_binding
         means = (
-            _plus_minus(one.mean_temperature),
-            _plus_minus(one.mean_potential),
+            _plus_minus(energies.mean_temperature),
+            _plus_minus(energies.mean_potential),
             _plus_minus(binding),
         )
         note = ""
-        if one.equilibrated >= 0.45 * one.time[-1]:
+        if energies.equilibrated >= 0.45 * energies.time[-1]:
             note = "in equilibrium late, if at all: run longer"
-        rows.append((part.label, part.source, *means, drift, f"{one.equilibrated:.3g}", note))
+        rows.append((part.label, part.source, *means, drift, f"{energies.equilibrated:.3g}", note))
     head = (
         "temperature", "model", "mean T (K)", "mean potential (eV)", "mean binding (kcal/mol)", "drift (meV/ps)",
         "equilibrium from (ps)", "notes",
     )  # fmt: skip
-    return Table("energies", head, tuple(rows))
+    return PageTable("energies", head, tuple(rows))
 
 
-def free_energy_table(report: Report) -> Table:
+def free_energy_table(report: Report) -> PageTable:
     variables = report.choices.variables
     names = report.choices.over
     rows = []
     for part in _ordered(report):
-        one = part.surface
-        if one is None:
+        surface = part.surface
+        if surface is None:
             rows.append((part.label, part.source, *[NOTHING] * (2 + len(names)), part.missing.get("free energy", "")))
             continue
-        lowest = [f"{x:.3f}" for x in one.lowest]
-        typical = f"{float(np.nanmedian(one.error)):.2g}"
-        rows.append((part.label, part.source, *lowest, typical, f"{one.independent:.0f}", "; ".join(one.notes)))
-    for one in report.ladders:
-        lowest = [f"{x:.3f}" for x in one.lowest]
-        typical = f"{float(np.nanmedian(one.error)):.2g}"
-        label = f"{one.temperature:g} K, MBAR"
-        rows.append((label, one.name, *lowest, typical, f"{one.independent:.0f}", "; ".join(one.notes)))
+        lowest = [f"{x:.3f}" for x in surface.lowest]
+        typical = f"{float(np.nanmedian(surface.error)):.2g}"
+        samples = f"{surface.independent:.0f}"
+        rows.append((part.label, part.source, *lowest, typical, samples, "; ".join(surface.notes)))
+    for surface in report.ladders:
+        lowest = [f"{x:.3f}" for x in surface.lowest]
+        typical = f"{float(np.nanmedian(surface.error)):.2g}"
+        label = f"{surface.temperature:g} K, MBAR"
+        rows.append((label, surface.name, *lowest, typical, f"{surface.independent:.0f}", "; ".join(surface.notes)))
     at = [f"lowest at {name} ({variables.variables[name].unit})" for name in names] if variables else []
     head = ("temperature", "model", *at, "median error (kcal/mol)", "independent samples", "notes")
-    return Table("free_energy", head, tuple(rows))
+    return PageTable("free_energy", head, tuple(rows))
 
 
-def rotation_table(report: Report) -> Table:
+def rotation_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
-        one = part.rotation
-        if one is None or one.d is None or one.window is None:
-            why = part.missing.get("rotation", "") if one is None else f"no D_r: {one.refused}"
+        rotation = part.rotation
+        if rotation is None or rotation.d is None or rotation.window is None:
+            why = part.missing.get("rotation", "") if rotation is None else f"no D_r: {rotation.refused}"
             rows.append((part.label, part.source, *[NOTHING] * 5, why))
             continue
-        strides = ", ".join(f"{_plus_minus(value)} (every {_ordinal(n)})" for n, value in one.strides) or NOTHING
+        strides = ", ".join(f"{_plus_minus(value)} (every {_ordinal(n)})" for n, value in rotation.strides) or NOTHING
         numbers = (
-            _plus_minus(one.d),
-            f"{one.window[0]:.3g} to {one.window[1]:.3g}",
-            _plus_minus(one.d_c1),
-            _plus_minus(one.d_c2),
+            _plus_minus(rotation.d),
+            f"{rotation.window[0]:.3g} to {rotation.window[1]:.3g}",
+            _plus_minus(rotation.d_c1),
+            _plus_minus(rotation.d_c2),
         )
-        rows.append((part.label, part.source, *numbers, strides, "; ".join(one.notes)))
+        rows.append((part.label, part.source, *numbers, strides, "; ".join(rotation.notes)))
     head = (
         "temperature",
         "model",
@@ -146,10 +134,10 @@ def rotation_table(report: Report) -> Table:
         "coarser frames",
         "doubts",
     )
-    return Table("rotation", head, tuple(rows))
+    return PageTable("rotation", head, tuple(rows))
 
 
-def ratio_table(report: Report) -> Table | None:
+def ratio_table(report: Report) -> PageTable | None:
     """MSAD of every source at the longest lag that all have at a temperature, and its ratio to the first one's."""
     rows = []
     first = report.sources[0].name
@@ -157,60 +145,62 @@ def ratio_table(report: Report) -> Table | None:
         turned = {p.source: p.rotation for p in report.at(label) if p.rotation is not None and len(p.rotation.lags)}
         if first not in turned or len(turned) < 2:
             continue
-        lag = min(float(one.lags[-1]) for one in turned.values())
+        lag = min(float(rotation.lags[-1]) for rotation in turned.values())
         base = msad_at(turned[first], lag)
-        for name, one in turned.items():
+        for name, rotation in turned.items():
             if name == first:
                 continue
-            other = msad_at(one, lag)
+            other = msad_at(rotation, lag)
             ratio = base.value / other.value
             error = ratio * math.hypot(base.error / base.value, other.error / other.value)
             rates = NOTHING
-            a, b = turned[first].d, one.d
+            a, b = turned[first].d, rotation.d
             if a is not None and b is not None:
                 quotient = a.value / b.value
-                rates = _plus_minus(Value(quotient, abs(quotient) * math.hypot(a.error / a.value, b.error / b.value)))
+                rates = _plus_minus(
+                    Estimate(quotient, abs(quotient) * math.hypot(a.error / a.value, b.error / b.value))
+                )
             row = (
                 label,
                 f"{first} / {name}",
                 f"{lag:.3g}",
                 _plus_minus(base),
                 _plus_minus(other),
-                _plus_minus(Value(ratio, error)),
+                _plus_minus(Estimate(ratio, error)),
                 rates,
             )
             rows.append(row)
     if not rows:
         return None
     head = ("temperature", "models", "τ (ps)", "MSAD, first (rad²)", "MSAD, second (rad²)", "ratio", "ratio of D_r")
-    return Table("ratios", head, tuple(rows))
+    return PageTable("ratios", head, tuple(rows))
 
 
-def msad_at(one: Rotation, lag: float) -> Value:
+def msad_at(rotation: Rotation, lag: float) -> Estimate:
     """rad², between lags by the logarithms."""
-    logs = np.log(one.lags)
+    logs = np.log(rotation.lags)
     at = math.log(lag)
-    value = float(np.exp(np.interp(at, logs, np.log(one.msad))))
-    return Value(value, float(np.interp(at, logs, one.msad_error)))
+    value = float(np.exp(np.interp(at, logs, np.log(rotation.msad))))
+    return Estimate(value, float(np.interp(at, logs, rotation.msad_error)))
 
 
 def data_of(report: Report) -> dict[str, Any]:
     """All numbers of the page, for machines: what the analysis found, as it found it, and series as means over
     windows."""
-    found = {
+    document = {
         "format": "delta-sgdml-report/1",
         "sources": [
             {"name": s.name, "sweep": s.record, "absent": s.absent, "notes": s.notes} for s in report.sources
         ],
         "runs": [_part(part) for part in report.parts],
-        "mbar": [one.as_dict() for one in report.ladders],
+        "mbar": [ladder.as_dict() for ladder in report.ladders],
         "notes": report.notes,
         "units": UNITS,
     }
-    return {key: plain(value) for key, value in found.items()}
+    return {key: plain(value) for key, value in document.items()}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: RunReport) -> dict[str, Any]:
     return {
         "source": part.source,
         "label": part.label,
@@ -226,18 +216,18 @@ def _part(part: Part) -> dict[str, Any]:
     }
 
 
-def _series(part: Part) -> dict[str, Any]:
-    one = part.energies
-    if one is None:
+def _series(part: RunReport) -> dict[str, Any]:
+    energies = part.energies
+    if energies is None:
         return {}
-    found: dict[str, tuple[FloatArray, FloatArray]] = {"potential": (one.time, one.potential)}
-    if one.temperature is not None:
-        found["temperature"] = one.time, one.temperature
-    if one.binding is not None:
-        found["binding"] = one.binding
+    series: dict[str, tuple[FloatArray, FloatArray]] = {"potential": (energies.time, energies.potential)}
+    if energies.temperature is not None:
+        series["temperature"] = energies.time, energies.temperature
+    if energies.binding is not None:
+        series["binding"] = energies.binding
     return {
-        name: dict(zip(("time", "mean", "lowest", "highest"), windows(*series, SERIES), strict=True))
-        for name, series in found.items()
+        name: dict(zip(("time", "mean", "lowest", "highest"), windows(*curve, SERIES), strict=True))
+        for name, curve in series.items()
     }
 
 
@@ -245,9 +235,9 @@ def msad_csv(report: Report) -> str:
     head = ("model", "temperature", "lag_ps", "msad_rad2", "error", "C_1", "error", "C_2", "error")
     rows: list[Sequence[object]] = [head]
     for part in _ordered(report):
-        one = part.rotation
-        if one is not None and len(one.lags):
-            columns = (one.lags, one.msad, one.msad_error, one.c1, one.c1_error, one.c2, one.c2_error)
+        r = part.rotation
+        if r is not None and len(r.lags):
+            columns = (r.lags, r.msad, r.msad_error, r.c1, r.c1_error, r.c2, r.c2_error)
             rows += [(part.source, part.label, *map(_short, row)) for row in zip(*columns, strict=True)]
     return _csv(rows)
 
@@ -257,17 +247,17 @@ def free_energy_csv(report: Report) -> str:
     rows: list[Sequence[object]] = [
         ("model", "temperature", *report.choices.over, "F_kcal_per_mol", "error", "samples")
     ]
-    found = [(p.source, p.label, p.surface) for p in _ordered(report) if p.surface is not None]
-    found += [(one.name, f"{one.temperature:g} K, MBAR", one) for one in report.ladders]
-    for source, label, one in found:
-        for place in zip(*np.nonzero(np.isfinite(one.free_energy)), strict=True):
-            at = [_short(centres[i]) for centres, i in zip(one.centres, place, strict=True)]
-            numbers = (one.free_energy[place], one.error[place], one.counts[place])
+    surfaces = [(p.source, p.label, p.surface) for p in _ordered(report) if p.surface is not None]
+    surfaces += [(ladder.name, f"{ladder.temperature:g} K, MBAR", ladder) for ladder in report.ladders]
+    for source, label, surface in surfaces:
+        for place in zip(*np.nonzero(np.isfinite(surface.free_energy)), strict=True):
+            at = [_short(centres[i]) for centres, i in zip(surface.centres, place, strict=True)]
+            numbers = (surface.free_energy[place], surface.error[place], surface.counts[place])
             rows.append((source, label, *at, *map(_short, numbers)))
     return _csv(rows)
 
 
-def _ordered(report: Report) -> list[Part]:
+def _ordered(report: Report) -> list[RunReport]:
     return [part for label in report.labels for part in report.at(label)]
 
 
@@ -285,7 +275,7 @@ def _ordinal(n: int) -> str:
     return {2: "2nd"}.get(n, f"{n}th")
 
 
-def _plus_minus(mean: Mean | Value | None) -> str:
+def _plus_minus(mean: Mean | Estimate | None) -> str:
     """To the second digit of the error."""
     if mean is None:
         return NOTHING

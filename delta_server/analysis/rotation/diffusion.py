@@ -10,11 +10,12 @@ and C_2 shows it, and so does a D_r that depends on the stride between frames: b
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from ..._types import FloatArray
+from ...files.documents import plain
 from ..statistics import slope
 from ..trajectory import segments
 from .curves import BLOCKS, Curves, curves, decays, largest_and_rms
@@ -31,10 +32,11 @@ _SEEN = 0.1  # C_l below this has nothing left to tell a rate
 _ALIKE = 0.75  # rates that differ by less than this factor agree
 _STRIDES = (2, 4)
 _RIGID = 0.5  # Å
+UNITS = {"lags": "ps", "msad": "rad^2", "d": "rad^2/ps", "window": "ps", "rmsd": "Ang", "temperature": "K"}
 
 
 @dataclass(frozen=True)
-class Value:
+class Estimate:
     """A number and its standard error."""
 
     value: float
@@ -67,13 +69,17 @@ class Rotation:
     c2_error: FloatArray = field(default_factory=lambda: np.zeros(0))
     refused: str | None = None
     window: tuple[float, float] | None = None
-    d: Value | None = None
-    axes_body: tuple[Value, ...] = ()
-    axes_space: tuple[Value, ...] = ()
-    d_c1: Value | None = None
-    d_c2: Value | None = None
-    strides: tuple[tuple[int, Value], ...] = ()
+    d: Estimate | None = None
+    axes_body: tuple[Estimate, ...] = ()
+    axes_space: tuple[Estimate, ...] = ()
+    d_c1: Estimate | None = None
+    d_c2: Estimate | None = None
+    strides: tuple[tuple[int, Estimate], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """For machines, with units; None where there is no number."""
+        return {**{name: plain(value) for name, value in asdict(self).items()}, "units": UNITS}
 
     def line(self) -> str:
         """What was found."""
@@ -140,7 +146,7 @@ def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: sli
     body = [_value(_slopes(lags, all_of_it.body[:, where, i]) / 2) for i in range(3)]
     space = [_value(_slopes(lags, all_of_it.space[:, where, i]) / 2) for i in range(3)]
     expected = decays(np.maximum([a.value for a in body], 0.0), lags)
-    rates: list[Value | None] = []
+    rates: list[Estimate | None] = []
     notes: list[str] = []
     doubts: list[str] = []
     if seen.rmsd > _RIGID:
@@ -183,8 +189,8 @@ def _error(blocks: FloatArray) -> FloatArray:
     return error
 
 
-def _value(blocks: FloatArray) -> Value:
-    return Value(float(blocks.mean()), float(_error(blocks)))
+def _value(blocks: FloatArray) -> Estimate:
+    return Estimate(float(blocks.mean()), float(_error(blocks)))
 
 
 def _finer(rms: float) -> int:
@@ -236,7 +242,7 @@ def _why_not(lags: FloatArray, local: FloatArray, unsure: FloatArray) -> str:
     return f"the log–log slope of the MSAD is about 1 nowhere over a factor of {_SPAN:.0f}; it is {end}: {cause}"
 
 
-def _rates(order: int, lags: FloatArray, series: FloatArray, model: FloatArray) -> tuple[Value | None, float]:
+def _rates(order: int, lags: FloatArray, series: FloatArray, model: FloatArray) -> tuple[Estimate | None, float]:
     """D from the decay of C_l, and what the same lags give for the free decay `model`; None where C_l is gone."""
     together = series.mean(0)
     known = (together > np.maximum(_SEEN, 3 * _error(series))) & (series > 0).all(0)
@@ -249,7 +255,7 @@ def _rates(order: int, lags: FloatArray, series: FloatArray, model: FloatArray) 
     return _value(by_block), float(free[0])
 
 
-def _disagreement(order: int, rate: Value, free: float, d: Value) -> str | None:
+def _disagreement(order: int, rate: Estimate, free: float, d: Estimate) -> str | None:
     """How the decay of C_l is not that of a body that diffuses as the MSAD says."""
     spread = math.hypot(rate.error, d.error * free / d.value if d.value > 0 else d.error)
     if abs(rate.value - free) <= 3 * spread or _ALIKE < rate.value / free < 1 / _ALIKE:

@@ -24,9 +24,13 @@ class Orientations:
     rotations: FloatArray
     rmsd: FloatArray
 
+    def take(self, which: slice) -> Orientations:
+        """Some of the frames."""
+        return Orientations(self.steps[which], self.time[which], self.rotations[which], self.rmsd[which])
+
     def every(self, n: int) -> Orientations:
         """Every n-th frame."""
-        return Orientations(self.steps[::n], self.time[::n], self.rotations[::n], self.rmsd[::n])
+        return self.take(slice(None, None, n))
 
 
 def body_frame(positions: FloatArray, masses: FloatArray) -> FloatArray:

@@ -1,23 +1,21 @@
-"""What the commands under `delta-sgdml analyze` share: which runs are meant, and of which complex."""
+"""What the commands under `delta-sgdml analyze` share: which runs are meant, of which complex, and their progress."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..process import complain
 from ..progress import Progress
 
 if TYPE_CHECKING:
-    from ...analysis.trajectory import Run
+    from ...analysis.trajectory import OnFrames, Run
     from ...manifest import Manifest
-
-T = TypeVar("T")
 
 RunsArg = Annotated[
     list[Path],
@@ -29,7 +27,7 @@ RunsArg = Annotated[
 ]
 ManifestOption = Annotated[
     Path | None,
-    typer.Option("--manifest", help="Manifest of the complex: its fragments and structure (default: the sweep's)."),
+    typer.Option("--manifest", help="Manifest of the complex: its fragments and structure (default: the run's own)."),
 ]
 PrefixOption = Annotated[str | None, typer.Option(help="Output prefix, to take one run of a folder with several.")]
 TimestepOption = Annotated[
@@ -42,35 +40,17 @@ TemperatureOption = Annotated[
 EveryOption = Annotated[int, typer.Option(min=1, help="Take every n-th frame.")]
 
 
-def models(paths: Sequence[Path], prefix: str | None, timestep: float | None) -> list[list[Run]]:
-    """The runs of each argument, with names that tell them apart."""
-    from ...analysis.trajectory import find_runs
+def find(
+    paths: Sequence[Path], prefix: str | None, timestep: float | None, manifest: Path | None
+) -> tuple[list[Run], Manifest | None]:
+    """The runs of all arguments, and the manifest for all of them: the one given, or that of the first run."""
+    from ...analysis.runs import find_runs, made_with
 
-    found = [find_runs(path, prefix, timestep) for path in paths]
-    times = Counter(run.name for runs in found for run in runs)
-    return [
-        [replace(run, name=f"{label(path)}/{run.name}") if times[run.name] > 1 else run for run in runs]
-        for path, runs in zip(paths, found, strict=True)
-    ]
-
-
-def label(path: Path) -> str:
-    """Of a run's or a model's folder."""
-    return path.resolve().stem if path.is_file() else path.resolve().name
-
-
-def manifest_of(given: Path | None, paths: Sequence[Path]) -> Manifest | None:
-    """The manifest given, or that of the sweep that the first run belongs to."""
-    from ...manifest import load_manifest
-    from ...sweep.record import RECORD, load_sweep
-
-    if given is not None:
-        return load_manifest(given)
-    first = paths[0].resolve()
-    for folder in (first, *first.parents[:2]):
-        if (folder / RECORD).is_file():
-            return load_manifest(load_sweep(folder).manifest)
-    return None
+    runs = find_runs(*paths, prefix=prefix, timestep=timestep)
+    made = made_with(runs[0], manifest)
+    for note in made.notes:
+        complain(f"{runs[0].name}: {note}")
+    return runs, made.manifest
 
 
 def beside(paths: Sequence[Path], name: str) -> Path:
@@ -78,14 +58,23 @@ def beside(paths: Sequence[Path], name: str) -> Path:
     return (paths[0] if paths[0].is_dir() else paths[0].parent) / name
 
 
-def with_progress(runs: Sequence[Run], look: Callable[[Run], T], every: int = 1) -> list[T]:
-    """What `look` finds in each run, with a line on stderr while frames are read."""
-    found = []
-    for k, run in enumerate(runs):
-        of = f" of {run.name} ({k + 1} of {len(runs)})" if len(runs) > 1 else ""
-        progress = Progress(math.ceil(len(run.steps) / every), f"frames{of}")
-        try:
-            found.append(look(replace(run, watch=progress)))
-        finally:
-            progress.end()
-    return found
+@contextmanager
+def reading(runs: Sequence[Run], every: int = 1) -> Iterator[OnFrames]:
+    """A line on stderr while every `every`-th frame of the runs is read, one after the other."""
+    lines: dict[str, Progress] = {}
+
+    def show(run: Run, done: int) -> None:
+        if run.name not in lines:
+            end()
+            of = f" of {run.name} ({len(lines) + 1} of {len(runs)})" if len(runs) > 1 else ""
+            lines[run.name] = Progress(math.ceil(len(run.steps) / every), f"frames{of}")
+        lines[run.name](done)
+
+    def end() -> None:
+        for line in lines.values():
+            line.end()
+
+    try:
+        yield show
+    finally:
+        end()

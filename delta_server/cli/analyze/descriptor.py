@@ -59,26 +59,26 @@ def descriptor(
     """
     from ...analysis.pictures.descriptor import plot_descriptor, plot_overview
 
-    found = []
+    results = []
     for k, path in enumerate(datasets):
         of = f" ({k + 1} of {len(datasets)})" if len(datasets) > 1 else ""
         data = _load(path)
-        found.append(_examine(data, pairs, apart, seed, of))
+        results.append(_examine(data, pairs, apart, seed, of))
     if plot is not None:
-        if len(found) == 1:
-            plot_descriptor(data, found[0], plot)
+        if len(results) == 1:
+            plot_descriptor(data, results[0], plot)
         else:
-            plot_overview(found, plot)
+            plot_overview(results, plot)
     if as_json:
         units = {"z2": "1/Ang^2", "sigma": "1/Ang", "force": "kcal/mol/Ang"}
-        rows = [{"file": str(path)} | one.as_dict() for path, one in zip(datasets, found, strict=True)]
-        said = {"units": units, "datasets": rows, "picture": str(plot) if plot else None}
-        print(json.dumps(said, allow_nan=False))
+        rows = [{"file": str(path)} | result.as_dict() for path, result in zip(datasets, results, strict=True)]
+        document = {"units": units, "datasets": rows, "picture": str(plot) if plot else None}
+        print(json.dumps(document, allow_nan=False))
         return
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
-    console.print(*(_tables(found[0]) if len(found) == 1 else _summary(found)), sep="\n")
+    console.print(*(_tables(results[0]) if len(results) == 1 else _summary(results)), sep="\n")
     if plot is not None:
         print(f"picture: {plot}")
 
@@ -105,11 +105,11 @@ def _examine(data: Dataset, pairs: int, apart: int, seed: int, of: str) -> Descr
         progress.end()
 
 
-def _tables(found: Descriptors) -> list[Table | str]:
+def _tables(result: Descriptors) -> list[Table | str]:
     """One data set: its parts, then its forces."""
     parts = _table("pairs of atoms", "number", "% of all", "I (Å⁻²)", "% of z²", "σ (Å⁻¹)")
-    everything = found.entries(True) + found.entries(False)
-    squared = sum(part.contribution for part in found.parts)
+    everything = result.entries(True) + result.entries(False)
+    squared = sum(part.contribution for part in result.parts)
 
     def row(name: str, entries: int, contribution: float, sigma: float | None, style: str = "") -> None:
         parts.add_row(
@@ -122,55 +122,56 @@ def _tables(found: Descriptors) -> list[Table | str]:
             style=style,
         )
 
-    for within, kind, sigma in ((True, "within", found.sigma_intra), (False, "between", found.sigma_inter)):
-        of_kind = found.of_kind(within)
+    for within, kind, sigma in ((True, "within", result.sigma_intra), (False, "between", result.sigma_inter)):
+        of_kind = result.of_kind(within)
         for part in of_kind:
             row(f"{kind} {part.name}", part.entries, part.contribution, part.sigma)
         if len(of_kind) > 1:
-            row(f"all {kind}", found.entries(within), found.share(within) * squared, sigma, "bold")
+            row(f"all {kind}", result.entries(within), result.share(within) * squared, sigma, "bold")
     forces = _table("force (kcal/mol/Å)", "median", "mean", "5 %", "25 %", "75 %", "95 %")
     for kind, name in _KINDS:
-        f = found.forces[kind]
+        f = result.forces[kind]
         forces.add_row(name, *(f"{v:.3f}" for v in (f.median, f.mean, f.p5, f.p25, f.p75, f.p95)))
-    ratio = "no pairs move within the fragments" if found.ratio is None else f"σ_inter/σ_intra = {found.ratio:.2f}"
+    ratio = "no pairs move within the fragments" if result.ratio is None else f"σ_inter/σ_intra = {result.ratio:.2f}"
     return [
-        f"{found.name}: {found.configurations} configurations of {found.atoms} atoms, {found.pairs} pairs compared\n",
+        f"{result.name}: {result.configurations} configurations of {result.atoms} atoms, "
+        f"{result.pairs} pairs compared\n",
         parts,
         f"z² = |x − x'|² = {squared:.4g} Å⁻² on average; {ratio}\n",
         forces,
-        *_drifting([found]),
+        *_drifting([result]),
     ]
 
 
-def _summary(found: Sequence[Descriptors]) -> list[Table | str]:
+def _summary(results: Sequence[Descriptors]) -> list[Table | str]:
     """Several data sets: a row for each."""
     rows = _table(
         "system", "between: % of pairs", "% of z²", "σ_intra", "σ_inter", "inter/intra", "|F|", "alone", "binding"
     )
     rows.add_column("% of z² within")
-    for one in found:
-        forces = (one.forces[kind].median for kind, _ in _KINDS)
+    for result in results:
+        forces = (result.forces[kind].median for kind, _ in _KINDS)
         rows.add_row(
-            one.name,
-            f"{100 * one.entries(False) / (one.entries(False) + one.entries(True)):.1f}",
-            f"{100 * one.share(False):.1f}",
-            "–" if one.sigma_intra is None else f"{one.sigma_intra:.4f}",
-            f"{one.sigma_inter:.4f}",
-            "–" if one.ratio is None else f"{one.ratio:.2f}",
+            result.name,
+            f"{100 * result.entries(False) / (result.entries(False) + result.entries(True)):.1f}",
+            f"{100 * result.share(False):.1f}",
+            "–" if result.sigma_intra is None else f"{result.sigma_intra:.4f}",
+            f"{result.sigma_inter:.4f}",
+            "–" if result.ratio is None else f"{result.ratio:.2f}",
             *(f"{median:.3f}" for median in forces),
-            ", ".join(f"{part.name} {100 * part.share:.1f}" for part in one.of_kind(True)),
+            ", ".join(f"{part.name} {100 * part.share:.1f}" for part in result.of_kind(True)),
         )
-    said = "z² = |x − x'|² of inverse distances; σ of their differences in Å⁻¹; forces: medians in kcal/mol/Å"
-    return [rows, said, *_drifting(found)]
+    caption = "z² = |x − x'|² of inverse distances; σ of their differences in Å⁻¹; forces: medians in kcal/mol/Å"
+    return [rows, caption, *_drifting(results)]
 
 
-def _drifting(found: Sequence[Descriptors]) -> list[str]:
+def _drifting(results: Sequence[Descriptors]) -> list[str]:
     """Where a trajectory is too short for its fragments to have been everywhere."""
     return [
-        f"{one.name}: σ_inter is {one.drift:.2f} times larger for configurations far apart in time (--apart): the "
-        "fragments still move on, a longer trajectory may give more"
-        for one in found
-        if one.drift is not None and one.drift > _DRIFTS
+        f"{result.name}: σ_inter is {result.drift:.2f} times larger for configurations far apart in time (--apart): "
+        "the fragments still move on, a longer trajectory may give more"
+        for result in results
+        if result.drift is not None and result.drift > _DRIFTS
     ]
 
 

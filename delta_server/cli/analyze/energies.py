@@ -27,10 +27,10 @@ def energies(
 
     Example: delta-sgdml analyze energies demo/h2o_benzene
     """
-    from ...analysis.energies import report_energies
+    from ...analysis.energies import analyze_energies
     from ...analysis.pictures.energies import plot_energies
 
-    report = report_energies(directory, prefix)
+    report = analyze_energies(directory, prefix=prefix)
     path = output or directory / f"{report.title}.png"
     plot_energies(report, path)
     if as_json:

@@ -12,8 +12,7 @@ from ..options import JsonOption, picture
 from . import common as shared
 
 if TYPE_CHECKING:
-    from ...analysis.free_energy.surface import Surface
-    from ...analysis.free_energy.variables import Variables
+    from ...analysis.free_energy.run import FreeEnergies
 
 
 def free_energy(
@@ -56,94 +55,40 @@ def free_energy(
 
     Example: delta-sgdml analyze free-energy sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """
-    from ...analysis.free_energy.mbar import ladder_surface
-    from ...analysis.free_energy.sampling import alike, samples_of
-    from ...analysis.free_energy.surface import common_grid, difference, surface
+    from ...analysis.free_energy.run import analyze_free_energy
     from ...analysis.pictures.free_energy import plot_surfaces
 
-    chosen, names = choose(manifest, variables, over, runs)
-    groups, doubts = [], []
-    for model in shared.models(runs, prefix, timestep):
-        found = shared.with_progress(model, lambda run: samples_of(run, chosen, temperature, every), every)
-        doubts += alike(found)
-        groups.append([one if all_of_it else one.equilibrated() for one in found])
-    everything = [one for group in groups for one in group]
-    grid = common_grid(everything, names, bins)
-    if mbar is None:
-        surfaces = [surface(one, names, grid, min_count) for one in everything]
-    else:
-        labels = [shared.label(path) for path in runs]
-        surfaces = [
-            ladder_surface(group, mbar, names, grid, min_count, name=f"{name} (MBAR of {len(group)})")
-            for name, group in zip(labels, groups, strict=True)
-        ]
+    chosen, complex_ = shared.find(runs, prefix, timestep, manifest)
+    with shared.reading(chosen, every) as progress:
+        result = analyze_free_energy(
+            chosen, complex_, variables, over, bins=bins, min_count=min_count, mbar=mbar, split=split,
+            temperature=temperature, every=every, equilibrated=not all_of_it, progress=progress,
+        )  # fmt: skip
     path = output or shared.beside(runs, "free_energy.png")
-    plot_surfaces(surfaces, [chosen.variables[name].unit for name in names], path, highest)
-    differences = []
-    if split is not None:
-        name, at = _split(split)
-        differences = [difference(one, name, at) for one in everything]
+    plot_surfaces(result.surfaces, result.units, path, highest)
     if as_json:
-        said = {
-            "surfaces": [one.as_dict() for one in surfaces],
-            "differences": [
-                {"name": s.name, "split": split, "kcal_per_mol": d.value, "error": d.error}
-                for s, d in zip(everything, differences, strict=bool(differences))
-            ],
-            "notes": doubts,
-            "picture": str(path),
-        }
-        print(json.dumps(said, allow_nan=False))
+        print(json.dumps(result.as_dict() | {"picture": str(path)}, allow_nan=False))
         return
-    _table(surfaces, names, chosen)
-    for one, d in zip(everything, differences, strict=bool(differences)):
-        print(f"{one.name}: F({name} > {at:g}) − F({name} < {at:g}) = {d.value:.2f} ± {d.error:.1g} kcal/mol")
-    for doubt in doubts:
-        print(doubt)
+    _table(result)
+    for difference in result.differences:
+        print(difference.line())
+    for note in result.notes:
+        print(note)
     print(f"picture: {path}")
 
 
-def choose(
-    manifest: Path | None, variables: Path | None, over: str | None, runs: list[Path]
-) -> tuple[Variables, list[str]]:
-    """All variables, and the one or two that F is over. Raises InputError."""
-    from ...analysis.free_energy.variables import default_variables, load_variables
-    from ...errors import InputError
-
-    complex_ = shared.manifest_of(manifest, runs)
-    if variables is not None:
-        there = load_variables(variables, complex_)
-    elif complex_ is not None:
-        there = default_variables(complex_)
-    else:
-        raise InputError("which variables? give --variables YAML, or --manifest for R_CM between its fragments")
-    names = [name.strip() for name in over.split(",")] if over else list(there.variables)[:2]
-    unknown = [name for name in names if name not in there.variables]
-    if unknown or len(names) > 2 or len(set(names)) < len(names):
-        raise InputError(f"--over {over}: expected one or two of {', '.join(there.variables)}")
-    return there, names
-
-
-def _split(text: str) -> tuple[str, float]:
-    from ...errors import InputError
-
-    name, _, value = text.partition("=")
-    try:
-        return name.strip(), float(value)
-    except ValueError:
-        raise InputError(f"--split {text}: expected a variable and its value, as R_CM=6.5") from None
-
-
-def _table(surfaces: list[Surface], names: list[str], variables: Variables) -> None:
+def _table(result: FreeEnergies) -> None:
     import numpy as np
 
-    at = [f"{name} ({variables.variables[name].unit})" for name in names]
-    width = max(len("run"), *(len(one.name) for one in surfaces))
+    names = result.surfaces[0].variables
+    at = [f"{name} ({unit})" for name, unit in zip(names, result.units, strict=True)]
+    width = max(len("run"), *(len(surface.name) for surface in result.surfaces))
     print(f"{'run':{width}}  {'T (K)':>6}  {'independent':>11}  " + "  ".join(f"{a:>10}" for a in at) + "  error")
-    for one in surfaces:
-        where = "  ".join(f"{x:10.3f}" for x in one.lowest)
-        typical = float(np.nanmedian(one.error))
-        print(f"{one.name:{width}}  {one.temperature:6.4g}  {one.independent:11.0f}  {where}  {typical:.2g}")
-        for note in one.notes:
+    for surface in result.surfaces:
+        where = "  ".join(f"{x:10.3f}" for x in surface.lowest)
+        typical = float(np.nanmedian(surface.error))
+        numbers = f"{surface.temperature:6.4g}  {surface.independent:11.0f}  {where}  {typical:.2g}"
+        print(f"{surface.name:{width}}  {numbers}")
+        for note in surface.notes:
             print(f"{'':{width}}  {note}")
     print("(independent: samples; variables where F is lowest; error: median over the bins, kcal/mol)")

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..options import JsonOption, picture
 from . import common as shared
-
-if TYPE_CHECKING:
-    from ..._types import IntArray
-    from ...analysis.rotation.diffusion import Rotation
-    from ...analysis.trajectory import Run
-    from ...manifest import Manifest
 
 
 def rotation(
@@ -49,75 +42,20 @@ def rotation(
     Example: delta-sgdml analyze rotation sweep/delta --manifest models/c60_buckycatcher/manifest.yaml
     """
     from ...analysis.pictures.rotation import plot_rotations
+    from ...analysis.rotation.run import analyze_rotation
 
-    complex_ = shared.manifest_of(manifest, runs)
-    turning, frame = bodies(guest, host, complex_)
-    everything = [run for model in shared.models(runs, prefix, timestep) for run in model]
-    found = shared.with_progress(everything, lambda run: _rotation(run, turning, frame, every, longest), every)
+    chosen, complex_ = shared.find(runs, prefix, timestep, manifest)
+    with shared.reading(chosen, every) as progress:
+        rotations = [
+            analyze_rotation(run, complex_, guest, host, every=every, longest=longest, progress=progress)
+            for run in chosen
+        ]
     path = output or shared.beside(runs, "rotation.png")
-    plot_rotations(found, path)
+    plot_rotations(rotations, path)
     if as_json:
-        print(json.dumps({"rotations": [_plain(one) for one in found], "picture": str(path)}, allow_nan=False))
+        document = {"rotations": [turned.as_dict() for turned in rotations], "picture": str(path)}
+        print(json.dumps(document, allow_nan=False))
         return
-    for one in found:
-        print(one.line())
+    for turned in rotations:
+        print(turned.line())
     print(f"picture: {path}")
-
-
-def _rotation(run: Run, guest: IntArray, host: IntArray | None, every: int, longest: float | None) -> Rotation:
-    import numpy as np
-    from ase.data import atomic_masses
-
-    from ...analysis.rotation.diffusion import rotation
-    from ...analysis.rotation.rigid import orientations
-    from ...errors import InputError
-
-    numbers = run.numbers
-    for atoms in (guest, host):
-        if atoms is not None and int(atoms.max()) >= len(numbers):
-            raise InputError(f"{run.path}: {len(numbers)} atoms, --guest or --host names atom {int(atoms.max())}")
-    steps = run.steps[::every]
-    interval = float(np.median(np.diff(steps))) * run.time_per_step if len(steps) > 1 else math.nan
-    if not interval > 0:
-        raise InputError(f"{run.path}: the time between its frames is not known; give --timestep")
-    found = orientations(run.blocks(every), atomic_masses[numbers], guest, host)
-    return rotation(found, interval, run.name, run.temperature, longest)
-
-
-def bodies(guest: str | None, host: str | None, manifest: Manifest | None) -> tuple[IntArray, IntArray | None]:
-    """The atoms of guest and host; None for the laboratory. Raises InputError."""
-    import numpy as np
-
-    from ...errors import InputError
-    from ...manifest import parse_atoms
-
-    fragments = {} if manifest is None else {fragment.name: fragment.atoms for fragment in manifest.fragments}
-    names = list(fragments)
-
-    def atoms(text: str, option: str) -> IntArray:
-        if text in fragments:
-            return np.array(fragments[text], dtype=np.intp)
-        try:
-            return np.array(parse_atoms(text), dtype=np.intp)
-        except ValueError as error:
-            known = f"; fragments: {', '.join(names)}" if names else "; fragments are known with --manifest"
-            raise InputError(f"{option} {text}: {error}{known}") from None
-
-    if guest is None and not names:
-        raise InputError("which molecule turns? give --guest 0:60, or --manifest")
-    turning = atoms(guest or names[0], "--guest")
-    if host is None and len(names) == 2:
-        other = [name for name in names if not set(fragments[name]) & set(turning.tolist())]
-        host = other[0] if len(other) == 1 else None
-    return turning, None if host in (None, "lab") else atoms(str(host), "--host")
-
-
-def _plain(one: Rotation) -> dict[str, object]:
-    """For machines."""
-    from dataclasses import asdict
-
-    from ...files.documents import plain
-
-    said = plain(asdict(one))
-    units = {"lags": "ps", "msad": "rad^2", "d": "rad^2/ps", "window": "ps", "rmsd": "Ang", "temperature": "K"}
-    return {**said, "units": units}

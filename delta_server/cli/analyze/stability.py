@@ -43,46 +43,30 @@ def stability(
     Example: delta-sgdml analyze stability sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """
     from ...analysis.pictures.stability import plot_stability
-    from ...analysis.stability import stability as examine
-    from ...analysis.stability import survival
-    from ...molecule.structures import read_structure
+    from ...analysis.stability import analyze_stability, survival
 
-    complex_ = shared.manifest_of(manifest, runs)
-    start = None if complex_ is None else read_structure(complex_.resolve(complex_.structure)).positions
-    fragments = None if complex_ is None else [entry.atoms for entry in complex_.fragments]
     limits = Limits(stretch, energy, heat, uncertainty)
-    everything = [run for model in shared.models(runs, prefix, timestep) for run in model]
-    found = shared.with_progress(everything, lambda run: examine(run, limits, start, temperature, fragments))
-    survivals = survival(found)
+    chosen, complex_ = shared.find(runs, prefix, timestep, manifest)
+    with shared.reading(chosen) as progress:
+        reports = [
+            analyze_stability(run, complex_, limits=limits, temperature=temperature, progress=progress)
+            for run in chosen
+        ]
+    survivals = survival(reports)
     path = output or shared.beside(runs, "stability.png")
-    plot_stability(found, survivals, path)
+    plot_stability(reports, survivals, path)
     if as_json:
-        said = {
+        document = {
             "limits": asdict(limits),
-            "runs": [_finite(asdict(one)) for one in found],
-            "survival": [
-                {
-                    "temperature_K": one.temperature,
-                    "runs": one.runs,
-                    "failed": one.failed,
-                    "times_ps": one.times.tolist(),
-                    "fraction": one.fraction.tolist(),
-                }
-                for one in survivals
-            ],
+            "runs": [report.as_dict() for report in reports],
+            "survival": [group.as_dict() for group in survivals],
             "picture": str(path),
         }
-        print(json.dumps(said, allow_nan=False))
+        print(json.dumps(document, allow_nan=False))
         return
-    for one in found:
-        print(one.line())
+    for report in reports:
+        print(report.line())
     for group in survivals:
         if group.runs > 1:
-            where = "in all" if group.temperature is None else f"at {group.temperature:g} K"
-            print(f"{where}: {group.failed} of {group.runs} failed; {group.fraction.min():.2f} hold to the end")
+            print(group.line())
     print(f"picture: {path}")
-
-
-def _finite(row: dict[str, object]) -> dict[str, object]:
-    """Without numbers that JSON does not know: times, where no time is known."""
-    return {key: None if isinstance(v, float) and v != v else v for key, v in row.items()}
