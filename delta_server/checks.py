@@ -69,6 +69,8 @@ def check_manifest(path: Path, seed: int = 0) -> Iterator[Check]:
             if isinstance(term, SgdmlTerm) and name in models:
                 x = potential.reference[site]
                 yield _permutation(name, term, x, models[name].permutations, np.random.default_rng(seed))
+        if reason := getattr(getattr(term, "predictor", None), "fallback", None):
+            yield Check(f"sums {term.names[0]}", True, f"by permuted queries ({reason}), several times slower")
     if backends() == ["numpy"]:
         yield Check(
             "compiled sums", True, "not here: NumPy adds up, several times slower (no C compiler at installation)"

@@ -122,7 +122,7 @@ class _Candidates:
         if self.residual[i] <= _KNOWN * self.own[i]:
             return
         taken = u.kernel.points(self._describe(slice(i, i + 1)))
-        covariance = np.concatenate([u.kernel.between(self._describe(p), taken, (u.length,))[0] for p in self._parts])
+        covariance = np.concatenate([u.kernel.cross(self._describe(p), taken, (u.length,))[0] for p in self._parts])
         for known in self._known:
             covariance -= known @ known[i : i + 1].T
         covariance /= np.sqrt(self.residual[i])

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..gdml.cpu_predictor import CpuPredictor
+from ..gdml.descriptor.metric import Metric
 from ..gdml.descriptor.pairs import n_pairs
 from ..gdml.model import Model
 from ..symmetry.bond_graph import is_group
@@ -101,5 +102,15 @@ def _made(n: int, rng: np.random.Generator) -> Model:
     """A model of random numbers: time does not depend on them."""
     shape = (_POINTS, n_pairs(n))
     return Model(
-        np.full(n, 6), rng.random(shape), rng.random(shape), np.arange(n)[None], 10.0, 1.0, 0.0, None, "Ang", "eV"
+        np.full(n, 6),
+        rng.random(shape),
+        rng.random(shape),
+        np.arange(n)[None],
+        10.0,
+        1.0,
+        0.0,
+        None,
+        "Ang",
+        "eV",
+        Metric(n),
     )

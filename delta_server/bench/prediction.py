@@ -110,7 +110,7 @@ def _with_stock_descriptor(model: Model) -> Model:
         return model
     metric = Metric(model.n_atoms)
     described = Descriptor.of(model.training_positions, metric)
-    return replace(model, metric=metric, descriptors=described.x, weights=described.along(model.alphas))
+    return replace(model, metric=metric, descriptors=described.x, weights=described.jvp(model.alphas))
 
 
 def _keep_freed_memory() -> None:

@@ -8,7 +8,9 @@ from .options import JsonOption, ManifestArg
 
 
 def check(manifest: ManifestArg, as_json: JsonOption = False) -> None:
-    """Check files, elements, units, derivatives and invariances; exit code 2 if anything fails.
+    """Check a manifest and its models.
+
+    Files, elements, units, derivatives and invariances. Ends with 2 if anything fails.
 
     Example: delta-sgdml check models/h2o_benzene/manifest.yaml
     """

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .help import App
 from .options import DeviceOption, ManifestArg, ThreadsOption
 from .process import Stop, complain, run, set_threads
+from .progress import Line
 
 if TYPE_CHECKING:
     from ..server.address import Address
@@ -23,34 +25,34 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("delta-driver")
 
-EPILOG = """\
-Example: delta-driver models/h2o_benzene/manifest.yaml --socket unix:delta
-
-Several servers at once: delta-driver models/h2o_benzene/manifest.yaml --socket unix:a --socket unix:b. Each ends on
-its own, with a line that says why if it was not EXIT; the exit code is that of the first failure.
-
-Exit codes: 0 the server sent EXIT · 1 internal error · 2 bad input · 3 no server before the deadline ·
-4 the server closed without EXIT · 5 connection lost · 6 the geometry cannot be this molecule · 7 forces that are not
-finite · 8 not i-PI's protocol · 130/143 stopped by SIGINT/SIGTERM
+EXIT_CODES = """\
+\b
+Exit codes:
+  0  the server sent EXIT            5  connection lost
+  1  internal error                  6  the geometry cannot be this molecule
+  2  bad input                       7  forces that are not finite
+  3  no server before the deadline   8  not i-PI's protocol
+  4  the server closed without EXIT  130, 143  stopped by SIGINT, SIGTERM
 """
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = App()
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EXIT_CODES)
 def driver(
     manifest: ManifestArg,
     socket: Annotated[
         list[str] | None,
         typer.Option(
-            help="unix:NAME, inet:HOST:PORT or shm:NAME (default: unix:delta). Repeated, it serves several servers "
-            "at once: what they ask while the models are busy is evaluated as one batch.",
+            help="unix:NAME, inet:HOST:PORT or shm:NAME. Repeated, it serves several servers at once: what they ask "
+            "while the models are busy is evaluated as one batch.",
             metavar="ADDRESS",
+            show_default="unix:delta",
         ),
     ] = None,
     input: Annotated[
         list[Path] | None,
-        typer.Option(help="i-PI input to read the address from; may be repeated like --socket.", metavar="XML"),
+        typer.Option(help="i-PI input (.xml) to read the address from; repeatable like --socket.", metavar="FILE"),
     ] = None,
     ffsocket: Annotated[
         str | None, typer.Option(help="Which <ffsocket> of --input, by name.", metavar="NAME")
@@ -74,7 +76,8 @@ def driver(
         bool, typer.Option("--ready", help="Answer the first STATUS with READY (for pysisyphus).")
     ] = False,
     retry: Annotated[
-        float, typer.Option(min=0.0, help="Wait this long for a server that is not there yet.", metavar="SECONDS")
+        float,
+        typer.Option(min=0.0, help="Seconds to wait for a server that is not there yet.", metavar="SECONDS"),
     ] = 60.0,
     reconnect: Annotated[
         bool, typer.Option("--reconnect", help="When the server is gone, wait for the next one (up to --retry).")
@@ -83,16 +86,25 @@ def driver(
         bool, typer.Option("--no-geometry-check", help="Accept any first geometry.")
     ] = False,
     sockets_prefix: Annotated[
-        str | None, typer.Option(help="Prefix of unix sockets (default: i-PI's /tmp/ipi_).", metavar="PREFIX")
+        str | None,
+        typer.Option(help="Prefix of unix sockets.", metavar="TEXT", show_default="i-PI's, /tmp/ipi_"),
     ] = None,
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="How much to say.")
     ] = "info",
-    log_file: Annotated[Path | None, typer.Option(help="Log here instead of stderr.", metavar="FILE")] = None,
+    log_file: Annotated[Path | None, typer.Option(help="Log here instead of stderr.")] = None,
 ) -> None:
-    """Serve the forces of a Δ-sGDML model to i-PI over its socket."""
+    """Serve the forces of a Δ-sGDML model to i-PI over its socket.
+
+    With several sockets each server ends on its own, with a line that says why if it was not EXIT; the exit code is
+    that of the first failure.
+
+    Example: delta-driver models/h2o_benzene/manifest.yaml --socket unix:delta
+
+    Example: delta-driver models/h2o_benzene/manifest.yaml --socket unix:a --socket unix:b
+    """
     set_threads(threads)
     _configure_log(log_level, log_file)
 
@@ -109,7 +121,7 @@ def driver(
     stop = Stop(second=lambda number: SystemExit(128 + number))
     began = time.perf_counter()
     potential = load_potential(manifest, threads=threads, device=device)
-    line = _ProgressLine(enabled=sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
+    line = _Requests(sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
     batcher = None if alone else Batcher(Evaluator(potential, part, uncertainty))
     drivers = [
         Driver(
@@ -137,16 +149,14 @@ def driver(
         _serve_several(Daemon(lines, batcher, retry=retry, reconnect=reconnect), stop, line)
 
 
-def _serve_one(
-    server: Driver, address: Address, retry: float, reconnect: bool, stop: Stop, line: _ProgressLine
-) -> None:
+def _serve_one(server: Driver, address: Address, retry: float, reconnect: bool, stop: Stop, line: _Requests) -> None:
     from ..errors import ServerError
     from ..server.daemon import keep_serving
     from ..server.driver import Ending
     from ..server.wire import Interrupted
 
     try:
-        ending = keep_serving(server, address, retry=retry, reconnect=reconnect, on_left=line.clear)
+        ending = keep_serving(server, address, retry=retry, reconnect=reconnect, on_left=line.end)
     except Interrupted:
         raise SystemExit(stop.exit_code) from None
     log.info("%s", server.stats.summary())
@@ -158,7 +168,7 @@ def _serve_one(
     log.info("EXIT received")
 
 
-def _serve_several(daemon: Daemon, stop: Stop, line: _ProgressLine) -> None:
+def _serve_several(daemon: Daemon, stop: Stop, line: _Requests) -> None:
     import traceback
 
     from ..errors import DeltaError
@@ -169,7 +179,7 @@ def _serve_several(daemon: Daemon, stop: Stop, line: _ProgressLine) -> None:
 
     def ended(address: Address, ending: Ending | Exception) -> None:
         nonlocal stopped
-        line.clear()
+        line.end()
         stopped = stopped or ending is Ending.STOPPED
         if not isinstance(ending, Exception):
             log.info("%s: %s", address, "EXIT received" if ending is Ending.EXIT else "stopped by a signal")
@@ -187,7 +197,7 @@ def _serve_several(daemon: Daemon, stop: Stop, line: _ProgressLine) -> None:
         daemon.run(ended, tick)
     except SystemExit as second:
         # Threads may be in compiled code, where they do not survive that the interpreter is taken down.
-        line.clear()
+        line.end()
         os._exit(int(second.code or 0))
     log.info("%s", daemon.summary())
     if codes or stopped:
@@ -198,7 +208,8 @@ def _addresses(
     sockets: Sequence[str], inputs: Sequence[Path], ffsocket: str | None, prefix: str | None
 ) -> list[Address]:
     from ..errors import InputError
-    from ..server.address import DEFAULT_PREFIX, address_from_input, parse_address
+    from ..ipi.input import DEFAULT_PREFIX
+    from ..server.address import address_from_input, parse_address
 
     if sockets and inputs:
         raise InputError("give --socket or --input, not both")
@@ -209,42 +220,29 @@ def _addresses(
     return [parse_address(text, prefix or DEFAULT_PREFIX) for text in sockets or ["unix:delta"]]
 
 
-class _ProgressLine:
-    """A line on a terminal that is rewritten twice a second; nothing in a batch job."""
+class _Requests(Line):
+    """Requests and times of the models and of the wire since the last text, twice a second."""
 
     def __init__(self, enabled: bool) -> None:
-        self.enabled = enabled
-        self._shown_at = self._requests = self._kernel = self._wire = 0.0
+        super().__init__()
+        self._enabled = enabled
+        self._before: tuple[float, int, float, float] | None = None
 
     def __call__(self, stats: Stats, counted: str = "step") -> None:
-        if not self.enabled:
+        if not self._enabled:
             return
-        now = time.perf_counter()
-        n = stats.requests - self._requests
-        if not self._shown_at or not n:
-            self._remember(now, stats)
-        if now - self._shown_at < 0.5:
+        now = time.perf_counter(), stats.requests, stats.kernel, stats.wire
+        if self._before is None or stats.requests == self._before[1]:
+            self._before = now
+        if now[0] - self._before[0] < 0.5:
             return
-        rate = n / (now - self._shown_at)
+        seconds, n, kernel, wire = (a - b for a, b in zip(now, self._before, strict=True))
+        self._before = now
         energies = "  ".join(f"{name} {value[-1]:.4f}" for name, value in stats.energies.items())
-        text = (
-            f"{counted} {stats.requests}  {rate:.0f}/s  kernel {1e3 * (stats.kernel - self._kernel) / n:.2f} ms  "
-            f"wire {1e3 * (stats.wire - self._wire) / n:.2f} ms"
-        ) + (f"  {energies} eV" if energies else "")
-        self._remember(now, stats)
-        from shutil import get_terminal_size
-
-        sys.stderr.write("\r\x1b[K" + text[: get_terminal_size().columns - 1])
-        sys.stderr.flush()
-
-    def _remember(self, now: float, stats: Stats) -> None:
-        self._shown_at, self._requests = now, stats.requests
-        self._kernel, self._wire = stats.kernel, stats.wire
-
-    def clear(self) -> None:
-        if self.enabled and self._shown_at:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self.show(
+            f"{counted} {stats.requests}  {n / seconds:.0f}/s  kernel {1e3 * kernel / n:.2f} ms  "
+            f"wire {1e3 * wire / n:.2f} ms" + (f"  {energies} eV" if energies else "")
+        )
 
 
 def _configure_log(level: str, path: Path | None) -> None:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from .options import ManifestArg
+from .options import ManifestArg, OverwriteOption
 
 
 def write_input(
     manifest: ManifestArg,
     output: Annotated[Path, typer.Option("-o", "--output", help="Input to write (.xml).", show_default=False)],
-    temperature: Annotated[float, typer.Option(min=0.0, help="K; also of the first velocities.")] = 300.0,
-    time: Annotated[float, typer.Option(min=0.001, help="ps.")] = 20.0,
-    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="fs.")] = 0.5,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Temperature (K), also of the first velocities.", metavar="K")
+    ] = 300.0,
+    time: Annotated[float, typer.Option(min=0.001, help="Length of the run (ps).", metavar="PS")] = 20.0,
+    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="Time step (fs).", metavar="FS")] = 0.5,
     ensemble: Annotated[Literal["nvt", "nve"], typer.Option(help="With a Langevin thermostat, or without.")] = "nvt",
     beads: Annotated[int, typer.Option(min=1, help="Beads of the ring polymers, evaluated in one batch.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an input that is there.")] = False,
+    stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.", metavar="N")] = 20,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Steps between recorded geometries (default: as energies).", metavar="N", show_default=False
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """An input that `delta-sgdml run` (or i-PI) starts from, with the manifest's structure as init.xyz beside it.
+    """Write an i-PI input for a manifest and its start geometry.
+
+    `delta-sgdml run` (or i-PI) starts from it; the manifest's structure lies beside it as init.xyz.
 
     Example: delta-sgdml input models/h2o_benzene/manifest.yaml -o demo/nvt.xml --temperature 300
     """
@@ -35,12 +45,13 @@ def write_input(
     for path in (output, start):
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists; give --overwrite, or another folder")
-    socket = re.sub(r"[^A-Za-z0-9_.-]+", "_", described.name)[:40]
     simulation = Simulation(
-        socket, tuple(f.name for f in described.fragments),
-        temperature, time, timestep, ensemble, beads, binding=described.has_binding,
+        described.name, tuple(f.name for f in described.fragments),
+        temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
     )  # fmt: skip
+    run = f"delta-sgdml run {output} {manifest}"
+    comment = f"{described.name}: {simulation.summary}.\n     {run}"
     output.parent.mkdir(parents=True, exist_ok=True)
     write_structure(start, read_structure(described.resolve(described.structure)))
-    output.write_text(simulation.xml(start.name, output.stem), encoding="utf-8")
-    print(f"{output}: {simulation.steps} steps; run it: delta-sgdml run {output} {manifest}")
+    output.write_text(simulation.xml(start.name, output.stem, comment), encoding="utf-8")
+    print(f"{output}: {simulation.steps} steps; run it: {run}")

@@ -1,4 +1,4 @@
-"""delta-sgdml: registers the commands, one file each."""
+"""delta-sgdml: its commands in the order of the road, one file each."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import check, input, pes, predict, report, run
-from . import process as common
+from . import check, input, pes, predict, process, report, run
 from .analyze import app as analyze
 from .bench import prediction as bench
 from .bench import training as bench_training
 from .dataset import app as dataset
+from .help import App
 from .models import evaluate, model, reduce, train
 from .sweep import app as sweep
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Δ-sGDML models of molecular complexes: label, train, evaluate, run.",
+app = App(
+    "Δ-sGDML models of molecular complexes: label, train, evaluate, run.\n\n"
+    "They are served to i-PI by another program: see `delta-driver --help`."
 )
-app.add_typer(dataset.app, name="dataset")
-app.command()(train.train)
-app.command()(reduce.reduce)
-app.command()(evaluate.evaluate)
-app.command()(check.check)
-app.command()(predict.predict)
-app.command("input")(input.write_input)
-app.command()(run.run)
-app.add_typer(sweep.app, name="sweep")
-app.add_typer(analyze.app, name="analyze")
-app.command()(report.report)
-app.add_typer(model.app, name="model")
-app.command()(bench.bench)
-app.command("bench-training")(bench_training.bench_training)
-app.command()(pes.pes)
+app.add("Serve a model", {"check": check.check, "predict": predict.predict, "pes": pes.pes})
+app.add(
+    "Make a model",
+    {"dataset": dataset.app, "train": train.train, "evaluate": evaluate.evaluate, "reduce": reduce.reduce},
+)
+app.add(
+    "Run and analyze",
+    {
+        "input": input.write_input,
+        "run": run.run,
+        "sweep": sweep.app,
+        "analyze": analyze.app,
+        "report": report.report,
+    },
+)
+app.add(
+    "Tools",
+    {"model": model.app, "bench": bench.bench, "bench-training": bench_training.bench_training},
+)
 
 
 def _version(value: bool) -> None:
@@ -48,11 +50,11 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    common.run(app)
+    process.run(app)

@@ -1,25 +1,44 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that mean the same in several commands, and what is asked of their values."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ..errors import InputError
 
-if TYPE_CHECKING:
-    pass
-
-
 ManifestArg = Annotated[
     Path, typer.Argument(help="Manifest (YAML) of the Δ-model.", metavar="MANIFEST", show_default=False)
 ]
-
-
+DatasetArg = Annotated[
+    Path,
+    typer.Argument(
+        help="Data set (.npz), of `dataset import` or `dataset label`.", metavar="DATASET", show_default=False
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command wrote there.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of a prediction, used where they pay.")]
+AllThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads.", show_default="all cores")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="cpu, cuda or cuda:N, or auto: a GPU where there is one.", metavar="DEVICE")
+]
+DriversOption = Annotated[int, typer.Option(min=1, max=256, help="Drivers for each socket of i-PI.")]
+SweepArg = Annotated[Path, typer.Argument(help="Folder of a sweep.", metavar="DIR", show_default=False)]
+WallTimeOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Stop softly after so long (s); the same command goes on.", metavar="SECONDS"),
+]
+StretchOption = Annotated[float, typer.Option(min=1.01, help="Broken: a bond longer than this times its length.")]
+EnergyMarginOption = Annotated[
+    float, typer.Option(min=0.0, help="Broken: this much energy (eV) beyond what the temperature explains.")
+]
+MaxUncertaintyOption = Annotated[
+    float, typer.Option(min=0.0, help="Broken: an expected force error (eV/Å) above this.")
+]
 
 
 def check_writable(path: Path) -> None:
@@ -32,33 +51,21 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: permission denied")
 
 
+def check_suffix(path: Path, *suffixes: str) -> None:
+    """Whether a file with this name can be written there. Raises InputError."""
+    if path.suffix not in suffixes:
+        raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}")
+    check_writable(path)
+
+
 def picture(path: Path | None) -> Path | None:
     """An option's value, if a picture can be written there: told before anything is computed. Raises InputError."""
     if path is not None:
-        if path.suffix not in (suffixes := (".png", ".svg", ".pdf")):
-            raise InputError(f"{path}: expected a name that ends in {', '.join(suffixes)}")
-        check_writable(path)
+        check_suffix(path, ".png", ".svg", ".pdf")
     return path
 
 
-ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of a prediction, used where they pay.")]
-
-
-StretchOption = Annotated[float, typer.Option(min=1.01, help="Broken: a bond longer than this times its length.")]
-
-
-EnergyMarginOption = Annotated[float, typer.Option(min=0.0, help="Broken: eV beyond what the temperature explains.")]
-
-
-MaxUncertaintyOption = Annotated[float, typer.Option(min=0.0, help="Broken: expected force error above this, eV/Å.")]
-
-
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda or cuda:N, or auto: a GPU where there is one.", metavar="DEVICE")
-]
-
-
-DatasetArg = Annotated[
-    Path,
-    typer.Argument(help="Data set (.npz) of `import` or `label`.", metavar="DATASET", show_default=False),
-]
+def plot_option(help: str) -> typer.models.OptionInfo:
+    """``--plot FILE``, of a command that draws a picture when asked; help: what it shows."""
+    option: typer.models.OptionInfo = typer.Option("--plot", help=f"{help} (PNG, SVG, PDF).", callback=picture)
+    return option

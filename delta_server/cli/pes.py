@@ -6,7 +6,9 @@ from importlib.util import find_spec
 
 
 def pes() -> None:
-    """Print the path of the i-PI plug-in, for <pes_path> and `i-pi-driver-py -P`.
+    """Print the path of i-PI's plug-in.
+
+    For <pes_path> in an i-PI input and for `i-pi-driver-py -P`.
 
     Example: i-pi-driver-py -m custom -P $(delta-sgdml pes) -o manifest=manifest.yaml -u -a delta
     """

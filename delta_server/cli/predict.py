@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +12,8 @@ import typer
 
 from .options import DeviceOption, JsonOption, ManifestArg, ThreadsOption
 from .process import set_threads
+from .progress import Progress
+from .tables import blocks
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,7 +26,10 @@ _CHUNK = 64  # frames evaluated together
 def predict(
     manifest: ManifestArg,
     structures: Annotated[
-        Path, typer.Argument(help="Structures in any format that ase reads, positions in Å.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Structures in any format that ase reads, positions in Å.", metavar="FILE", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write frames with energy, forces and parts (extxyz).")
@@ -39,7 +43,7 @@ def predict(
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Energy (eV), forces (eV/Å) and their parts for every structure of a file.
+    """Energies (eV) and forces (eV/Å) of the structures of a file.
 
     Example: delta-sgdml predict models/h2o_benzene/manifest.yaml trajectory.xyz -o predicted.extxyz
     """
@@ -77,6 +81,7 @@ def predict(
                 write(sink, atoms, format="extxyz")
 
     sink = None
+    progress = Progress(0, "structures")
     try:
         if partial is not None:
             sink = partial.open("w", encoding="utf-8")
@@ -93,7 +98,7 @@ def predict(
             if len(waiting) == _CHUNK:
                 evaluate(waiting, sink)
                 waiting = []
-                _progress(len(rows))
+                progress(len(rows))
         if waiting:
             evaluate(waiting, sink)
         if sink is not None and partial is not None and output is not None:
@@ -109,7 +114,7 @@ def predict(
         if partial is not None and partial != output:
             with suppress(OSError):
                 partial.unlink()
-        _progress(None)
+        progress.end()
 
     if as_json:
         said = {"name": potential.name, "unit": "eV", "frames": rows}
@@ -117,9 +122,9 @@ def predict(
     elif output is None:
         names = list(rows[0])
         units = {name: "eV/Å" if name.startswith("error_") else "eV" for name in names}
-        print("frame  " + "  ".join(f"{f'{name} ({units[name]})':>22}" for name in names))
-        for i, row in enumerate(rows):
-            print(f"{i:5d}  " + "  ".join(f"{row[name]:22.8f}" for name in names))
+        columns = [[f"{name} ({units[name]})", *(f"{row[name]:.8f}" for row in rows)] for name in names]
+        for line in blocks(["frame", *map(str, range(len(rows)))], columns):
+            print(line)
     else:
         mean = sum(row["energy"] for row in rows) / len(rows)
         print(f"{len(rows)} structures → {output} (mean energy {mean:.6f} eV)")
@@ -140,9 +145,3 @@ def _annotate(atoms: Atoms, row: dict[str, float], result: Result, i: int) -> No
     atoms.info |= {name: value for name, value in row.items() if name != "energy"}
     if result.parts.binding_forces is not None:
         atoms.arrays["binding_forces"] = result.parts.binding_forces[i]
-
-
-def _progress(done: int | None) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K" if done is None else f"\r{done} structures")
-        sys.stderr.flush()

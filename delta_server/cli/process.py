@@ -1,4 +1,4 @@
-"""What the commands share: how they end, how they complain, which options mean the same everywhere."""
+"""How every command ends, complains, is stopped by a signal, and how many threads it takes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from ..errors import DeltaError
 
 
 def complain(message: str) -> None:
-    """One line on stderr, if anybody can still be told."""
+    """One line on stderr, in place of a line of progress, if anybody can still be told."""
     with suppress(OSError):
         name = Path(sys.argv[0]).stem
-        print(f"{'delta-driver' if name == 'driver' else name}: {message}", file=sys.stderr, flush=True)
+        start = "\r\x1b[K" if sys.stderr.isatty() else ""
+        print(f"{start}{'delta-driver' if name == 'driver' else name}: {message}", file=sys.stderr, flush=True)
 
 
 def run(app: Callable[[], object]) -> NoReturn:
@@ -87,3 +88,11 @@ def set_threads(n: int) -> None:
     """
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(n)
+
+
+def set_training_threads(n: int) -> int:
+    """Threads of BLAS and Numba, 0 for all cores, as `set_threads`; how many they are."""
+    n = n or len(os.sched_getaffinity(0))
+    set_threads(n)
+    os.environ["NUMBA_NUM_THREADS"] = str(n)
+    return n

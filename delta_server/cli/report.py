@@ -34,7 +34,7 @@ def report(
         Path | None, typer.Option("-o", "--output", help="Page (default: report.html in the first folder).")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write every figure there as well, as SVG and PNG.")
+        Path | None, typer.Option(metavar="DIR", help="Write every figure there as well, as SVG and PNG.")
     ] = None,
     names: Annotated[
         str | None, typer.Option(metavar="NAME,…", help="What to call them (default: the folders' names).")
@@ -65,11 +65,11 @@ def report(
     frames: Annotated[int, typer.Option(min=2, max=2000, help="Of each trajectory in the viewer, at most.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """One HTML file that opens offline: what was run, what came out by temperature, the molecule moving in 3D.
+    """Write one HTML page of what sweeps or runs did.
 
-    Stability, free energy, rotation (MSAD, D_r) and energies, with tables to copy and data to save.
-
-    What is missing (temperatures that have not run yet, trajectories too short) is said in a line.
+    It opens offline: what was run, what came out by temperature, the molecule moving in 3D. Stability, free energy,
+    rotation (MSAD, D_r) and energies, with tables to copy and data to save. What is missing (temperatures that have
+    not run yet, trajectories too short) is said in a line.
 
     Example: delta-sgdml report demo/delta demo/full -o demo/report.html --figures demo/figures
     """
@@ -170,7 +170,7 @@ def _of_sweep(sweep: Sweep, name: str) -> Source:
     from ..errors import DeltaError
     from ..manifest import load_manifest
     from ..molecule.structures import read_structure
-    from ..sweep.record import hashes
+    from ..server.record import hashes
     from ..sweep.state import load_state
     from ..sweep.write import START
 

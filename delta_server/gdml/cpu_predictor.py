@@ -15,7 +15,7 @@ _CHUNK_BYTES = 128 * 2**20
 
 
 class CpuPredictor:
-    """E = c + s (what the `Expansion` says), on the CPU."""
+    """The `Predictor` on the CPU: E = c + s times the sum of `Expansion`."""
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.numbers = model.numbers
@@ -25,7 +25,7 @@ class CpuPredictor:
         self._scale, self._offset = model.scale * model.electronvolt, model.offset * model.electronvolt
         points, sigma = model.descriptors / length, model.sigma / length
         self._expansion = Expansion(points, model.metric, model.permutations, sigma, threads=threads)
-        self._expansion.weigh(model.weights / length, model.energy_weights)
+        self._expansion.set_weights(model.weights / length, model.energy_weights)
         self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
 
     @property
@@ -35,6 +35,11 @@ class CpuPredictor:
     @property
     def method(self) -> str:
         return f"{self._expansion.method}, {self._expansion.backend}"
+
+    @property
+    def fallback(self) -> str | None:
+        """See `Expansion`."""
+        return self._expansion.fallback
 
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay below about 128 MB."""
@@ -48,4 +53,4 @@ class CpuPredictor:
         descriptor = Descriptor.of(positions, self._metric)
         energy, gradient = self._expansion(descriptor.x)
         gradient *= self._scale
-        return Prediction(self._offset + self._scale * energy, *descriptor.pull(gradient))
+        return Prediction(self._offset + self._scale * energy, *descriptor.pullback(gradient))

@@ -38,14 +38,14 @@ def find_device(device: str) -> torch.device | None:
         ) from None
     if device == "torch-cpu":
         return torch.device("cpu")
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         return torch.device("cuda", 0) if count else None
     if not count:
         built = torch.version.cuda or torch.version.hip
-        reason = str(said[0].message) if said else "no driver or no GPU" if built else "a build without CUDA"
+        reason = str(warned[0].message) if warned else "no driver or no GPU" if built else "a build without CUDA"
         raise InputError(
             f"device {device!r}: PyTorch {torch.__version__} finds no CUDA GPU here ({reason}); take --device cpu"
         )
@@ -65,5 +65,5 @@ def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> Measu
         return CpuPredictor(model, threads)
     from .torch_predictor import TorchPredictor
 
-    found = find_device(device)
-    return CpuPredictor(model, threads) if found is None else TorchPredictor(model, found)
+    place = find_device(device)
+    return CpuPredictor(model, threads) if place is None else TorchPredictor(model, place)

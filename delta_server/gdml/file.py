@@ -223,7 +223,7 @@ def _read(arrays: Arrays, length_unit: str | None, energy_unit: str | None) -> M
 
 
 def _read_stock(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]]:
-    """Number of training points, and what makes the model."""
+    """The number of training points of an sGDML file, and a constructor that lacks only what both forms share."""
     dim, shape = n_pairs(n_atoms), arrays.shape("R_desc")
     if len(shape) != 2 or shape[0] != dim or shape[1] < 1:
         raise arrays.fail("R_desc", f"has shape {shape}, expected ({dim}, training points) for {n_atoms} atoms")
@@ -231,11 +231,11 @@ def _read_stock(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]
     if descriptors.min() <= 0:
         raise arrays.fail("R_desc", f"holds {descriptors.min()}: inverse distances are positive")
     weights = arrays.floats("R_d_desc_alpha", (shape[1], dim))
-    return shape[1], partial(Model, descriptors=descriptors, weights=weights)
+    return shape[1], partial(Model, descriptors=descriptors, weights=weights, metric=Metric(n_atoms))
 
 
 def _read_native(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]]:
-    """As `_read_stock`; the size of what is to be rebuilt is looked at before anything is read."""
+    """The same of a native file; the size of what is to be rebuilt is checked before anything is read."""
     shape = arrays.shape("R_train")
     if len(shape) != 3 or shape[0] < 1 or shape[1:] != (n_atoms, 3):
         raise arrays.fail("R_train", f"has shape {shape}, expected (training points, {n_atoms}, 3)")
@@ -274,13 +274,13 @@ def _calibration(arrays: Arrays) -> tuple[float, float, float] | None:
 
 
 def _provenance(arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
-    """What there is of it. A prediction needs none, so that what is pickled, or absurd, is left where it is."""
-    found = {}
+    """The small arrays that say where a model is from; what is pickled, or absurdly large, is left where it is."""
+    provenance = {}
     for key in _PROVENANCE:
         with suppress(ModelFileError):
             if key in arrays and arrays.members[key].file_size < _MAX_PROVENANCE:
-                found[key] = arrays.get(key, None, "iubSU")
-    return found
+                provenance[key] = arrays.get(key, None, "iubSU")
+    return provenance
 
 
 def _sigma(arrays: Arrays) -> float:

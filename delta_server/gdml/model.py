@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from .descriptor.descriptor import Descriptor
 from .descriptor.metric import Metric
 
 _CLOSEST = 0.01  # Å; two atoms nearer than that are none
-_TABLE = 2**20  # entries of the N×N tables that are made at once
+_TABLE = 2**20  # entries of the N×N tables that are built at once
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Model:
     ``scale``                   standard deviation of the labels (``std``)
     ``offset``                  integration constant (``c``), energy
     ``energy_weights`` (M,)     coefficients of energy constraints (``alphas_E``), or None
-    ``metric``                  what a descriptor is; sGDML's where none is given
+    ``metric``                  what a descriptor is
     ================== ======== ==========================================================
 
     A prediction needs no more. What a file may hold besides:
@@ -61,6 +61,7 @@ class Model:
     energy_weights: FloatArray | None
     length_unit: str
     energy_unit: str
+    metric: Metric
     name: str = ""
     theory: str = ""
     training_positions: FloatArray | None = None
@@ -68,13 +69,10 @@ class Model:
     lam: float | None = None
     calibration: tuple[float, float, float] | None = None
     provenance: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    metric: Metric = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if (self.training_positions is None) != (self.alphas is None):
             raise ValueError("training_positions and alphas: expected both or neither")
-        if cast("Metric | None", self.metric) is None:
-            object.__setattr__(self, "metric", Metric(self.n_atoms))
         if not self.metric.is_stock and self.angstrom != 1.0:
             raise ValueError(f"a metric that is not sGDML's needs lengths in Å, not {self.length_unit}")
 
@@ -89,6 +87,7 @@ class Model:
         sigma: float,
         scale: float,
         offset: float,
+        metric: Metric,
         energy_weights: FloatArray | None = None,
         length_unit: str = "Ang",
         energy_unit: str = "kcal/mol",
@@ -97,13 +96,11 @@ class Model:
         lam: float | None = None,
         calibration: tuple[float, float, float] | None = None,
         provenance: Mapping[str, npt.NDArray[Any]] | None = None,
-        metric: Metric | None = None,
     ) -> Model:
         """The model of training geometries and coefficients, both (M, N, 3), in the sign of sGDML's ``alphas_F``.
 
         Units as in the attributes. Raises GeometryError where two atoms of a geometry lie on top of each other.
         """
-        metric = metric or Metric(len(numbers))
         x, w = _rebuild(training_positions, alphas, length_in_angstrom(length_unit), metric)
         return cls(
             numbers=numbers,
@@ -136,7 +133,7 @@ class Model:
 
     @property
     def n_bytes(self) -> int:
-        """Of what a prediction goes through: descriptors and weights."""
+        """Size of the descriptors and weights, which every prediction goes through."""
         return self.descriptors.nbytes + self.weights.nbytes
 
     @property
@@ -161,7 +158,7 @@ def _rebuild(
         part = slice(start, start + step)
         with np.errstate(all="ignore"):  # what comes of it is looked at
             described = Descriptor.of(positions[part], metric)
-            x[part], w[part] = described.x, described.along(alphas[part])
+            x[part], w[part] = described.x, described.jvp(alphas[part])
             distances = 1.0 / described.x if metric.is_stock else described.distances()
         wrong = ~((distances > _CLOSEST / angstrom) & np.isfinite(distances) & np.isfinite(w[part]))
         if wrong.any():

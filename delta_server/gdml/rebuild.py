@@ -73,6 +73,7 @@ def with_coefficients(model: Model, report: Callable[[float], None] | None = Non
         sigma=model.sigma,
         scale=model.scale,
         offset=model.offset,
+        metric=metric,
         energy_weights=model.energy_weights,
         length_unit=model.length_unit,
         energy_unit=model.energy_unit,
@@ -82,12 +83,12 @@ def with_coefficients(model: Model, report: Callable[[float], None] | None = Non
         calibration=model.calibration,
         provenance=model.provenance,
     )
-    found = compare(model, rebuilt)
-    if not found.is_rounding:
+    difference = compare(model, rebuilt)
+    if not difference.is_rounding:
         raise ModelFileError(
             "its weights are not those of a training on forces: rebuilt from geometries and coefficients it differs "
-            f"by up to {found.energy:.1e} kcal/mol and {found.forces:.1e} kcal/mol/Å "
-            f"(rounding: {found.energy_rounding:.1e} and {found.forces_rounding:.1e}); keep the sGDML file"
+            f"by up to {difference.energy:.1e} kcal/mol and {difference.forces:.1e} kcal/mol/Å "
+            f"(rounding: {difference.energy_rounding:.1e} and {difference.forces_rounding:.1e}); keep the sGDML file"
         )
     return rebuilt
 
@@ -155,7 +156,7 @@ def _polish(position: FloatArray, x: FloatArray, metric: Metric, m: int, angstro
 def _coefficients(position: FloatArray, w: FloatArray, metric: Metric) -> FloatArray:
     """α (N, 3) of J α = w (D,): first with every direction in sight, then closest in w itself, which counts."""
     alpha = _solve(position, metric, w, 2)
-    left = w - Descriptor.of(position[None], metric).along(alpha[None])[0]
+    left = w - Descriptor.of(position[None], metric).jvp(alpha[None])[0]
     return alpha + _solve(position, metric, left, 0)
 
 
@@ -177,6 +178,6 @@ def _solve(position: FloatArray, metric: Metric, target: FloatArray, power: int)
     vector, inverse = vector[:, seen], 1.0 / value[seen]
     solution = np.zeros((1, n, 3))
     for _ in range(4):
-        residual = (target - described.along(solution)) * described.x ** (-2 * power)
+        residual = (target - described.jvp(solution)) * described.x ** (-2 * power)
         solution += (vector @ (inverse * (vector.T @ described.forces(residual).reshape(-1)))).reshape(1, n, 3)
     return np.asarray(solution[0])

@@ -32,7 +32,7 @@ _GRAPHS = 8  # batch sizes that are kept as CUDA graphs
 
 
 class TorchPredictor:
-    """What `CpuPredictor` gives, from a torch device."""
+    """The `Predictor` on a torch device: the same numbers as `CpuPredictor` up to rounding."""
 
     def __init__(self, model: Model, device: torch.device, method: Method | None = None) -> None:
         """method: as in `Expansion`."""
@@ -61,6 +61,11 @@ class TorchPredictor:
         """How permutations are summed over, and by what."""
         return self._sum.method
 
+    @property
+    def fallback(self) -> str | None:
+        """See `Expansion`."""
+        return self._sum.fallback
+
     def predict(self, positions: FloatArray) -> Prediction:
         """See `Predictor`. Large batches are cut so that temporaries stay within what the device has to spare."""
         import torch
@@ -69,14 +74,14 @@ class TorchPredictor:
         if not batch:
             return Prediction(np.zeros(0), np.zeros((0, n, 3)), np.zeros((0, 3, 3)))
         given = torch.from_numpy(np.require(positions, np.float64, ["C", "W"]))
-        found = np.concatenate(
+        rows = np.concatenate(
             [self._results(given[start : start + self._chunk]) for start in range(0, batch, self._chunk)],
             axis=1,
         )
         return Prediction(
-            found[0].copy(),
-            np.ascontiguousarray(found[1 : 1 + 3 * n].T).reshape(batch, n, 3),
-            np.ascontiguousarray(found[1 + 3 * n :].T).reshape(batch, 3, 3),
+            rows[0].copy(),
+            np.ascontiguousarray(rows[1 : 1 + 3 * n].T).reshape(batch, n, 3),
+            np.ascontiguousarray(rows[1 + 3 * n :].T).reshape(batch, 3, 3),
         )
 
     def _results(self, positions: Tensor) -> FloatArray:
@@ -91,9 +96,9 @@ class TorchPredictor:
         import torch
 
         placed = (positions - positions.mean(1, keepdim=True)).permute(1, 2, 0).contiguous()
-        x, slopes, apart = self._pairs.describe(placed)
+        x, minus_slope_over_r, apart = self._pairs.describe(placed)
         energy, gradient = self._sum(x)
-        forces = self._pairs.forces(gradient.mul_(self._scale), slopes, apart)
+        forces = self._pairs.forces(gradient.mul_(self._scale), minus_slope_over_r, apart)
         product = (placed[:, :, None] * forces[:, None]).sum(0)
         virial = (product + product.transpose(0, 1)).mul_(0.5)
         energy = energy.mul_(self._scale).add_(self._offset)
@@ -132,9 +137,9 @@ class _Pairs:
             x = x * self._scales
         return x, (inverse * self._power).add_(self._decay).mul_(inverse).mul_(x), apart
 
-    def forces(self, minus_gradient: Tensor, slopes: Tensor, apart: Tensor) -> Tensor:
+    def forces(self, minus_gradient: Tensor, minus_slope_over_r: Tensor, apart: Tensor) -> Tensor:
         """(N, 3, B) from −∂E/∂x (D, B): a pair whose energy falls as x grows is pulled together."""
-        pulls = apart.mul_((minus_gradient * slopes)[:, None])
+        pulls = apart.mul_((minus_gradient * minus_slope_over_r)[:, None])
         each = pulls.index_select(0, self._pair).view(*self._shape, *pulls.shape[1:])
         return each.mul_(self._sign).sum(1).neg_()
 
@@ -168,8 +173,8 @@ class _Graphs:
                 replayed.replay()
             else:
                 results = self._evaluate(positions.to(self._device))
-            found: FloatArray = results.cpu().numpy()
-            return found
+            on_host: FloatArray = results.cpu().numpy()
+            return on_host
 
     def _graph(self, positions: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor] | None:
         size = len(positions)
@@ -190,7 +195,7 @@ class _Graphs:
         return self._graphs[size]
 
     def _captured(self, given: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
-        """As in PyTorch's notes on CUDA semantics: warmed up beside the default stream, then captured.
+        """Capture a graph as PyTorch's notes on CUDA semantics do: warm up beside the default stream, then record.
 
         Graphs share memory: none needs what it left there, but for its results, which are copied out before the next.
         """

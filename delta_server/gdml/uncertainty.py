@@ -1,7 +1,7 @@
 """How far off a model's forces may be, from how far its training points are.
 
-Take the energy as a Gaussian process with the model's own kernel, k(x, y) = Σ_g m(|x − P_g y|) with
-m = (1 + n + n²/3) e^{−n}, n = √5 d / ℓ, observed at the M training points. What they leave of its variance at x,
+Take the energy as a Gaussian process with the model's own kernel, k(x, y) = Σ_g k(|x − P_g y|) with the k of
+`sums.matern` and a length scale ℓ, observed at the M training points. What they leave of its variance at x,
 
     s(x)² = 1 − k_xᵀ (K + ε)⁻¹ k_x / k(x, x)        (Rasmussen & Williams, 2006, Eq. 2.26),
 
@@ -21,6 +21,7 @@ from .descriptor.descriptor import Descriptor
 from .descriptor.metric import Metric
 from .model import Model
 from .sums.cosets import Cosets
+from .sums.matern import matern_value
 from .sums.numpy_sum import correlations, synthesis
 
 _POINTS = 300  # of training that are looked at: the cost is theirs squared
@@ -37,14 +38,14 @@ class Calibration(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Some descriptors, and what a `Kernel` has made of them."""
+    """Some descriptors, prepared for `EnergyKernel`."""
 
     x: FloatArray  # (M, D)
     rows: list[FloatArray]  # in the basis, representation by representation
     norms: FloatArray  # (M,)
 
 
-class Kernel:
+class EnergyKernel:
     """k(x, y) for descriptors in 1/Å, with the permutations summed over as in `Expansion`."""
 
     def __init__(self, metric: Metric, permutations: IntArray) -> None:
@@ -53,13 +54,13 @@ class Kernel:
         self._basis, self._n_perms = self._cosets.basis, len(permutations)
 
     def points(self, y: FloatArray) -> Points:
-        """Descriptors (M, D) made ready for `between`."""
+        """Descriptors (M, D) made ready for `cross`."""
         return Points(y, self._basis.parts(self._basis.forward(y)), np.einsum("md,md->m", y, y))
 
-    def between(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
+    def cross(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
         """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
         y, rows, norms = points
-        found = np.empty((len(lengths), len(x), len(y)))
+        covariances = np.empty((len(lengths), len(x), len(y)))
         step = self._chunk(len(y))
         for start in range(0, len(x), step):
             query = x[start : start + step]
@@ -67,12 +68,12 @@ class Kernel:
             products = products.reshape(len(y), len(query), self._n_perms)
             products *= -2.0
             products += norms[:, None, None] + np.einsum("bd,bd->b", query, query)[:, None]
-            found[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
-        return found
+            covariances[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
+        return covariances
 
-    def own(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
+    def diagonal(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
         """k(x, x), (L, B): more than 1 for what is symmetric itself."""
-        found = np.empty((len(lengths), len(x)))
+        variances = np.empty((len(lengths), len(x)))
         step = self._chunk(1)
         for start in range(0, len(x), step):
             part = x[start : start + step]
@@ -85,8 +86,8 @@ class Kernel:
             ]
             products = synthesis(self._basis, parts, shape).reshape(len(part), self._n_perms)
             squared = 2.0 * (np.einsum("bd,bd->b", part, part)[:, None] - products)
-            found[:, start : start + step] = self._sum(squared, lengths)
-        return found
+            variances[:, start : start + step] = self._sum(squared, lengths)
+        return variances
 
     def _chunk(self, n_points: int) -> int:
         """Queries whose temporaries stay below 64 MB."""
@@ -94,16 +95,13 @@ class Kernel:
         return max(1, _CHUNK_BYTES // each)
 
     def _sum(self, squared: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
-        """Σ_g m over |x − P_g y|² (…, P), for each length. No weight cancels here: rounding below 0 is cut off."""
+        """Σ_g k over |x − P_g y|² (…, P), for each length. No weight cancels here: rounding below 0 is cut off."""
         distance = np.sqrt(np.maximum(squared, 0.0, out=squared), out=squared)
         distance *= np.sqrt(5.0)
-        found = np.empty((len(lengths), *squared.shape[:-1]))
+        values = np.empty((len(lengths), *squared.shape[:-1]))
         for i, length in enumerate(lengths):
-            n = distance / length
-            bell = np.exp(-n)
-            bell *= 1.0 + n + n * n / 3.0
-            bell.sum(-1, out=found[i])
-        return found
+            matern_value(distance / length).sum(-1, out=values[i])
+        return values
 
 
 class Uncertainty:
@@ -123,10 +121,10 @@ class Uncertainty:
         length, a, self.b = calibration
         self.length = length / model.angstrom  # 1/Å
         self.a = a * model.electronvolt / model.angstrom  # eV/Å
-        self.kernel = Kernel(model.metric, model.permutations)
+        self.kernel = EnergyKernel(model.metric, model.permutations)
         self._metric = model.metric
         self._points = self.kernel.points(_some(model))
-        self._inverse = _inverse_root(self.kernel.between(self._points.x, self._points, (self.length,))[0])
+        self._inverse = _inverse_root(self.kernel.cross(self._points.x, self._points, (self.length,))[0])
 
     def describe(self, positions: FloatArray) -> FloatArray:
         """Descriptors (B, D), 1/Å, of positions (B, N, 3), Å."""
@@ -135,8 +133,8 @@ class Uncertainty:
     def explained(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
         """k(x, x) (B,) and L⁻¹ k_x (B, M) at descriptors (B, D): the norm of the second is what is known of the
         first."""
-        return self.kernel.own(x, (self.length,))[0], self._known(
-            self.kernel.between(x, self._points, (self.length,))[0]
+        return self.kernel.diagonal(x, (self.length,))[0], self._known(
+            self.kernel.cross(x, self._points, (self.length,))[0]
         )
 
     def _known(self, k: FloatArray) -> FloatArray:

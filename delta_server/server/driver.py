@@ -25,7 +25,7 @@ from ..potential import Part, Potential, Result
 from ..terms.base import Frames
 from ..units import BOHR, HARTREE
 from . import wire
-from .address import Mode
+from .address import SocketMode
 from .batcher import Evaluate, Evaluation, Evaluator
 from .guardian import Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
@@ -104,7 +104,7 @@ class Driver:
         """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
         Evaluator(self.potential, self.part, self.uncertainty)(Frames(self.potential.reference[None]))
 
-    def serve(self, sock: socket.socket, mode: Mode = "unix") -> Ending:
+    def serve(self, sock: socket.socket, mode: SocketMode = "unix") -> Ending:
         """Serve one connection until EXIT or a stop.
 
         Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
@@ -136,7 +136,7 @@ def _guardian(sock: socket.socket) -> Guardian | None:
 class _Connection:
     """The state of one connection."""
 
-    def __init__(self, driver: Driver, sock: socket.socket, mode: Mode) -> None:
+    def __init__(self, driver: Driver, sock: socket.socket, mode: SocketMode) -> None:
         self.driver, self.mode = driver, mode
         self.n_atoms = driver.potential.n_atoms
         self.reply: bytes | None = None

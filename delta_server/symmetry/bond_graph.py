@@ -92,15 +92,6 @@ def is_group(permutations: IntArray) -> bool:
     return True
 
 
-def group_of(found: IntArray) -> Group:
-    """A group given by all its elements (P, N). Raises InputError where they are not one."""
-    found = np.asarray(found, dtype=np.intp)
-    group = Group(found.shape[1], (found,) if len(found) > 1 else ())
-    if not group.is_closed() or (len(found) == 1 and (found[0] != np.arange(found.shape[1])).any()):
-        raise InputError(f"the {len(found)} permutations are no group: products of some of them are missing")
-    return group
-
-
 def molecule_group(numbers: IntArray, positions: FloatArray, symmetry: Symmetry = "graph") -> Group:
     """Automorphisms of the bond graph of one molecule at a sane geometry, (N,) and (N, 3) Å.
 
@@ -156,9 +147,9 @@ def equal_fragments(
     for i, atoms in enumerate(fragments):
         skeleton = _Skeleton.of(numbers[atoms], bonds(numbers[atoms], positions[atoms]))
         for kind, first in zip(kinds, skeletons, strict=True):
-            found = next(first.maps_to(skeleton), None)
-            if found is not None:
-                kind.append((i, found))
+            image = next(first.maps_to(skeleton), None)
+            if image is not None:
+                kind.append((i, image))
                 break
         else:
             kinds.append([(i, np.arange(len(atoms)))])
@@ -210,16 +201,16 @@ class _Skeleton:
 
 def _all_orders(atoms: IntArray, n_atoms: int) -> IntArray:
     """(k!, N) every order of some atoms."""
-    found = np.tile(np.arange(n_atoms), (len(list(permutations(range(len(atoms))))), 1))
-    found[:, atoms] = np.array(list(permutations(atoms.tolist())))
-    return found
+    orders = np.tile(np.arange(n_atoms), (len(list(permutations(range(len(atoms))))), 1))
+    orders[:, atoms] = np.array(list(permutations(atoms.tolist())))
+    return orders
 
 
 def _exchanges(copies: Sequence[IntArray], n_atoms: int) -> IntArray:
     """(k!, N) every order of k equal fragments, whose atoms are given in matching order."""
     orders = list(permutations(range(len(copies))))
-    found = np.tile(np.arange(n_atoms), (len(orders), 1))
-    for row, order in zip(found, orders, strict=True):
+    rows = np.tile(np.arange(n_atoms), (len(orders), 1))
+    for row, order in zip(rows, orders, strict=True):
         for place, taken in enumerate(order):
             row[copies[place]] = copies[taken]
-    return found
+    return rows

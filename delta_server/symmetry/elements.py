@@ -36,10 +36,10 @@ class Elements:
 
     def _find(self, codes: IntArray) -> IntArray:
         place = np.searchsorted(self._codes, codes, sorter=self._order)
-        found: IntArray = self._order[np.minimum(place, len(self._order) - 1)]
-        if not np.array_equal(self._codes[found], codes):
+        places: IntArray = self._order[np.minimum(place, len(self._order) - 1)]
+        if not np.array_equal(self._codes[places], codes):
             raise ValueError("the permutations are no group")
-        return found
+        return places
 
 
 def multiplication_table(elements: IntArray) -> IntArray:

@@ -36,9 +36,9 @@ def independent_factors(permutations: IntArray) -> list[IntArray]:
                 break
     factors = []
     for atoms in parts:
-        found = restricted(atoms)
-        wide = np.tile(np.arange(n), (len(found), 1))
-        wide[:, atoms] = found
+        elements = restricted(atoms)
+        wide = np.tile(np.arange(n), (len(elements), 1))
+        wide[:, atoms] = elements
         factors.append(wide)
     if np.prod([len(f) for f in factors]) != len(permutations):  # independent in pairs, not all together
         return [permutations]
@@ -62,6 +62,6 @@ def two_groups(permutations: IntArray) -> tuple[Irreps, Irreps]:
 
 def _pieces(irreps: Irreps) -> list[Irreps]:
     """Factors of a group that is worth being split: what takes P² multiplications a point then takes P²/2."""
-    if irreps.order < _SPLIT or not all(irreps.real) or (found := irreps.split()) is None:
+    if irreps.order < _SPLIT or not all(irreps.real) or (halves := irreps.split()) is None:
         return [irreps]
-    return [*_pieces(Irreps.of(found[0])), Irreps.of(found[1])]
+    return [*_pieces(Irreps.of(halves[0])), Irreps.of(halves[1])]

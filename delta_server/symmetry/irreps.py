@@ -44,9 +44,9 @@ class Irreps:
         if len(elements) == 1:
             return cls(elements, (np.ones((1, 1, 1)),), (True,))
         for attempt in range(5):
-            found = _decompose(table, np.random.default_rng(seed + attempt))
-            if found is not None:
-                return cls(elements, *found)
+            matrices = _decompose(table, np.random.default_rng(seed + attempt))
+            if matrices is not None:
+                return cls(elements, *matrices)
         raise ArithmeticError(f"the irreducible representations of a group of {len(elements)} were not found")
 
     def times(self, other: Irreps) -> Irreps:
@@ -65,11 +65,11 @@ class Irreps:
         """
         table = multiplication_table(self.elements)
         identity = np.arange(self.elements.shape[1])
-        one = int(np.flatnonzero((self.elements == identity).all(1))[0])
-        for z in np.flatnonzero((table == table.T).all(1) & (table.diagonal() == one)):
+        neutral = int(np.flatnonzero((self.elements == identity).all(1))[0])
+        for z in np.flatnonzero((table == table.T).all(1) & (table.diagonal() == neutral)):
             for rho in self.matrices:
                 if rho.shape[1] == 1 and rho[z, 0, 0] < -0.5:
-                    return self.elements[rho[:, 0, 0] > 0], self.elements[[one, z]]
+                    return self.elements[rho[:, 0, 0] > 0], self.elements[[neutral, z]]
         return None
 
     @cached_property

@@ -65,7 +65,7 @@ def normal_subgroups(group: Elements) -> list[Subgroup]:
     """
     p = group.permutations
     moved = (p != np.arange(p.shape[1])).sum(1)
-    left, found = moved > 0, dict[bytes, tuple[BoolArray, list[int]]]()
+    left, subgroups = moved > 0, dict[bytes, tuple[BoolArray, list[int]]]()
 
     def keep(generators: list[int], start: BoolArray | None = None, known: list[int] | None = None) -> None:
         """The subgroup that these generate, with as few of them as do."""
@@ -75,7 +75,7 @@ def normal_subgroups(group: Elements) -> list[Subgroup]:
                 few.append(g)
                 mask = _generated(group, few)
         if mask is not None:
-            found.setdefault(mask.tobytes(), (mask, few))
+            subgroups.setdefault(mask.tobytes(), (mask, few))
 
     for _ in range(_CLASSES):
         if not left.any():
@@ -84,10 +84,10 @@ def normal_subgroups(group: Elements) -> list[Subgroup]:
         kind = np.unique(group.conjugates(smallest))
         left[kind] = False
         keep(kind.tolist())
-    for (first, few), (second, more) in combinations(list(found.values()), 2):
+    for (first, few), (second, more) in combinations(list(subgroups.values()), 2):
         if not (first <= second).all() and not (second <= first).all():
             keep(more, first, few)
-    return [s for s in (Subgroup(group, mask) for mask, _ in found.values()) if s.index > 1]
+    return [s for s in (Subgroup(group, mask) for mask, _ in subgroups.values()) if s.index > 1]
 
 
 def _generated(group: Elements, generators: list[int]) -> BoolArray:

@@ -15,7 +15,7 @@ from ..gdml.model import Model
 from ..units import KCAL_MOL
 from .labels import Labels
 from .solve.cholesky import Panels
-from .solve.kernel import Kernel, Report, matrix_bytes
+from .solve.kernel import KernelMatrix, Report, matrix_bytes
 
 _ENERGY_LAMBDA = 0.1  # of the forces' λ: an energy is the better label, its error is of second order in the density's
 _OUTLYING = 3.0  # times the median residual: beyond, a label is doubted
@@ -39,13 +39,17 @@ class Hyper:
     memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
     metric: Metric | None = None  # of descriptors; None: sGDML's
 
+    def metric_of(self, n_atoms: int) -> Metric:
+        """The metric of a molecule of so many atoms."""
+        return self.metric or Metric(n_atoms)
+
 
 def fit(
     labels: Labels,
     permutations: IntArray,
     hyper: Hyper,
     report: Report | None = None,
-    kernel: Kernel | None = None,
+    kernel: KernelMatrix | None = None,
 ) -> Model:
     """Train on all of `labels`, by Cholesky factorisation or, with `hyper.memory`, iteratively.
 
@@ -55,13 +59,13 @@ def fit(
 
     Raises InputError where the kernel matrix is not positive definite, or the iterative solver does not converge.
     """
-    kernel = kernel or Kernel(labels.positions, permutations, hyper.metric)  # type: ignore[arg-type]
+    kernel = kernel or KernelMatrix(labels.positions, permutations, hyper.metric_of(len(labels.numbers)))
     if hyper.memory is not None:
         return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
     return fit_matrix(labels, permutations, hyper, _matrices(kernel, hyper, report), report)
 
 
-def _matrices(kernel: Kernel, hyper: Hyper, report: Report | None) -> Callable[[], Panels]:
+def _matrices(kernel: KernelMatrix, hyper: Hyper, report: Report | None) -> Callable[[], Panels]:
     """The kernel matrix, as often as it is asked for. A robust fit uses up two: where there is memory for both, the
     second is the first one's copy, for with many permutations it takes longer to fill than to factorise."""
     from .solve.memory import available_memory
@@ -100,7 +104,7 @@ def fit_matrix(
 
 
 def _fit_iteratively(
-    labels: Labels, permutations: IntArray, hyper: Hyper, kernel: Kernel, memory: int, report: Report | None
+    labels: Labels, permutations: IntArray, hyper: Hyper, kernel: KernelMatrix, memory: int, report: Report | None
 ) -> Model:
     """`fit` in less memory than the matrix takes."""
     from .solve.iterative import solve
@@ -196,7 +200,7 @@ def model_of(
             name=labels.name,
             theory=labels.theory,
             lam=lam,
-            metric=hyper.metric,
+            metric=hyper.metric_of(len(labels.numbers)),
         )
 
     if offset is not None:

@@ -142,7 +142,7 @@ def open_record(
 ) -> TrainingRecord:
     """The record of a training in a folder, with the models that an earlier, equal training has finished there.
 
-    dataset: what tells the data set from others. sides: (n,) as `sides_of`. settings: of the chooser. Nothing is
+    dataset: what tells the data set from others. sides: (n,) as `split_of`. settings: of the chooser. Nothing is
     written yet. Raises InputError where the folder holds another training's record.
     """
     content = {

@@ -14,7 +14,6 @@ from .._types import IntArray
 from ..data.dataset import load_dataset
 from ..errors import InputError
 from ..files.whole import write_json
-from ..gdml.descriptor.metric import Metric
 from ..gdml.model import Model
 from ..loading import read_model
 from ..manifest import load_manifest
@@ -27,7 +26,7 @@ from .reporter import Reporter
 from .selection.reach import Pairs, Reach
 from .selection.reduction import FRACTIONS, Ranking, ReductionStep, Trials, choose
 from .selection.select import trial_size
-from .tasks import TrainingTask, sides_of, tasks
+from .tasks import TrainingTask, split_of, tasks
 from .trainer import train
 
 _ROWS = 3000  # of a kernel matrix that is tried on
@@ -129,7 +128,7 @@ class Reducer:
 
     def _pairs(self, task: TrainingTask, hyper: Hyper) -> Pairs:
         n_atoms = len(task.train.numbers)
-        metric = hyper.metric or Metric(n_atoms)
+        metric = hyper.metric_of(n_atoms)
         if task.name == "binding":
             return Pairs.of(metric, task.validation, self.fragment, self.names)
         return Pairs.of(metric, task.validation, np.zeros(n_atoms, dtype=np.intp), (task.name,))
@@ -176,7 +175,7 @@ def reduce(
     if folder is not None:
         written = train(dataset, folder, recipe, reporter, listed.resolve(listed.structure), reducer)
     else:
-        for task in tasks(system, sides_of(data, recipe), recipe, reporter.say, reducer.kept):
+        for task in tasks(system, split_of(data, recipe), recipe, reporter.say, reducer.kept):
             reducer(task)
     return reducer.found(written)
 

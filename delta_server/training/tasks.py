@@ -82,7 +82,7 @@ def tasks(
     say: Callable[[str], None],
     done: Collection[str] = (),
 ) -> Iterator[TrainingTask]:
-    """Every model that `recipe` asks for: fragments, binding, full. sides: as `sides_of`; done: what to leave out."""
+    """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out."""
     train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
 
     def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> TrainingTask:
@@ -135,7 +135,7 @@ def _groups(
     return dict(by_order.values())
 
 
-def sides_of(data: Dataset, recipe: Recipe) -> IntArray:
+def split_of(data: Dataset, recipe: Recipe) -> IntArray:
     """The data set's own split where it has one that is large enough, otherwise one by energy and time."""
     n_validation = recipe.n_validation or min(200, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
     if data.split is not None:

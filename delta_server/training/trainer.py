@@ -25,7 +25,7 @@ from .reporter import Reporter, Silent
 from .solve.cholesky import NotPositiveDefiniteError
 from .solve.memory import Forecast, Speed, available_memory, forecast
 from .stock import train_stock
-from .tasks import Recipe, TrainingTask, sides_of, tasks
+from .tasks import Recipe, TrainingTask, split_of, tasks
 
 _MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
 _RETRIES = 3  # with ten times the λ each
@@ -54,7 +54,7 @@ def train(
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
-    sides = sides_of(data, recipe)
+    sides = split_of(data, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
     system = Complex.of(data, recipe.bonds)

@@ -43,7 +43,7 @@ def test_each_pick_is_the_largest_conditional_variance(potential: Potential, fra
     assert judge is not None
     own, known = judge.explained(judge.describe(frames))
     x = judge.describe(frames)
-    covariance = judge.kernel.between(x, judge.kernel.points(x), (judge.length,))[0] - known @ known.T
+    covariance = judge.kernel.cross(x, judge.kernel.points(x), (judge.length,))[0] - known @ known.T
     for turn, found in enumerate(picks):
         before = [p.configuration for p in picks[:turn]]
         rest = covariance

@@ -81,9 +81,9 @@ def test_models_of_fewer_pairs(home: Path, tmp_path: Path) -> None:
         with np.load(few / f"{name}.npz") as file:
             assert str(file["format"]) == METRIC_FORMAT
             assert len(file["pairs"]) == chosen["pairs"]
-        reached = f"{chosen['pairs_per_atom']:.2f} │ +{chosen['distance_90_percent_angstrom']:.2f} │"
-        reached += f" +{chosen['largest_distance_angstrom']:.2f} │ +{100 * chosen['kept_within']:.0f} % │"
-        assert re.search(f"│ {name} +│ +{chosen['pairs']} │ +{reached}", tables), tables
+        reached = f"{chosen['pairs_per_atom']:.2f} +{chosen['distance_90_percent_angstrom']:.2f}"
+        reached += f" +{chosen['largest_distance_angstrom']:.2f} +{100 * chosen['kept_within']:.0f} %"
+        assert re.search(f"^{name} +{chosen['pairs']} +{reached}", tables, re.M), tables
 
     assert [
         c for c in check_manifest(few / "manifest.yaml") if not c.passed and c.name != "separated fragments"
@@ -103,8 +103,8 @@ def test_models_of_fewer_pairs(home: Path, tmp_path: Path) -> None:
     said.pop("binding")
     (few / "reduction.json").write_text(json.dumps(said))
     again = call(tmp_path, *given, "-o", "few", "--keep", 0.9, "--fractions", 0.95)
-    assert "│ benzene" not in again.stdout
-    assert "│ binding" in again.stdout
+    assert "\nbenzene " not in again.stdout
+    assert "\nbinding " in again.stdout
     both = parsed((few / "reduction.json").read_text())
     assert set(both) == set(ALL)
     assert both["benzene"] == said["benzene"]

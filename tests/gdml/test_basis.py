@@ -14,6 +14,7 @@ from delta_server.gdml.sums import basis as fourier
 from delta_server.gdml.sums.backends import backends, contraction
 from delta_server.gdml.sums.basis import Basis
 from delta_server.gdml.sums.expansion import Expansion
+from delta_server.gdml.sums.matern import plain_sum
 from delta_server.symmetry.elements import multiplication_table
 from delta_server.symmetry.factors import independent_factors
 from delta_server.symmetry.irreps import Irreps
@@ -153,26 +154,23 @@ def test_factors() -> None:
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("batch", [1, 3, 8, 40])
 def test_the_sum_is_the_plain_one(elements: np.ndarray, backend: str, constrained: bool, batch: int) -> None:
-    """Against the definition, written out."""
+    """Against the definition, with permuted copies of the training set."""
     rng, dim = np.random.default_rng(1), elements.shape[1] * (elements.shape[1] - 1) // 2
     points, weights, queries = (rng.standard_normal((n, dim)) for n in (7, 7, batch))
     alphas = rng.standard_normal(7) if constrained else None
     sigma = 3.0
-    energy, gradient = np.zeros(batch), np.zeros((batch, dim))
-    for perm in pair_permutations(elements):
-        d = queries[:, None] - points[:, perm]
-        w = np.broadcast_to(weights[:, perm], d.shape)
-        n = np.sqrt(5) * np.linalg.norm(d, axis=2) / sigma
-        dot, front = (d * w).sum(2), 5 / (3 * sigma**2) * np.exp(-n)
-        energy += (front * (1 + n) * dot).sum(1)
-        gradient += ((5 / sigma**2 * front * dot)[..., None] * d - (front * (1 + n))[..., None] * w).sum(1)
-        if alphas is not None:
-            energy += ((1 + n + n * n / 3) * np.exp(-n)) @ alphas
-            gradient += ((front * (1 + n) * alphas)[..., None] * d).sum(1)
+    perms = pair_permutations(elements)
+    energy, gradient = plain_sum(
+        queries,
+        points[:, perms].reshape(-1, dim),
+        weights[:, perms].reshape(-1, dim),
+        sigma,
+        None if alphas is None else np.repeat(alphas, len(perms)),
+    )
     for method in ("plain", "fourier", None):
         expansion = Expansion(points, Metric(elements.shape[1]), elements, sigma, method=method, backend=backend)  # type: ignore[arg-type]
         assert expansion.method == method or method is None or len(elements) == 1
-        expansion.weigh(weights, alphas)
+        expansion.set_weights(weights, alphas)
         found = expansion(queries)
         assert found[0] == pytest.approx(energy, abs=1e-9)
         assert found[1] == pytest.approx(gradient, abs=1e-9)
@@ -184,7 +182,7 @@ def test_threads_change_nothing() -> None:
     results = []
     for threads in (1, 3):
         expansion = Expansion(points, Metric(elements.shape[1]), elements, 2.0, threads=threads)
-        expansion.weigh(weights)
+        expansion.set_weights(weights)
         results.append(expansion(queries[:20]))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12, abs=1e-9)
     assert results[0][1] == pytest.approx(results[1][1], rel=1e-12, abs=1e-9)
@@ -194,7 +192,7 @@ def test_far_away_nothing_is_left() -> None:
     """e^{−n} of a large n is no subnormal number, no NaN."""
     for backend in backends():
         expansion = Expansion(np.zeros((2, 3)), Metric(3), symmetric(3), 1.0, backend=backend)
-        expansion.weigh(np.ones((2, 3)))
+        expansion.set_weights(np.ones((2, 3)))
         energy, gradient = expansion(np.full((1, 3), 1e6))
         assert np.isfinite(energy).all()
         assert np.abs(gradient).max() < 1e-200
@@ -203,7 +201,9 @@ def test_far_away_nothing_is_left() -> None:
 def test_no_group_is_summed_all_the_same() -> None:
     """sGDML's own search may return a set that is not closed."""
     broken = np.array([[0, 1, 2], [1, 2, 0]])
-    assert Expansion(np.ones((2, 3)), Metric(3), broken, 1.0).method == "plain"
+    expansion = Expansion(np.ones((2, 3)), Metric(3), broken, 1.0)
+    assert (expansion.method, expansion.fallback) == ("permuted queries (no group)", "no group")
+    assert Expansion(np.ones((2, 3)), Metric(3), symmetric(3), 1.0).fallback is None
 
 
 def test_sizes_are_checked() -> None:

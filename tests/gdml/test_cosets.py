@@ -44,7 +44,7 @@ def test_the_sum_through_any_subgroup(elements: np.ndarray) -> None:
     points, weights = rng.standard_normal((2, 9, len(metric.pairs)))
     queries = rng.standard_normal((4, len(metric.pairs)))
     plain = Expansion(points, metric, elements, sigma, method="plain")
-    plain.weigh(weights)
+    plain.set_weights(weights)
     energy, gradient = plain(queries)
     group, centre = Elements(elements), plain._centre
     leaving = [Subgroup(group, mask) for mask in (elements == np.arange(elements.shape[1])).T]
@@ -52,7 +52,7 @@ def test_the_sum_through_any_subgroup(elements: np.ndarray) -> None:
         cosets = Cosets(metric.permutations(subgroup.others), Basis.of(subgroup.elements, metric), subgroup.order)
         assert cosets.count * cosets.order == len(elements)
         summed = contraction(cosets.basis, cosets.basis.forward(points - centre), sigma)
-        summed.weigh(cosets.basis.forward(weights), np.einsum("md,md->m", points - centre, weights), None)
+        summed.set_weights(cosets.basis.forward(weights), np.einsum("md,md->m", points - centre, weights), None)
         found = cosets.backward(*summed(cosets.forward(queries - centre)))
         assert found[0] == pytest.approx(energy, abs=1e-10)
         assert found[1] == pytest.approx(gradient, abs=1e-10)
@@ -86,4 +86,4 @@ def test_a_group_that_is_no_product_leaves_its_exchange_to_the_queries() -> None
 def test_what_is_no_group_is_left_to_the_queries(broken: np.ndarray) -> None:
     for method in (None, "fourier"):
         cosets = Cosets.of(broken, Metric(broken.shape[1]), method)  # type: ignore[arg-type]
-        assert (cosets.method, cosets.count) == ("plain", len(broken))
+        assert (cosets.method, cosets.count) == ("permuted queries (no group)", len(broken))

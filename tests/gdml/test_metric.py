@@ -77,7 +77,7 @@ def test_entries_by_definition(metric: Metric, backend: str) -> None:
     d = np.linalg.norm(r[:, i] - r[:, j], axis=2)
     s = 1.0 if metric.scales is None else metric.scales
     assert found.x == pytest.approx(s * d**-metric.power * np.exp(-metric.decay * d), rel=1e-13)
-    assert found.slopes == pytest.approx(found.x * (metric.power / d + metric.decay) / d, rel=1e-13)
+    assert found.minus_slope_over_r == pytest.approx(found.x * (metric.power / d + metric.decay) / d, rel=1e-13)
     assert found.distances() == pytest.approx(d, rel=1e-14)
 
 
@@ -88,9 +88,9 @@ def test_derivatives_are_those_of_the_entries(metric: Metric, backend: str) -> N
     found = Descriptor.of(r, metric)
     moved = [Descriptor.of(r + k * h * v, metric).x for k in (-2, -1, 1, 2)]
     along = (moved[0] - 8 * moved[1] + 8 * moved[2] - moved[3]) / (12 * h)
-    assert found.along(v) == pytest.approx(along, abs=1e-9)
+    assert found.jvp(v) == pytest.approx(along, abs=1e-9)
     # −∂E/∂x · J v is what the forces do along v
-    assert (g * found.along(v)).sum(1) == pytest.approx((found.forces(g) * v).sum((1, 2)), abs=1e-12)
+    assert (g * found.jvp(v)).sum(1) == pytest.approx((found.forces(g) * v).sum((1, 2)), abs=1e-12)
 
 
 @each_metric

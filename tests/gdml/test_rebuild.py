@@ -22,6 +22,7 @@ from made import cyclic_permutations, made_model
 from delta_server.bench.prediction import sgdml_predictor
 from delta_server.errors import GeometryError, ModelFileError
 from delta_server.gdml import CpuPredictor, Model, compare, form_of, load_model, save_model, with_coefficients
+from delta_server.gdml.descriptor.metric import Metric
 from delta_server.units import BOHR, KCAL_MOL
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
@@ -79,6 +80,7 @@ def made(
         alphas=size * rng.standard_normal(positions.shape),
         permutations=np.arange(len(numbers))[None] if permutations is None else np.array(permutations),
         **{"sigma": 10.0, "scale": 2.0, "offset": -3.0, "name": "made", "theory": "none"} | more,
+        metric=Metric(len(numbers)),
     )
 
 
@@ -113,6 +115,7 @@ def test_coefficients_mean_what_they_mean_to_sgdml(trained: Path, energies: int)
             sigma=float(stock["sig"]),
             scale=float(stock["std"]),
             offset=float(stock["c"]),
+            metric=Metric(len(stock["z"])),
             energy_weights=stock["alphas_E"] if energies else None,
         )
         assert np.abs(model.descriptors - stock["R_desc"].T).max() < 1e-14
@@ -128,6 +131,7 @@ def test_weights_are_the_change_of_descriptors_along_the_coefficients() -> None:
     moved = replace(model, training_positions=None, alphas=None)
     moved = Model.from_coefficients(
         **{key: getattr(model, key) for key in ("numbers", "alphas", "permutations", "sigma", "scale", "offset")},
+        metric=model.metric,
         training_positions=model.training_positions + h * model.alphas,
     )
     assert (moved.descriptors - model.descriptors) / h == pytest.approx(model.weights, rel=1e-4, abs=1e-2)

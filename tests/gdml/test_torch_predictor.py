@@ -97,7 +97,8 @@ def test_groups(elements: np.ndarray, constrained: bool, tmp_path: Path) -> None
 def test_no_group_is_summed_all_the_same(tmp_path: Path) -> None:
     model, x = made(np.array([[0, 1, 2], [1, 2, 0]]), tmp_path)
     torched = TorchPredictor(model, CPU, "fourier")
-    assert torched.method == "plain, torch"
+    assert torched.method == "permuted queries (no group), torch"
+    assert torched.fallback == "no group"
     assert_same(torched.predict(x), CpuPredictor(model).predict(x), 1e-9, 1e-9)
 
 

@@ -12,6 +12,7 @@ from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError, ModelFileError
 from delta_server.gdml import CpuPredictor, Model, uncertainty
 from delta_server.gdml.descriptor.pairs import pair_permutations
+from delta_server.gdml.sums.matern import matern
 from delta_server.gdml.uncertainty import Uncertainty
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation import expected_errors
@@ -51,17 +52,12 @@ def unseen(water: Complex, configurations: np.ndarray) -> Labels:
     return water.binding_labels(configurations[-400:])
 
 
-def matern(distance: np.ndarray, length: float) -> np.ndarray:
-    n = np.sqrt(5) * distance / length
-    return (1 + n + n**2 / 3) * np.exp(-n)
-
-
 def by_hand(model: Model, x: np.ndarray, length: float) -> np.ndarray:
     """s (B,), term by term, the training set permuted as sGDML does it."""
     perms, t = pair_permutations(model.permutations), model.descriptors
 
     def k(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return sum(matern(np.linalg.norm(a[:, None] - b[:, p][None], axis=2), length) for p in perms)
+        return sum(matern(((a[:, None] - b[:, p]) ** 2).sum(2), length).value for p in perms)
 
     trained = k(t, t)
     trained += 1e-10 * trained.diagonal().mean() * np.eye(len(t))

@@ -10,12 +10,13 @@ from conftest import ROOT
 
 from delta_server.data.dataset import load_dataset
 from delta_server.gdml import CpuPredictor
+from delta_server.gdml.descriptor.metric import Metric
 from delta_server.gdml.rebuild import compare
 from delta_server.training.databases import Complex
 from delta_server.training.fit import Hyper, fit, fit_matrix
 from delta_server.training.labels import Labels
 from delta_server.training.solve.cholesky import Panels
-from delta_server.training.solve.kernel import Kernel, matrix_bytes
+from delta_server.training.solve.kernel import KernelMatrix, matrix_bytes
 from delta_server.training.stock import find_permutations, train_stock
 from delta_server.units import KCAL_MOL
 
@@ -57,7 +58,7 @@ def test_the_kernel_matrix_is_the_covariance_of_what_is_predicted(labels: Labels
     from delta_server.training.fit import model_of
 
     few, permutations = labels.take(slice(0, 3)), np.array([np.arange(15), [0, 2, 1, *range(3, 15)]])
-    matrix = Kernel(few.positions, permutations).matrix(5.0, energies)
+    matrix = KernelMatrix(few.positions, permutations, Metric(few.positions.shape[1])).matrix(5.0, energies)
     lower = np.zeros((matrix.n, matrix.n))
     for start, panel in zip(matrix.starts, matrix.panels, strict=True):
         lower[start:, start : start + panel.shape[1]] = panel
@@ -103,7 +104,7 @@ def test_the_constant_is_the_mean_of_what_forces_leave_open(system: Complex, lab
 
 def test_a_matrix_at_hand_serves_several_lambdas(system: Complex, labels: Labels) -> None:
     permutations = system.products.permutations
-    matrix = Kernel(labels.positions, permutations).matrix(8.0, True)
+    matrix = KernelMatrix(labels.positions, permutations, Metric(len(labels.numbers))).matrix(8.0, True)
     hyper = Hyper(8.0, 1e-6, True)
     reused = fit_matrix(labels, permutations, hyper, matrix.copy)
     assert np.array_equal(reused.weights, fit(labels, permutations, hyper).weights)
@@ -136,7 +137,7 @@ def test_relabelled_configurations_are_the_same_molecule(system: Complex, labels
 
 
 def test_panels_hold_whole_points() -> None:
-    kernel = Kernel(np.random.default_rng(0).normal(0, 2, (50, 15, 3)), np.arange(15)[None])
+    kernel = KernelMatrix(np.random.default_rng(0).normal(0, 2, (50, 15, 3)), np.arange(15)[None], Metric(15))
     assert kernel.widths(False) == [*[45 * 11] * 4, 45 * 6]
     assert kernel.widths(True) == [50, *[45 * 11] * 4, 45 * 6]
     held = sum(p.nbytes for p in Panels.zeros(kernel.widths(True)).panels)

@@ -10,13 +10,14 @@ import pytest
 from delta_server.data.dataset import Dataset
 from delta_server.errors import InputError
 from delta_server.gdml import CpuPredictor
+from delta_server.gdml.descriptor.metric import Metric
 from delta_server.symmetry.bond_graph import complex_group, molecule_group
 from delta_server.training.fit import Hyper, model_of, targets
 from delta_server.training.labels import Labels
 from delta_server.training.solve import iterative
 from delta_server.training.solve.cholesky import Panels
 from delta_server.training.solve.iterative import MatrixFree, plan_memory, solve, symmetric_product
-from delta_server.training.solve.kernel import Kernel
+from delta_server.training.solve.kernel import KernelMatrix
 from delta_server.training.solve.nystrom import Nystrom, mean_variance
 from delta_server.units import KCAL_MOL
 
@@ -39,7 +40,7 @@ class Problem:
             groups = [molecule_group(data.numbers[a], here[a]) for a in atoms]
             permutations = complex_group(atoms, groups, data.numbers, here).permutations
         self.energies, self.permutations = energies, permutations
-        self.kernel = Kernel(self.train.positions, permutations)
+        self.kernel = KernelMatrix(self.train.positions, permutations, Metric(len(self.train.numbers)))
         self.y, self.mean, self.scale = targets(self.train, energies)
         self.matrix = self.kernel.matrix(SIGMA, energies)
 

@@ -122,7 +122,7 @@ def _matrix(axis: Any, pairs: Pairs, chosen: ReductionStep) -> None:
     order = np.argsort(pairs.fragment, kind="stable")
     n = len(order)
     kept = pairs.kept(chosen.metric)
-    square = pairs.metric.square(np.where(kept, np.where(pairs.within, 2.0, 3.0), 1.0))[np.ix_(order, order)]
+    square = pairs.metric.to_matrix(np.where(kept, np.where(pairs.within, 2.0, 3.0), 1.0))[np.ix_(order, order)]
     colours = ListedColormap(["white", _LEFT_OUT, BLUE, ORANGE])
     axis.imshow(square, cmap=colours, vmin=0, vmax=3, interpolation="nearest", rasterized=True)
     sizes = np.bincount(pairs.fragment)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import typer
-
+from ..help import App
 from . import descriptor as analyze_descriptor
 from . import energies as analyze_energies
 from . import free_energy as analyze_free_energy
 from . import rotation as analyze_rotation
 from . import stability as analyze_stability
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="What a run did, what a data set asks for.")
+app = App("See what a run did, and what a data set asks for.")
 app.command()(analyze_descriptor.descriptor)
 app.command()(analyze_energies.energies)
 app.command("free-energy")(analyze_free_energy.free_energy)

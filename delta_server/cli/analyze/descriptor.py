@@ -36,13 +36,12 @@ def descriptor(
         int, typer.Option(min=1, max=1_000_000, help="Pairs of configurations to compare, drawn at random.")
     ] = 10_000,
     apart: Annotated[
-        int, typer.Option(min=0, metavar="FRAMES", help="Compare only what is so far apart in a trajectory, or more.")
+        int, typer.Option(min=0, help="Compare only what is so far apart in a trajectory, or more.")
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     plot: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.png",
             callback=picture,
             help="Draw it (PNG, SVG, PDF); several data sets side by side.",
             show_default=False,
@@ -50,9 +49,11 @@ def descriptor(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Why a Δ-model works: how much of the descriptor's distance z² comes from pairs of atoms within each fragment
-    and between fragments, how widely entries of both kinds differ (σ_inter/σ_intra), and how strong total,
-    isolated-fragment and binding forces are (Å⁻¹, kcal/mol/Å; arXiv 2511.01913, Figs. 1 and 3).
+    """Show why a Δ-model works on a data set.
+
+    How much of the descriptor's distance z² comes from pairs of atoms within each fragment and between fragments, how
+    widely entries of both kinds differ (σ_inter/σ_intra), and how strong total, isolated-fragment and binding forces
+    are (Å⁻¹, kcal/mol/Å; arXiv 2511.01913, Figs. 1 and 3).
 
     Example: delta-sgdml analyze descriptor models/c60_buckycatcher/dataset.npz --plot descriptor.png
     """

@@ -20,9 +20,10 @@ def energies(
     prefix: Annotated[str | None, typer.Option(help="Output prefix, where the folder has several runs.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Energies, temperature, binding and fragments against time: a picture and a line.
+    """Draw energies and temperature against time.
 
-    Means begin where pymbar finds the potential energy in equilibrium; their errors know of correlations.
+    Of the whole, the binding and the fragments: a picture and a line. Means begin where pymbar finds the potential
+    energy in equilibrium; their errors know of correlations.
 
     Example: delta-sgdml analyze energies demo/h2o_benzene
     """

@@ -49,10 +49,10 @@ def free_energy(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """F = −kT ln p (kcal/mol) over one or two collective variables, on one grid and one colour scale for all runs.
+    """Free energy over one or two collective variables.
 
-    Errors are a block bootstrap's. With --mbar each RUN (a folder with several temperatures of one model) becomes one
-    surface.
+    F = −kT ln p (kcal/mol), on one grid and one colour scale for all runs. Errors are a block bootstrap's. With
+    --mbar each RUN (a folder with several temperatures of one model) becomes one surface.
 
     Example: delta-sgdml analyze free-energy sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """

@@ -41,9 +41,10 @@ def rotation(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Mean squared angular displacement, D_r (rad²/ps) and the orientational correlations C_1 and C_2.
+    """How a guest turns, and whether that is diffusion.
 
-    D_r comes from the MSAD only where its log–log slope is about 1, and is held against C_1, C_2 and coarser strides.
+    Mean squared angular displacement, D_r (rad²/ps) and the orientational correlations C_1 and C_2. D_r comes from
+    the MSAD only where its log–log slope is about 1, and is held against C_1, C_2 and coarser strides.
 
     Example: delta-sgdml analyze rotation sweep/delta --manifest models/c60_buckycatcher/manifest.yaml
     """

@@ -26,11 +26,13 @@ def bench(
         Literal["sgdml"] | None, typer.Option(help="Time a rival in alternation, and compare its results.")
     ] = None,
     batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row.")] = 1.0,
-    steps: Annotated[int, typer.Option(min=0, help="Also run so many steps of i-PI: what a step takes.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row (s).", metavar="SECONDS")] = 1.0,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Also run so many steps of i-PI: what a step takes.", show_default="none")
+    ] = 0,
     points: Annotated[
         int,
-        typer.Option(min=0, help="Only so many training points of each model (0: all), for sGDML's memory."),
+        typer.Option(min=0, help="Only N training points of each model, for sGDML's memory.", show_default="all"),
     ] = 0,
     growth: Annotated[
         Path | None,
@@ -43,10 +45,10 @@ def bench(
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Milliseconds a structure for each model and the sum, on displaced copies of the manifest's structure.
+    """Time each model of a manifest and their sum.
 
-    roofline: the least that this machine could take, by what a matrix product and reading memory reach in the same
-    run, of what was taken.
+    Milliseconds a structure, on displaced copies of the manifest's structure. roofline: the least that this machine
+    could take, by what a matrix product and reading memory reach in the same run, of what was taken.
 
     Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
     """
@@ -74,11 +76,12 @@ def bench(
     terms = [(term.names, term.sites) for term in potential.terms if isinstance(term, SgdmlTerm)]
     machine = Machine.measure()
     rows: list[Timing] = []
+    named: set[str] = set()  # units
     if not as_json:
         print(_machine(machine))
         print(
-            f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
-            + (f" {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force" if against else "")
+            f"{'term':14} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
+            + (f" {'sgdml ms':>9} {'ratio':>7}  {'energy':>8} {'force':>8}" if against else "")
         )
     for names, sites in terms:
         model = read_model(described, models[names[0]])
@@ -91,15 +94,18 @@ def bench(
             positions = np.ascontiguousarray(x[:size, sites[0]])
             units = model.angstrom, model.electronvolt
             same = model.metric.is_stock
+            named.add(f"{model.energy_unit} and {model.energy_unit}/{model.length_unit}")
             rows.append(bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same))
             if not as_json:
-                print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
+                print(_row(rows[-1]), flush=True)
     for size in () if points else sizes:
         frames = x[:size]
         (times,) = alternate([lambda frames=frames: potential.compute(frames)], seconds)  # type: ignore[misc]
         rows.append(Timing("sum", size, 1e3 * float(np.median(times)) / size))
         if not as_json:
-            print(_row(rows[-1], ""), flush=True)
+            print(_row(rows[-1]), flush=True)
+    if against and not as_json:
+        print(f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor)")
     cost = _steps(described, potential, steps) if steps else None
     if cost and not as_json:
         print(
@@ -149,15 +155,15 @@ def _machine(machine: Machine) -> str:
     return f"this machine: {machine.flops / 1e9:.1f} GFLOPS (dgemm), {machine.bandwidth / 1e9:.1f} GB/s (read)"
 
 
-def _row(t: Timing, units: str) -> str:
+def _row(t: Timing) -> str:
     roofline = "" if t.roofline is None else f"{t.roofline:.2f}"
-    line = f"{t.term:16} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
+    line = f"{t.term:14} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
     if t.sgdml_ms is None or t.ratio is None:
         return line.rstrip()
-    differences = "no comparison: another descriptor"
-    if t.energy_difference is not None:
-        differences = f"{t.energy_difference:.1e}, {t.force_difference:.1e} ({units})"
-    return f"{line} {t.sgdml_ms:9.3f} {t.ratio:7.1f}   {differences}"
+    energy, force = (
+        "–" if difference is None else f"{difference:.1e}" for difference in (t.energy_difference, t.force_difference)
+    )
+    return f"{line} {t.sgdml_ms:9.3f} {t.ratio:7.1f}  {energy:>8} {force:>8}"
 
 
 def _growth(name: str, curve: Growth) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
 
 from ..options import DatasetArg, JsonOption
-from ..process import set_threads
+from ..process import set_training_threads
 
 
 def bench_training(
@@ -22,18 +21,19 @@ def bench_training(
     symmetry: Annotated[
         Literal["graph", "none"], typer.Option(help="Permutations of the bond graph, or none.")
     ] = "none",
-    sigma: Annotated[float, typer.Option(min=0.1, help="Length scale.")] = 20.0,
-    lam: Annotated[float, typer.Option("--lambda", min=0.0, help="Regularisation, absolute.")] = 1e-10,
+    sigma: Annotated[float, typer.Option(min=0.1, help="Length scale σ of the kernel.")] = 20.0,
+    lam: Annotated[float, typer.Option("--lambda", min=0.0, help="Regularisation λ, absolute.")] = 1e-10,
     against: Annotated[Literal["sgdml"] | None, typer.Option(help="Train with stock sGDML too.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads, and sGDML's processes.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Seconds and memory of one fit, against sGDML's trainer on the same points, σ, λ and permutations.
+    """Time one fit, and measure its memory.
+
+    Against sGDML's trainer if asked, on the same points, σ, λ and permutations.
 
     Example: delta-sgdml bench-training models/c60_buckycatcher/dataset.npz -n 20 --against sgdml
     """
-    set_threads(threads)
-    os.environ["NUMBA_NUM_THREADS"] = str(threads)
+    set_training_threads(threads)
     import numpy as np
 
     from ...bench.training import bench_training as bench

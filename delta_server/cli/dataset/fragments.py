@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..options import JsonOption, check_writable
-from . import common as shared
+from .options import FragmentsOption, save
 
 if TYPE_CHECKING:
     from ..._types import IntArray
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 def fragments(
     structures: Annotated[
-        Path, typer.Argument(help="A data set, or structures in any format that ase reads (Å).", show_default=False)
+        Path,
+        typer.Argument(
+            help="A data set, or structures in any format that ase reads (Å).", metavar="FILE", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="Write the file with its atoms in the proposed order.", show_default=False
-        ),
+        typer.Option("-o", "--output", help="Write the file with its atoms in the proposed order."),
     ] = None,
-    said: Annotated[
-        str | None, typer.Option("--fragments", metavar="RANGES", help="Instead of those of the bond graph.")
-    ] = None,
+    said: FragmentsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Finds the molecules of the first configuration, and proposes an order of atoms where theirs is unfit.
+    """Find the molecules of a complex and an order of its atoms.
+
+    The molecules of the first configuration, and another order of atoms where theirs is unfit for a manifest.
 
     Example: delta-sgdml dataset fragments complex.xyz -o ordered.xyz
     """
@@ -123,7 +124,7 @@ def _write(source: Path, output: Path, order: IntArray, molecules: list[IntArray
             fragment_forces=None if alone is None else alone[:, order],
             fragment_names=data.fragment_names if data.labelled_fragments else names,
         )
-        shared.save(output, ordered)
+        save(output, ordered)
         return
     frames = [atoms[order] for atoms in iter_structures(source)]
     try:

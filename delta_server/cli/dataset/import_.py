@@ -8,31 +8,35 @@ from typing import Annotated
 
 import typer
 
-from ..options import JsonOption
+from ..options import JsonOption, check_suffix
 from ..process import complain
-from . import common as shared
+from .options import ChargesOption, FragmentsOption, OutputOption, save
 
 
 def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Files that ase reads with energies and forces, or .npz of sGDML's kind.", show_default=False
+            help="Files that ase reads with energies and forces, or .npz of sGDML's kind.",
+            metavar="FILE",
+            show_default=False,
         ),
     ],
-    output: shared.OutputOption,
-    fragments: shared.FragmentsOption = None,
-    charges: shared.ChargesOption = None,
+    output: OutputOption,
+    fragments: FragmentsOption = None,
+    charges: ChargesOption = None,
     energy_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Where a file carries none (ase's formats: eV).", show_default=False)
+        str, typer.Option(metavar="UNIT", help="Where a file carries none.", show_default="of ase's formats: eV")
     ] = "",
     length_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Where a file carries none (ase's formats: Ang).", show_default=False)
+        str, typer.Option(metavar="UNIT", help="Where a file carries none.", show_default="of ase's formats: Ang")
     ] = "",
-    theory: Annotated[str, typer.Option(help="Of the labels, where no file says it.", show_default=False)] = "",
+    theory: Annotated[str, typer.Option(help="Level of theory, where no file says it.", show_default=False)] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """A data set (kcal/mol, Å) from one or several files, each a trajectory of its own.
+    """Make a data set (kcal/mol, Å) of labelled files.
+
+    Each file is a trajectory of its own.
 
     Example: delta-sgdml dataset import run1.extxyz run2.extxyz -o dimer.npz
     """
@@ -46,7 +50,7 @@ def import_(
     from ...data.structures import say_reactions
     from ...errors import InputError
 
-    shared.check_output(output)
+    check_suffix(output, ".npz")
     data = import_files(files, FileUnits(energy_unit, length_unit))
     if theory and data.theory and theory != data.theory:
         raise InputError(f"--theory {theory!r}: the files say {data.theory!r}")
@@ -68,7 +72,7 @@ def import_(
         if data.charges is not None and not np.array_equal(q, data.charges):
             raise InputError(f"--charges {charges}: the files say {','.join(map(str, data.charges.tolist()))}")
         data = replace(data, charges=q)
-    shared.save(output, data)
+    save(output, data)
 
     runs = 0 if data.run is None else len(np.unique(data.run))
     reactive = [] if data.fragment is None else reactions(data.numbers, data.fragment, data.positions)

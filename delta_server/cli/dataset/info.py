@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import DatasetArg, JsonOption, picture
+from ..options import DatasetArg, JsonOption, plot_option
 
 if TYPE_CHECKING:
     from ...data.inspect import Spread, Summary
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 def info(
     dataset: DatasetArg,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw histograms.", callback=picture, show_default=False)
-    ] = None,
+    plot: Annotated[Path | None, plot_option("Draw histograms")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Counts, energies, forces and their share of binding (kcal/mol, Å), and checks of the labels.
+    """Show and check what a data set holds (kcal/mol, Å).
 
-    Ends with 2 if a check fails. Example: delta-sgdml dataset info h2o_benzene.npz --plot h2o_benzene.png
+    Counts, energies, forces and their share of binding, and whether the labels can be true. Ends with 2 if a check
+    fails.
+
+    Example: delta-sgdml dataset info h2o_benzene.npz --plot h2o_benzene.png
     """
     from ...data.consistency import check_dataset
     from ...data.dataset import load_dataset

@@ -11,42 +11,54 @@ from typing import Annotated
 
 import typer
 
-from ..options import JsonOption
+from ..options import JsonOption, OverwriteOption, check_suffix
 from ..process import Stop, complain, set_threads
 from ..progress import Progress
-from . import common as shared
+from .options import (
+    CalculatorOption,
+    CalculatorOptions,
+    ChargesOption,
+    FragmentsOption,
+    MultiplicityOption,
+    OutputOption,
+    electrons_of,
+    save,
+)
 
 _LISTED = 10  # failures that are told one by one
 
 
 def label(
     structures: Annotated[
-        Path, typer.Argument(help="Configurations: any file that ase reads (Å), or a data set.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Configurations: any file that ase reads (Å), or a data set.", metavar="FILE", show_default=False
+        ),
     ],
-    output: shared.OutputOption,
-    calculator: shared.CalculatorOption = "gfn2-xtb",
-    option: shared.CalculatorOptions = [],  # noqa: B006
-    fragments: shared.FragmentsOption = None,
-    charges: shared.ChargesOption = None,
-    multiplicity: shared.MultiplicityOption = None,
-    every: Annotated[int, typer.Option(min=1, help="Label every so many-th configuration.")] = 1,
+    output: OutputOption,
+    calculator: CalculatorOption = "gfn2-xtb",
+    option: CalculatorOptions = [],  # noqa: B006
+    fragments: FragmentsOption = None,
+    charges: ChargesOption = None,
+    multiplicity: MultiplicityOption = None,
+    every: Annotated[int, typer.Option(min=1, help="Label every N-th configuration.")] = 1,
     maximum: Annotated[
-        int | None, typer.Option("--max", min=1, help="Label at most so many, evenly spread.", show_default=False)
+        int | None, typer.Option("--max", min=1, help="Label at most N, evenly spread.", show_default="all")
     ] = None,
     skip_reactive: Annotated[
         bool, typer.Option("--skip-reactive", help="Leave out configurations whose fragments react or break.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed configurations again.")] = False,
     processes: Annotated[
-        int | None,
-        typer.Option("-j", "--processes", min=1, help="Processes (default: all cores).", show_default=False),
+        int | None, typer.Option("-j", "--processes", min=1, help="Processes.", show_default="all cores")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is complete.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Energies and forces of the complex and of each fragment alone at the same geometry (kcal/mol, Å).
+    """Label a complex and its isolated fragments (kcal/mol, Å).
 
-    May be stopped (Ctrl-C) or killed: the same command goes on. Labels are kept in OUTPUT.working until then.
+    Energies and forces of the complex, and of each fragment alone at the same geometry. May be stopped (Ctrl-C) or
+    killed: the same command goes on. Labels are kept in OUTPUT.working until then.
 
     Example: delta-sgdml dataset label trajectory.extxyz -o na_benzene.npz --charges 1,0
     """
@@ -56,11 +68,11 @@ def label(
     import numpy as np
 
     from ...data import labels
-    from ...data.calculators import Method, parse_integers, parse_options
+    from ...data.calculators import Method, parse_options
     from ...data.structures import read_structures, say_reactions
     from ...errors import InputError
 
-    shared.check_output(output)
+    check_suffix(output, ".npz")
     working = labels.working_file(output)
     if output.exists() and not working.exists() and not overwrite:
         raise InputError(f"{output}: exists and is complete; remove it, give --overwrite, or another -o")
@@ -77,14 +89,10 @@ def label(
     chosen = chosen.take(kept).thin(every, maximum)
     if not len(chosen):
         raise InputError(f"{structures}: fragments react in every configuration; say other --fragments")
-    k = len(chosen.names)
-    q = parse_integers(charges, k, "--charges") if charges else chosen.charges or (0,) * k
-    spins = parse_integers(multiplicity, k, "--multiplicity") if multiplicity else (1,) * k
+    q, spins = electrons_of(chosen, charges, multiplicity)
     task = labels.LabelTask(chosen, method, q, spins)
-
-    progress = Progress(len(chosen), "configurations")
     stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
-    try:
+    with Progress(len(chosen), "configurations") as progress:
         outcome = labels.label(
             task,
             output,
@@ -93,13 +101,11 @@ def label(
             stop=stop,
             progress=lambda done, failed: progress(done + failed, f" ({failed} failed)" if failed else ""),
         )
-    finally:
-        progress.end()
     if outcome.data is None:
         again = shlex.join(["delta-sgdml", *sys.argv[1:]])
         complain(f"stopped; {outcome.done} of {len(chosen)} configurations are labelled in {working}; go on: {again}")
         raise typer.Exit(stop.exit_code)
-    shared.save(output, replace(outcome.data, name=output.stem))
+    save(output, replace(outcome.data, name=output.stem))
     if not outcome.failures:
         working.unlink()
 

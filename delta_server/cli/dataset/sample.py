@@ -7,47 +7,60 @@ from typing import Annotated
 
 import typer
 
-from ..options import check_writable
+from ..options import check_suffix
 from ..process import Stop, complain, set_threads
 from ..progress import Progress
-from . import common as shared
+from .options import (
+    CalculatorOption,
+    CalculatorOptions,
+    ChargesOption,
+    FragmentsOption,
+    MultiplicityOption,
+    electrons_of,
+)
 
 
 def sample(
     geometry: Annotated[
         Path,
-        typer.Argument(help="Start geometry (first frame), in any format that ase reads (Å).", show_default=False),
+        typer.Argument(
+            help="Start geometry (first frame), in any format that ase reads (Å).", metavar="FILE", show_default=False
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory to write (extxyz).", show_default=False)],
-    temperature: Annotated[float, typer.Option(min=0.0, help="K.")] = 300.0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Temperature (K).", metavar="K")] = 300.0,
     frames: Annotated[int, typer.Option(min=1, help="Configurations to write.")] = 500,
     every: Annotated[int, typer.Option(min=1, help="Steps between them.")] = 20,
-    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="fs.")] = 1.0,
-    equilibrate: Annotated[float, typer.Option(min=0.0, help="fs before the first.")] = 1000.0,
+    timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="Time step (fs).", metavar="FS")] = 1.0,
+    equilibrate: Annotated[
+        float, typer.Option(min=0.0, help="Time before the first configuration (fs).", metavar="FS")
+    ] = 1000.0,
     wall: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="Å between centres of mass where a soft wall begins (default: the relaxed distance + 1.5).",
-            show_default=False,
+            help="Distance of the centres of mass (Å) where a soft wall begins.",
+            show_default="the relaxed distance + 1.5",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of velocities and friction.")] = 0,
-    calculator: shared.CalculatorOption = "gfn2-xtb",
-    option: shared.CalculatorOptions = [],  # noqa: B006
-    fragments: shared.FragmentsOption = None,
-    charges: shared.ChargesOption = None,
-    multiplicity: shared.MultiplicityOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of velocities and friction.")] = 0,
+    calculator: CalculatorOption = "gfn2-xtb",
+    option: CalculatorOptions = [],  # noqa: B006
+    fragments: FragmentsOption = None,
+    charges: ChargesOption = None,
+    multiplicity: MultiplicityOption = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the calculator.")] = 1,
 ) -> None:
-    """Relaxes a complex and samples it by Langevin dynamics. Ctrl-C keeps the frames that are there.
+    """Relax a complex and sample it by Langevin dynamics.
+
+    Ctrl-C keeps the frames that are there.
 
     Example: delta-sgdml dataset sample complex.xyz -o trajectory.extxyz --temperature 300 --frames 500
     """
     set_threads(threads)
     from ase.io import write
 
-    from ...data.calculators import Method, parse_integers, parse_options
+    from ...data.calculators import Method, parse_options
     from ...data.labels import LabelTask
     from ...data.sample import SamplePlan
     from ...data.sample import sample as run
@@ -55,16 +68,11 @@ def sample(
     from ...errors import InputError
     from ...files.whole import replacing
 
-    check_writable(output)
-    if output.suffix not in (".extxyz", ".xyz"):
-        raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
+    check_suffix(output, ".extxyz", ".xyz")
     method = Method(calculator, parse_options(option))
     method.load()
     found = read_structures(geometry).in_fragments(fragments)
-    k = len(found.names)
-    q = parse_integers(charges, k, "--charges") if charges else found.charges or (0,) * k
-    spins = parse_integers(multiplicity, k, "--multiplicity") if multiplicity else (1,) * k
-    task = LabelTask(found, method, q, spins)
+    task = LabelTask(found, method, *electrons_of(found, charges, multiplicity))
     plan = SamplePlan(temperature, frames, every, timestep, equilibrate, wall=wall, seed=seed)
     stop = Stop(lambda number: SystemExit(128 + number), "stopping; the frames that are there are kept")
     progress, made = Progress(frames, "frames"), 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import GeometryError, InputError
-from ..options import JsonOption, ManifestArg, ThreadsOption, check_writable
+from ..options import JsonOption, ManifestArg, ThreadsOption, check_suffix
 from ..process import complain, set_threads
 from ..progress import Progress
 
@@ -23,20 +23,26 @@ if TYPE_CHECKING:
 def select(
     trajectory: Annotated[
         Path,
-        typer.Argument(help="Frames to choose from, in any format that ase reads (Å), or .npz.", show_default=False),
+        typer.Argument(
+            help="Frames to choose from, in any format that ase reads (Å), or .npz.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ],
     manifest: ManifestArg,
     output: Annotated[Path, typer.Option("-o", "--output", help="Frames to label (extxyz).", show_default=False)],
     number: Annotated[int, typer.Option("-n", "--number", min=1, help="Frames to choose.")] = 50,
     term: Annotated[
-        str, typer.Option(metavar="all|binding|NAME", help="Whose errors count: of all terms, or of one.")
+        str, typer.Option(metavar="NAME", help="Whose errors count: all, binding, or a fragment's by its name.")
     ] = "all",
-    every: Annotated[int, typer.Option(min=1, help="Look at every so many-th frame.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Look at every N-th frame.")] = 1,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
 ) -> None:
-    """Chooses the frames of a trajectory from which a Δ-model would learn most: large expected errors, unlike each
-    other. Label them (`dataset label`) and train on them as well.
+    """Choose the frames of a trajectory that are worth labelling.
+
+    A Δ-model would learn most from them: large expected errors, unlike each other. Label them (`dataset label`) and
+    train on them as well.
 
     Example: delta-sgdml dataset select run.xyz models/h2o_benzene/manifest.yaml -n 50 -o picked.extxyz
     """
@@ -47,9 +53,7 @@ def select(
     from ...data.structures import read_structures, same_atoms
     from ...loading import load_potential
 
-    if output.suffix not in (".extxyz", ".xyz"):
-        raise InputError(f"{output}: expected a name that ends in .extxyz or .xyz")
-    check_writable(output)
+    check_suffix(output, ".extxyz", ".xyz")
     potential = load_potential(manifest, threads=threads)
     structures = read_structures(trajectory)
     same_atoms(trajectory, 0, potential.numbers, structures.numbers)
@@ -63,11 +67,8 @@ def select(
             f"first is {frames[~whole][0]}"
         )
     frames = frames[whole]
-    progress = Progress(number, "frames chosen")
-    try:
+    with Progress(number, "frames chosen") as progress:
         picks = pick(potential, structures.positions[frames], number, term, progress)
-    finally:
-        progress.end()
     chosen = [int(frames[p.configuration]) for p in picks]
     _write(output, structures, chosen, picks)
     if as_json:

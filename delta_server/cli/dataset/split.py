@@ -7,27 +7,31 @@ from typing import Annotated
 
 import typer
 
-from ..options import DatasetArg, JsonOption
-from . import common as shared
+from ..options import DatasetArg, JsonOption, check_suffix
+from .options import OutputOption, save
 
 _SIDES = ("training", "validation", "test")
 
 
 def split(
     dataset: DatasetArg,
-    output: shared.OutputOption,
+    output: OutputOption,
     train: Annotated[str, typer.Option(metavar="N", help="Configurations, or a fraction such as 0.6.")] = "0.6",
     validation: Annotated[str, typer.Option(metavar="N", help="Likewise.")] = "0.2",
     test: Annotated[str, typer.Option(metavar="N", help="Likewise, or 'rest'.")] = "rest",
-    seed: Annotated[int, typer.Option(min=0, help="Of the random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random choice.")] = 0,
     gap: Annotated[int, typer.Option(min=0, help="Steps of the trajectory between two sides, if enough remain.")] = 2,
     block: Annotated[
         int | None,
-        typer.Option(min=1, help="Neighbours in time that stay together (default: 100 blocks).", show_default=False),
+        typer.Option(
+            min=1, help="Neighbours in time that stay together.", show_default="a hundredth of the configurations"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Chooses configurations that train, validate and test: like in energy, in different stretches of time.
+    """Divide a data set into training, validation and test.
+
+    The three are alike in energy, and of different stretches of time.
 
     Example: delta-sgdml dataset split h2o_benzene.npz -o split.npz --train 400 --validation 200 --test 1000
     """
@@ -39,7 +43,7 @@ def split(
     from ...data.split import UNUSED, distance_in_time
     from ...data.split import split as choose
 
-    shared.check_output(output)
+    check_suffix(output, ".npz")
     data = load_dataset(dataset)
     n = len(data)
     n_train, n_validation = _count(train, n, "--train"), _count(validation, n, "--validation")
@@ -47,7 +51,7 @@ def split(
     sides = choose(data, n_train, n_validation, n_test, seed, gap=gap, block=block)
     kept = np.flatnonzero(sides != UNUSED)
     chosen = replace(data.take(kept), split=sides[kept], name=output.stem)
-    shared.save(output, chosen)
+    save(output, chosen)
 
     away = distance_in_time(data, sides)
     rows = []

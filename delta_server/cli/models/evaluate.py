@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import InputError
-from ..options import DatasetArg, DeviceOption, JsonOption, ManifestArg, ThreadsOption, picture
+from ..options import DatasetArg, DeviceOption, JsonOption, ManifestArg, ThreadsOption, plot_option
 from ..process import complain, set_threads
 from ..progress import Progress
+from ..tables import blocks
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset
@@ -26,28 +27,26 @@ def evaluate(
     dataset: DatasetArg,
     against: Annotated[
         list[Path],
-        typer.Option(metavar="FULL", help="A rival: manifest or model file (.npz); repeatable.", show_default=False),
+        typer.Option(help="A rival: manifest or model file (.npz); repeatable.", show_default=False),
     ] = [],  # noqa: B006  # typer's way
     number: Annotated[
-        int | None, typer.Option("-n", "--number", min=1, help="Configurations, drawn at random.", show_default=False)
+        int | None, typer.Option("-n", "--number", min=1, help="Configurations, drawn at random.", show_default="all")
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Evaluate also what was trained and validated on.")
     ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Draw parity and error curves.", callback=picture, show_default=False),
-    ] = None,
+    plot: Annotated[Path | None, plot_option("Draw parity and error curves")] = None,
     curve: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,…", help="Learning curve: train anew on so many points.", show_default=False),
+        str | None, typer.Option(metavar="N,N,…", help="Learning curve: train anew on so many points.")
     ] = None,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
 ) -> None:
-    """MAE and RMSE of energy and forces (kcal/mol, Å) on configurations that were not trained or validated on: of the
-    sum, of each fragment and of the binding.
+    """Errors of energy and forces (kcal/mol, Å) on a data set.
+
+    MAE and RMSE of the sum, of each fragment and of the binding, on configurations that were not trained or validated
+    on.
 
     Example: delta-sgdml evaluate models/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz --plot errors.png
     """
@@ -70,11 +69,8 @@ def evaluate(
 
     found = []
     for rival, _ in loaded:
-        progress = Progress(len(held.which), f"configurations, {rival.name}")
-        try:
+        with Progress(len(held.which), f"configurations, {rival.name}") as progress:
             found.append(errors_of(rival, data, held.which, progress))
-        finally:
-            progress.end()
     mine, others = found[0], found[1:]
     gains = {other.name: list(improvements(mine, other)) for other in others}
     learned = _learn(manifest, data, held, curve) if curve else []
@@ -119,22 +115,22 @@ def _learn(manifest: Path, data: Dataset, held: HeldOut, curve: str) -> list[Eva
     if not all(n.strip().isdigit() for n in curve.split(",")):
         raise InputError(f"--curve {curve!r}: expected numbers of training points like 25,50,100")
     sizes = sorted({int(n) for n in curve.split(",")})
-    progress, learned = Progress(len(sizes), "sizes of the learning curve"), []
-    try:
+    learned = []
+    with Progress(len(sizes), "sizes of the learning curve") as progress:
         for evaluation in learning_curve(manifest, data, held.which, sizes):
             learned.append(evaluation)
             progress(len(learned))
-    finally:
-        progress.end()
     return learned
 
 
 def _print_curve(learned: list[Evaluation]) -> None:
-    print(f"\n{'points':>6}  " + "  ".join(f"{part.name:>24}" for part in learned[0].parts))
-    print(f"{'':6}  " + "  ".join(f"{'energy MAE   force MAE':>24}" for _ in learned[0].parts))
-    for evaluation in learned:
-        cells = (f"{part.energy_mae:12.4f}{part.force_mae:12.4f}" for part in evaluation.parts)
-        print(f"{evaluation.name:>6}  " + "  ".join(cells))
+    columns = [
+        [part.name, "energy MAE  force MAE", *(f"{p.energy_mae:.4f}  {p.force_mae:9.4f}" for p in same)]
+        for part, same in zip(learned[0].parts, zip(*(e.parts for e in learned), strict=True), strict=True)
+    ]
+    print()
+    for line in blocks(["points", "", *(evaluation.name for evaluation in learned)], columns):
+        print(line)
 
 
 def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, ModelSource]:

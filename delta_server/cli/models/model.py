@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..help import App
 from ..options import DatasetArg, JsonOption, ManifestArg
 from ..process import set_threads
+from ..progress import Line
 
 if TYPE_CHECKING:
     from ...gdml import Model
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Model files: what is in them, and their form.")
+app = App("Look into model files, convert and calibrate them.")
 
+FileArg = Annotated[Path, typer.Argument(help="Model file (.npz).", metavar="FILE", show_default=False)]
 LengthOption = Annotated[
-    str | None, typer.Option("--length-unit", help="Unit of length, where the file carries none.", metavar="Ang")
+    str | None,
+    typer.Option("--length-unit", help="Where the file carries none: Ang or bohr.", metavar="UNIT"),
 ]
 EnergyOption = Annotated[
-    str | None, typer.Option("--energy-unit", help="Unit of energy, where the file carries none.", metavar="kcal/mol")
+    str | None,
+    typer.Option("--energy-unit", help="Where the file carries none, such as kcal/mol.", metavar="UNIT"),
 ]
 
 
@@ -77,12 +81,14 @@ class _Info:
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="Model file (.npz).", show_default=False)],
+    file: FileArg,
     length_unit: LengthOption = None,
     energy_unit: EnergyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What a model file holds: molecule, training points, permutations, hyperparameters, units, sizes, digest.
+    """Show what a model file holds.
+
+    Molecule, training points, permutations, hyperparameters, units, sizes and digest.
 
     Example: delta-sgdml model info models/h2o_benzene/binding.npz
     """
@@ -123,8 +129,8 @@ def info(
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(help="Model file (.npz).", metavar="IN", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="OUT", show_default=False)],
+    file: FileArg,
+    output: Annotated[Path, typer.Option("-o", "--output", help="File to write (.npz).", show_default=False)],
     to: Annotated[
         Literal["native", "sgdml"] | None,
         typer.Option(
@@ -136,7 +142,9 @@ def convert(
     energy_unit: EnergyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model in another form, and compare the two on displaced training geometries.
+    """Write a model in another form, and compare the two.
+
+    They are compared on displaced training geometries.
 
     Example: delta-sgdml model convert models/h2o_benzene/binding.npz -o binding.native.npz
     """
@@ -154,11 +162,14 @@ def convert(
     form = form_of(file)
     to = to or ("sgdml" if form == "native" else "native")
     try:
-        written = with_coefficients(model, _progress) if to == "native" else model
+        with Line(elsewhere=None) as line:
+            written = (
+                model
+                if to == "sgdml"
+                else with_coefficients(model, lambda done: line.update(f"geometries and coefficients: {done:.0%}"))
+            )
     except ModelFileError as error:
         raise ModelFileError(f"{file}: {error}") from None
-    finally:
-        _progress(None)
     save_model(output, written, to)
 
     difference = compare(model, load_model(output))
@@ -179,8 +190,10 @@ def convert(
 
 @app.command()
 def calibrate(manifest: ManifestArg, dataset: DatasetArg, as_json: JsonOption = False) -> None:
-    """Add expected errors to the models of a manifest: how their force errors go with the distance to their training
-    points, on the configurations that validated them. `delta-sgdml train` does so by itself.
+    """Add expected errors to the models of a manifest.
+
+    How their force errors go with the distance to their training points, on the configurations that validated them.
+    `delta-sgdml train` does so by itself.
 
     Example: delta-sgdml model calibrate demo/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz
     """
@@ -192,19 +205,15 @@ def calibrate(manifest: ManifestArg, dataset: DatasetArg, as_json: JsonOption = 
         rows = [asdict(each) | {"path": str(each.path), "calibration": list(each.calibration)} for each in found]
         print(json.dumps({"force_rmse_unit": "kcal/mol/Ang", "models": rows}))
         return
+    print(f"{'model':16}  {'expected error':>18}  {'length':>8}  {'on':>6}  {'force RMSE':>10}  rank correlation")
     for each in found:
         length, a, b = each.calibration
         print(
-            f"{each.name:16}  {a:.4g} s^{b:.3g}, s of length {length:g}; on {each.n} configurations (force RMSE "
-            f"{each.force_rmse:.4f} kcal/mol/Å) its rank correlation with the errors is {each.rank_correlation:.2f}"
+            f"{each.name:16}  {f'{a:.4g} s^{b:.3g}':>18}  {length:8g}  {each.n:6d}  {each.force_rmse:10.4f}  "
+            f"{each.rank_correlation:16.2f}"
         )
+    print("(errors in kcal/mol/Å; s: with this length; on: configurations; correlation of expected and true errors)")
     print(f"written into the models, {manifest} and its training.json")
-
-
-def _progress(done: float | None) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K" if done is None else f"\rgeometries and coefficients: {done:4.0%}")
-        sys.stderr.flush()
 
 
 def _size(n: int) -> str:

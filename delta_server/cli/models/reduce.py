@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import InputError
-from ..options import DatasetArg, JsonOption, ManifestArg, picture
-from ..process import set_threads
+from ..options import AllThreadsOption, DatasetArg, JsonOption, ManifestArg, OverwriteOption, plot_option
+from ..process import set_training_threads
+from ..tables import show, table
 
 if TYPE_CHECKING:
     from ...training.reduce import Reduction
@@ -24,45 +24,42 @@ def reduce(
     dataset: DatasetArg,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder for models and manifest (none: only look).", show_default=False),
+        typer.Option(
+            "-o", "--output", help="Folder for models and manifest.", metavar="DIR", show_default="none: only look"
+        ),
     ] = None,
     keep: Annotated[
         float | None,
-        typer.Option(min=0.001, max=1.0, help="Of each model's pairs, at most.", show_default=False),
+        typer.Option(
+            min=0.001, max=1.0, help="Fraction of each model's pairs, at most.", show_default="by --tolerance"
+        ),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=1.0, help="The fewest pairs whose validation force error grows at most so much.")
     ] = 1.05,
     only: Annotated[
-        list[str], typer.Option("--only", metavar="MODEL", help="Such as binding; repeatable.", show_default="all")
+        list[str],
+        typer.Option("--only", help="A model such as binding; repeatable.", metavar="NAME", show_default="all"),
     ] = [],  # noqa: B006  # typer's way
     fractions: Annotated[
-        str, typer.Option(metavar="F,F,…", help="Of the pairs, tried one after the other.")
+        str, typer.Option(metavar="X,X,…", help="Fractions of the pairs, tried one after the other.")
     ] = "0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1",
     rivals: Annotated[
         bool, typer.Option("--rivals", help="Also the shortest pairs, random ones, and those within and between.")
     ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.png", help="Draw errors, distances and pairs.", callback=picture, show_default=False
-        ),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another training in the folder.")] = False,
+    plot: Annotated[Path | None, plot_option("Draw errors, distances and pairs")] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads (0: all cores).")] = 0,
+    threads: AllThreadsOption = 0,
 ) -> None:
-    """Leave out the pairs of atoms that the forces do not miss, train again on the same points, and say what it cost.
+    """Leave out pairs of atoms that the forces do not miss.
 
-    Needs the data set and the training record (training.json) beside the manifest.
+    Trains again on the same points without them, and says what it cost. Needs the data set and the training record
+    (training.json) beside the manifest.
 
     Example: delta-sgdml reduce models/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz --keep 0.4 -o demo/few
     """
-    import os
-
-    cores = threads or len(os.sched_getaffinity(0))
-    set_threads(cores)
-    os.environ["NUMBA_NUM_THREADS"] = str(cores)
+    set_training_threads(threads)
     from ...training.record import RECORD
     from ...training.reduce import TRIED
     from ...training.reduce import reduce as reduce_models
@@ -114,33 +111,28 @@ def _fractions(text: str, keep: float | None) -> tuple[float, ...]:
 
 
 def _print(found: Reduction) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     def number(value: float | None, digits: int, unit: str = "") -> str:
         return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}{unit}"
 
-    table = Table(title="validation force MAE and, of configurations that chose nothing, test (kcal/mol/Å)")
-    for column in ("model", "ranking", "pairs", "kept", "σ", "validation", "test", ""):
-        table.add_column(column, justify="left" if column in ("model", "ranking", "") else "right")
+    errors = table("model", "ranking", "pairs", "kept", "σ", "validation", "test", "", left=("model", "ranking", ""))
     for name, rankings in found.terms.items():
         for ranking, steps in rankings.items():
             for step in steps:
-                table.add_row(
+                errors.add_row(
                     name, ranking, str(len(step.metric.pairs)), f"{100 * step.kept:.0f} %", f"{step.sigma:.3g}",
                     f"{step.error:.4f}", number(step.test, 4), "chosen" if step is found.chosen[name] else "",
                 )  # fmt: skip
-    reached = Table(title="pairs of the chosen descriptors: mean distances, and the share of each kind that is kept")
-    reached.add_column("model")
-    for column in ("pairs", "an atom", "90 % up to (Å)", "largest (Å)", "within", "between fragments"):
-        reached.add_column(column, justify="right")
+    kept = table("model", "pairs", "an atom", "90 % up to (Å)", "largest (Å)", "within", "between fragments")
     for name, step in found.chosen.items():
         reach = found.reach(name)
         within, between = (number(s and 100 * s, 0, " %") for s in (reach.within, reach.between))
-        reached.add_row(
+        kept.add_row(
             name, str(len(step.metric.pairs)), number(reach.per_atom, 2), number(reach.most, 2),
             number(reach.largest, 2), within, between,
         )  # fmt: skip
-    console = Console(file=sys.stdout)
-    console.print(table)
-    console.print(reached)
+    show(
+        "validation force MAE and, of configurations that chose nothing, test (kcal/mol/Å)",
+        errors,
+        "\npairs of the chosen descriptors: mean distances, and the share of each kind that is kept",
+        kept,
+    )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..process import set_threads
+from ..options import AllThreadsOption, DatasetArg, OverwriteOption
+from ..process import set_training_threads
+from ..progress import Line, duration
 
 if TYPE_CHECKING:
     from ...training.selection.scales import ScalesIteration
@@ -17,15 +18,19 @@ if TYPE_CHECKING:
 
 
 def train(
-    dataset: Annotated[
-        Path, typer.Argument(help="Data set with labels of isolated fragments (.npz).", show_default=False)
-    ],
+    dataset: DatasetArg,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for models and manifest.", show_default=False)
+        Path,
+        typer.Option("-o", "--output", help="Folder for models and manifest.", metavar="DIR", show_default=False),
     ],
     n_train: Annotated[int, typer.Option("-n", "--n-train", min=2, help="Training points of each model.")] = 200,
     n_validation: Annotated[
-        int, typer.Option(min=0, help="Configurations that choose σ, λ and the symmetry (0: as many, up to 200).")
+        int,
+        typer.Option(
+            min=0,
+            help="Configurations that choose σ, λ and the symmetry.",
+            show_default="as many as training points, up to 200",
+        ),
     ] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also the single global model, by sGDML's defaults.")] = False,
     symmetry: Annotated[
@@ -40,29 +45,37 @@ def train(
     metric: Annotated[
         Literal["inverse", "auto"],
         typer.Option(
-            help="Of descriptors: 1/r of all pairs, as sGDML; or the best of some laws, weights of pairs learned."
+            help="Descriptors: 1/r of all pairs, as sGDML; or the best of some laws, weights of pairs learned."
         ),
     ] = "inverse",
     trainer: Annotated[Literal["delta", "sgdml"], typer.Option(help="Who solves: ours, or stock sGDML's.")] = "delta",
-    sigma: Annotated[float, typer.Option(min=0.0, help="Length scale of the kernel (0: chosen).")] = 0.0,
-    lam: Annotated[float, typer.Option("--lambda", min=0.0, help="Regularisation, relative (0: chosen).")] = 0.0,
-    n_far: Annotated[int, typer.Option(min=-1, help="Binding points pulled apart, of -n (-1: a tenth).")] = -1,
+    sigma: Annotated[
+        float, typer.Option(min=0.0, help="Length scale σ of the kernel.", show_default="chosen by validation")
+    ] = 0.0,
+    lam: Annotated[
+        float,
+        typer.Option("--lambda", min=0.0, help="Regularisation λ, relative.", show_default="chosen by validation"),
+    ] = 0.0,
+    n_far: Annotated[
+        int,
+        typer.Option(
+            min=-1, help="Of the binding's training points, those pulled apart.", show_default="a tenth of them"
+        ),
+    ] = -1,
     structure: Annotated[
-        Path | None, typer.Option(help="Start geometry (default: the one of lowest energy).")
+        Path | None, typer.Option(help="Start geometry of the manifest.", show_default="that of the lowest energy")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another training in the folder.")] = False,
-    threads: Annotated[int, typer.Option(min=0, help="Threads (0: all cores).")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
+    overwrite: OverwriteOption = False,
+    threads: AllThreadsOption = 0,
 ) -> None:
-    """Fragment models, binding model and manifest from one data set; a stopped training goes on where it was.
+    """Train fragment and binding models and write their manifest.
+
+    All from one data set with labels of isolated fragments. A training that was stopped goes on where it was.
 
     Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 -o demo/wet
     """
-    import os
-
-    cores = threads or len(os.sched_getaffinity(0))
-    set_threads(cores)
-    os.environ["NUMBA_NUM_THREADS"] = str(cores)
+    set_training_threads(threads)
     from dataclasses import replace
 
     from ...training.record import RECORD
@@ -81,22 +94,23 @@ def train(
     print(manifest)
 
 
-class Terminal:
+class Terminal(Line):
     """Tells how a training goes, on stderr."""
 
     def __init__(self) -> None:
-        self._last, self._start = 0.0, time.monotonic()
-
-    def say(self, line: str) -> None:
-        self._clear()
-        print(line, file=sys.stderr, flush=True)
+        super().__init__(elsewhere=None)
+        self._start, self._headed = time.monotonic(), False
 
     def trial(self, trial: Trial) -> None:
+        if not self._headed:
+            self._headed = True
+            self.say(
+                f"  {'symmetry':10} {'perms':>6} {'points':>6}  {'metric':8} {'σ':>8} {'λ':>8} "
+                f"{'force MAE':>10} {'relabelled':>10} (kcal/mol/Å)"
+            )
         self.say(
-            f"  {trial.group:10} {trial.permutations:5d} perms, {trial.points:4d} points  {trial.metric:8}  "
-            f"σ {trial.sigma:7.3g}  λ {trial.lam:.1e}  "
-            f"force MAE {trial.validation:.4f}, relabelled {trial.relabelled:.4f} kcal/mol/Å  "
-            f"({trial.seconds:.1f} s)"
+            f"  {trial.group:10} {trial.permutations:6d} {trial.points:6d}  {trial.metric:8} {trial.sigma:8.3g} "
+            f"{trial.lam:8.1e} {trial.validation:10.4f} {trial.relabelled:10.4f} {trial.seconds:10.1f} s"
         )
 
     def learning(self, progress: ScalesIteration) -> None:
@@ -106,12 +120,4 @@ class Terminal:
         )
 
     def progress(self, stage: str, done: float) -> None:
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - self._last > 0.2:
-            self._last = now
-            sys.stderr.write(f"\r\x1b[K{stage} {100 * done:.0f} %  ({now - self._start:.0f} s)")
-            sys.stderr.flush()
-
-    def _clear(self) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write("\r\x1b[K")
+        self.update(f"{stage} {100 * done:.0f} %  ({duration(time.monotonic() - self._start)})")

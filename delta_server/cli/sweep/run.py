@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import JsonOption, ThreadsOption
+from ..options import DriversOption, JsonOption, SweepArg, ThreadsOption, WallTimeOption
 from ..process import Stop, complain, set_threads
-from .common import DriversOption, SweepArg, WallTimeOption, describe, print_json, table
+from ..progress import Line
+from .states import describe, print_json, table
 
 if TYPE_CHECKING:
-    from ...sweep.state import State
-
-_EVERY = 30.0  # s between lines where there is no terminal
+    from ...sweep.state import MemberState
 
 
 def run(
     directory: SweepArg,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="One job for each temperature, so many at a time.", show_default=False),
+        typer.Option(min=1, help="One job for each temperature, N at a time.", show_default="--batched"),
     ] = None,
     batched: Annotated[
-        bool, typer.Option("--batched", help="All temperatures in one i-PI process, as one batch (default).")
+        bool, typer.Option("--batched", help="All temperatures in one i-PI process, as one batch.")
     ] = False,
     drivers: DriversOption = 1,
     wall_time: WallTimeOption = None,
     threads: ThreadsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the temperatures of a sweep, from wherever they are; asked again after a stop or a crash, it goes on.
+    """Run the temperatures of a sweep, from wherever they are.
 
-    A trajectory that breaks is stopped and marked unstable, with the time and the reason; the others go on. Ctrl-C
-    loses nothing but some steps; kill -9 or a power cut at most one checkpoint interval. Ends with 0 when all are
-    finished or broken, with 75 when --wall-time stopped it, with 130 or 143 when a signal did.
+    Asked again after a stop or a crash, it goes on. A trajectory that breaks is stopped and marked unstable, with the
+    time and the reason; the others go on. Ctrl-C loses nothing but some steps; kill -9 or a power cut at most one
+    checkpoint interval. Ends with 0 when all are finished or broken, with 75 when --wall-time stopped it, with 130 or
+    143 when a signal did.
 
     Example: delta-sgdml sweep run demo/sweep
     """
@@ -46,7 +46,7 @@ def run(
     from ...errors import InputError
     from ...sweep.jobs import NOT_FINISHED, run_jobs
     from ...sweep.record import load_sweep
-    from ...sweep.session import Options, Session
+    from ...sweep.session import RunOptions, Session
     from ...sweep.state import load_states
 
     if jobs and batched:
@@ -59,7 +59,7 @@ def run(
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     began = time.monotonic()
     with _display(quiet=as_json) as (show, say):
-        options = Options(drivers, threads, wall_time, stop, show, say)
+        options = RunOptions(drivers, threads, wall_time, stop, show, say)
         if jobs:
             ending = run_jobs(sweep, sweep.members, jobs, options)
         else:
@@ -76,10 +76,17 @@ def run(
 
 
 @contextmanager
-def _display(quiet: bool) -> Iterator[tuple[Callable[[list[State]], None], Callable[[str], None]]]:
+def _display(quiet: bool) -> Iterator[tuple[Callable[[list[MemberState]], None], Callable[[str], None]]]:
     """A live table on a terminal, a line now and then elsewhere."""
-    if quiet or not sys.stdout.isatty():
-        yield (lambda states: None) if quiet else _lines(), complain
+    if quiet:
+        yield lambda states: None, complain
+        return
+    if not sys.stdout.isatty():
+        line = Line(sys.stdout, elsewhere=30.0)
+        yield (
+            lambda states: line.update("  ".join(f"{s.name} {s.picoseconds:.2f} ps {s.phase}" for s in states)),
+            complain,
+        )
         return
     from rich.console import Console
     from rich.live import Live
@@ -87,15 +94,3 @@ def _display(quiet: bool) -> Iterator[tuple[Callable[[list[State]], None], Calla
     console = Console()
     with Live(console=console, refresh_per_second=2) as live:
         yield lambda states: live.update(table(states)), lambda event: live.console.print(event)
-
-
-def _lines() -> Callable[[list[State]], None]:
-    said = time.monotonic()
-
-    def show(states: list[State]) -> None:
-        nonlocal said
-        if time.monotonic() - said > _EVERY:
-            said = time.monotonic()
-            print("  ".join(f"{s.name} {s.picoseconds:.2f} ps {s.phase}" for s in states), flush=True)
-
-    return show

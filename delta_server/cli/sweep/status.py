@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
-from ..options import JsonOption
-from .common import SweepArg, print_json, table
-
-_WIDE = 160  # columns, where nothing says how many there are
+from ..options import JsonOption, SweepArg
+from ..tables import show
+from .states import print_json, table
 
 
 def status(directory: SweepArg, as_json: JsonOption = False) -> None:
-    """How far each temperature is; may be asked at any time, also of a sweep that runs on a cluster.
+    """Show how far each temperature is.
+
+    May be asked at any time, also of a sweep that runs on a cluster.
 
     Example: delta-sgdml sweep status demo/sweep
     """
@@ -22,6 +21,4 @@ def status(directory: SweepArg, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(states)
         return
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table(states))
+    show(table(states))

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ...molecule.limits import Limits
 from ..options import EnergyMarginOption, ManifestArg, MaxUncertaintyOption, StretchOption
+from ..progress import Line
 
 
 def write(
     manifest: ManifestArg,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the sweep.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the sweep.", metavar="DIR", show_default=False)
+    ],
     temperatures: Annotated[
-        str, typer.Option(help="K: FIRST:LAST:STEP (10:400:50 is 10, 50, 100, … 400) or a list, 10,50,300.")
+        str,
+        typer.Option(
+            help="Temperatures (K): FIRST:LAST:STEP (10:400:50 is 10, 50, 100, … 400) or a list, 10,50,300.",
+            metavar="RANGES",
+        ),
     ] = "10:400:50",
     kind: Annotated[
         Literal["nvt", "pimd", "mts", "remd"],
@@ -28,37 +33,41 @@ def write(
             "exchange."
         ),
     ] = "nvt",
-    time: Annotated[float, typer.Option(min=0.001, help="ps, of each temperature.")] = 500.0,
+    time: Annotated[float, typer.Option(min=0.001, help="Length of each trajectory (ps).", metavar="PS")] = 500.0,
     timestep: Annotated[
         float | None,
         typer.Option(
-            min=0.01, max=10.0, help="fs (default: 0.5; pimd 0.25; mts 1.0, of the binding).", show_default=False
+            min=0.01,
+            max=10.0,
+            help="Time step (fs); with mts the binding's.",
+            metavar="FS",
+            show_default="0.5; pimd 0.25; mts 1.0",
         ),
     ] = None,
-    tau: Annotated[float, typer.Option(min=1.0, help="fs, of the Langevin thermostat.")] = 1000.0,
-    beads: Annotated[int, typer.Option(min=1, help="With pimd (default there: 16).", show_default=False)] = 1,
+    tau: Annotated[
+        float, typer.Option(min=1.0, help="Time constant of the Langevin thermostat (fs).", metavar="FS")
+    ] = 1000.0,
+    beads: Annotated[int, typer.Option(min=1, help="Beads of pimd's ring polymers.", show_default="16")] = 1,
     inner: Annotated[
         int,
-        typer.Option(
-            min=1, max=20, help="With mts: steps of the fragments to one of the binding (2).", show_default=False
-        ),
+        typer.Option(min=1, max=20, help="With mts: steps of the fragments to one of the binding.", show_default="2"),
     ] = 1,
     contract: Annotated[
-        int, typer.Option(min=0, help="With pimd: beads that the binding is computed on (0: all).")
+        int, typer.Option(min=0, help="With pimd: beads that the binding is computed on.", show_default="all")
     ] = 0,
     stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.")] = 20,
     frames: Annotated[int, typer.Option(min=1, help="Steps between recorded geometries.")] = 100,
     checkpoint: Annotated[int, typer.Option(min=1, help="Steps between checkpoints: what a crash may cost.")] = 2000,
     exchange: Annotated[int, typer.Option(min=1, help="With remd: mean steps between exchanges.")] = 20,
-    seed: Annotated[int, typer.Option(min=1, help="Of the random numbers.")] = 31415,
+    seed: Annotated[int, typer.Option(min=1, help="Seed of the random numbers.")] = 31415,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Structures in one request (default: all); fewer are shared by several drivers."),
+        typer.Option(min=1, help="Structures in a request; fewer are shared by several drivers.", show_default="all"),
     ] = None,
     inet: Annotated[
         str | None,
         typer.Option(
-            help="Listen on HOST:PORT for drivers on other machines; each temperature takes the next port.",
+            help="Listen there for drivers on other machines; each temperature takes the next port.",
             metavar="HOST:PORT",
         ),
     ] = None,
@@ -67,36 +76,37 @@ def write(
     max_uncertainty: MaxUncertaintyOption = Limits.uncertainty,
     structure: Annotated[
         Path | None,
-        typer.Option(help="Start geometry (default: the manifest's), such as start.xyz of another sweep."),
+        typer.Option(help="Start geometry, such as start.xyz of another sweep.", show_default="the manifest's"),
     ] = None,
-    relax: Annotated[bool, typer.Option(help="Relax the start geometry with the model.")] = True,
+    relax: Annotated[bool, typer.Option(help="Relax the start geometry first.", show_default="relax")] = True,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a sweep that is there, with all that it ran.")
     ] = False,
 ) -> None:
-    """One folder for each temperature, and one i-PI process that runs them all, for `delta-sgdml sweep run`.
+    """Write i-PI inputs for a ladder of temperatures.
 
-    The start geometry is relaxed with the model, velocities are thermal, the centre of mass stands still. The
-    thermostat is Langevin's: local, so that a molecule in a vacuum is thermalised even at 10 K. Its
-    τ of 1 ps is weak: friction 1/τ slows the rotation that one wants to see.
+    A folder for each temperature, and one i-PI process that runs them all, for `delta-sgdml sweep run`. The start
+    geometry is relaxed with the model, velocities are thermal, the centre of mass stands still. The thermostat is
+    Langevin's: local, so that a molecule in a vacuum is thermalised even at 10 K. Its τ of 1 ps is weak: friction
+    1/τ slows the rotation that one wants to see.
 
     Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 10:400:50 --time 10 -o demo/sweep
     """
     from ...server.address import parse_address
     from ...sweep.temperatures import parse_temperatures
-    from ...sweep.write import Plan, write_sweep
+    from ...sweep.write import SweepPlan, write_sweep
 
     host, port = None, 31415
     if inet:
         address = parse_address(f"inet:{inet}")
         host, port = address.name, address.port
-    plan = Plan(
+    plan = SweepPlan(
         parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, contract, stride, frames,
         checkpoint, exchange, seed, batch, host, port,
         Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),
     )  # fmt: skip
     command = shlex.join(["delta-sgdml", *sys.argv[1:]])
-    with _progress() as on_relax:
+    with Line(elsewhere=None) as line:
         sweep = write_sweep(
             manifest,
             output,
@@ -105,7 +115,7 @@ def write(
             relax=relax,
             structure=structure,
             command=command,
-            on_relax=on_relax,
+            on_relax=lambda step, fmax: line.update(f"relaxing: step {step}, largest force {fmax:.1e} eV/Å"),
         )
     record = sweep.record
     print(
@@ -113,15 +123,3 @@ def write(
         f"relaxed in {record.start.steps} steps to {record.start.fmax:.1e} eV/Å; "
         f"run it: delta-sgdml sweep run {output}"
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Any]:
-    """A line on a terminal while the geometry relaxes."""
-    if not sys.stderr.isatty():
-        yield lambda steps, fmax: None
-        return
-    yield lambda steps, fmax: print(
-        f"\r\x1b[Krelaxing: step {steps}, largest force {fmax:.1e} eV/Å", end="", file=sys.stderr, flush=True
-    )
-    print("\r\x1b[K", end="", file=sys.stderr)

@@ -1,8 +1,9 @@
 /* The inner loops of a prediction: descriptor, sum over training points and permutations, forces.
  *
- * What contraction.py and descriptor.py do with NumPy, in one pass: a few training points at a time are read once,
- * multiplied with the query, transformed to the group, put through the kernel function, transformed back and added to
- * the gradient while they are in the cache. Everything is float64. Arrays are C-contiguous and their sizes are checked.
+ * What sums/numpy_sum.py and descriptor/descriptor.py do with NumPy, in one pass: a few training points at a time are
+ * read once, multiplied with the query, transformed to the group, put through the kernel function, transformed back and
+ * added to the gradient while they are in the cache. Everything is float64. Arrays are C-contiguous and their sizes are
+ * checked.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -51,14 +52,14 @@ typedef struct {
     double *norms, *own; /* of each query: its square, and what it has of itself in the gradient */
 } Space;
 
-typedef struct { /* see Basis in fourier.py */
+typedef struct { /* see Basis in sums/basis.py */
     Py_ssize_t n_blocks, width;
     const int64_t *blocks, *from, *to; /* (n_blocks, 2) orbits and their size; (width,) entries */
     const double *matrices;            /* (size, size padded to a multiple of 8) of each block */
     const double **rows;
 } Turn;
 
-typedef struct { /* see metric.py; no ends: all pairs, no scales: 1 */
+typedef struct { /* see descriptor/metric.py; no ends: all pairs, no scales: 1 */
     Py_ssize_t n, pairs;
     const int32_t *ends; /* (pairs, 2) */
     const double *scales;
@@ -352,8 +353,8 @@ static PyObject *py_forces(PyObject *self, PyObject *args)
 }
 
 static PyMethodDef methods[] = {
-    {"contract", py_contract, METH_VARARGS, "Add the sum over some training points; see contraction.py."},
-    {"turn", py_turn, METH_VARARGS, "turn(blocks, from, to, matrices, x, out): to another basis; see fourier.py."},
+    {"contract", py_contract, METH_VARARGS, "Add the sum over some training points; see gdml/sums."},
+    {"turn", py_turn, METH_VARARGS, "turn(blocks, from, to, matrices, x, out): to another basis; see Basis._turns."},
     {"describe", py_describe, METH_VARARGS, "describe(r, n, *Metric.compiled, x, slopes, centred): descriptors of (B, n, 3)."},
     {"forces", py_forces, METH_VARARGS, "forces(centred, n, ends, slopes, −∂E/∂x, f, virial): what the pairs pull."},
     {NULL, NULL, 0, NULL}};

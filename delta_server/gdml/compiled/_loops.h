@@ -158,7 +158,8 @@ INLINE void NAME(transform)(const Space *s, Py_ssize_t na, Py_ssize_t ka, const 
     NAME(multiply)(na, ka, A, s->in, nb * lanes, s->out);
 }
 
-/* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient beside them. */
+/* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient beside them. The
+   Matérn kernel and its derivatives, of which sums/matern.py is the reference. */
 INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t used)
 {
     Py_ssize_t pairs = s->pairs, elements = t->a * t->b;

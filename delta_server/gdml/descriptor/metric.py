@@ -52,7 +52,7 @@ class Metric:
 
     @property
     def is_stock(self) -> bool:
-        """Whether it is sGDML's."""
+        """Whether this is sGDML's metric, 1/r of all pairs."""
         return self.chosen is None and self.power == 1.0 and self.decay == 0.0 and self.scales is None
 
     def permutations(self, permutations: IntArray) -> IntArray:
@@ -69,10 +69,10 @@ class Metric:
 
     def orbits(self, permutations: IntArray) -> IntArray:
         """(D,) number of the orbit of each pair, from 0. Raises ValueError as `permutations`."""
-        found: IntArray = np.unique(orbits(self.permutations(permutations)), return_inverse=True)[1]
-        return found
+        labels: IntArray = np.unique(orbits(self.permutations(permutations)), return_inverse=True)[1]
+        return labels
 
-    def square(self, values: FloatArray) -> FloatArray:
+    def to_matrix(self, values: FloatArray) -> FloatArray:
         """Values (…, D) of the pairs as symmetric matrices (…, N, N), zero elsewhere."""
         lower = np.zeros((*values.shape[:-1], self.n_atoms**2))
         lower[..., self.pairs] = values
@@ -80,7 +80,7 @@ class Metric:
         return np.asarray(lower + np.swapaxes(lower, -1, -2))
 
     def __eq__(self, other: object) -> bool:
-        """To the last bit."""
+        """Whether the two are the same to the last bit."""
         return isinstance(other, Metric) and (
             (self.n_atoms, self.power, self.decay) == (other.n_atoms, other.power, other.decay)
             and (self.chosen is None) == (other.chosen is None)
@@ -93,7 +93,7 @@ class Metric:
         return hash((self.n_atoms, self.power, self.decay, len(self.pairs)))
 
     def __str__(self) -> str:
-        """In a few words."""
+        """The law and the pairs in a few words, such as ``1/r, 40 of 66 pairs``."""
         law = "1/r" if self.power == 1.0 else f"r^-{self.power:g}"
         law += f" exp(-r/{1 / self.decay:.3g} Å)" if self.decay else ""
         share = "" if self.chosen is None else f", {len(self.pairs)} of {n_pairs(self.n_atoms)} pairs"
@@ -101,18 +101,18 @@ class Metric:
         return law + share + scales
 
     def keep(self, which: IntArray) -> Metric:
-        """With some of its pairs only, (K,) indices or (D,) bool."""
+        """The same law for some of the pairs only, given by (K,) indices or (D,) bool."""
         return Metric(
             self.n_atoms, self.pairs[which], self.power, self.decay,
             None if self.scales is None else self.scales[which],
         )  # fmt: skip
 
     def scaled(self, scales: FloatArray) -> Metric:
-        """With scales (D,) multiplied by these."""
+        """The metric whose scales are multiplied by these (D,)."""
         before = 1.0 if self.scales is None else self.scales
         return Metric(self.n_atoms, self.chosen, self.power, self.decay, before * scales)
 
-    def shape(self, distances: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def evaluate(self, distances: FloatArray) -> tuple[FloatArray, FloatArray]:
         """x and −(dx/dr)/r, (…, D), at distances (…, D) in Å."""
         inverse = 1.0 / distances
         x = inverse**self.power
@@ -124,7 +124,7 @@ class Metric:
 
     @cached_property
     def compiled(self) -> tuple[IntArray, FloatArray, int, float]:
-        """As compiled code has it: no pairs, no scales where they say nothing."""
+        """Ends of the pairs, scales, 2p and decay for compiled code; empty arrays mean all pairs and no scales."""
         ends = np.zeros((0, 2)) if self.chosen is None else np.stack(np.divmod(self.chosen, self.n_atoms), 1)
         scales = np.zeros(0) if self.scales is None else np.ascontiguousarray(self.scales)
         return ends.astype(np.int32), scales, round(2 * self.power), float(self.decay)

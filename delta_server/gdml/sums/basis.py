@@ -70,8 +70,8 @@ class Basis:
     @classmethod
     def plain(cls, dim: int) -> Basis:
         """That of no symmetry: the entries themselves."""
-        one, entries = np.ones((1, 1)), np.arange(dim)
-        return cls(((1, dim),), (one, one), np.zeros(1, dtype=np.intp), ((entries[:, None], one),), entries)
+        unit, entries = np.ones((1, 1)), np.arange(dim)
+        return cls(((1, dim),), (unit, unit), np.zeros(1, dtype=np.intp), ((entries[:, None], unit),), entries)
 
     @cached_property
     def _turns(self) -> tuple[tuple[FloatArray | IntArray, ...], tuple[FloatArray | IntArray, ...]]:
@@ -123,9 +123,9 @@ class Basis:
 
 def _turned(compiled: Any, turn: tuple[FloatArray | IntArray, ...], x: FloatArray) -> FloatArray:
     """(B, D) in the other basis; turn: one of `Basis._turns`."""
-    found = np.empty(x.shape)
-    compiled.turn(*turn, np.ascontiguousarray(x), found)
-    return found
+    turned = np.empty(x.shape)
+    compiled.turn(*turn, np.ascontiguousarray(x), turned)
+    return turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,11 +210,11 @@ def _orbits_by_type(perms: IntArray) -> list[tuple[IntArray, IntArray]]:
         members = np.flatnonzero(label == start)
         base = next((q for q in members if keys[q] in types), members[0])
         types.setdefault(keys[base], []).append(int(base))
-    found = []
+    sorted_orbits = []
     for bases in types.values():
         _, first = np.unique(perms[:, bases[0]], return_index=True)
-        found.append((perms[np.sort(first)][:, bases].T.copy(), fixes[:, bases[0]]))
-    return found
+        sorted_orbits.append((perms[np.sort(first)][:, bases].T.copy(), fixes[:, bases[0]]))
+    return sorted_orbits
 
 
 def _ordered(

@@ -26,7 +26,7 @@ _SHARE = 4e6  # flops that are worth a thread of their own
 
 
 class CompiledContraction:
-    """In compiled code; points may be shared among threads."""
+    """The `Contraction` in compiled code; training points may be shared among threads."""
 
     def __init__(
         self, compiled: Any, path: str, basis: Basis, points: FloatArray, sigma: float, threads: int = 1
@@ -64,7 +64,7 @@ class CompiledContraction:
         padded[: len(values)] = values
         return np.ascontiguousarray(np.moveaxis(padded.reshape(self._packs, self._lanes, *values.shape[1:]), 1, -1))
 
-    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+    def set_weights(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
         self._rows[:, 1] = self._packed(weights)
         self._products = self._packed(products)
         self._energy_weights = np.zeros(0) if energy_weights is None else self._packed(energy_weights)

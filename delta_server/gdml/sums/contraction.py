@@ -21,7 +21,7 @@ _KERNEL = 50  # flops for a training point and permutation: root, exponential, p
 
 
 class Sums(NamedTuple):
-    """Of B queries."""
+    """Energies and gradients of B queries."""
 
     energy: FloatArray  # (B,)
     gradient: FloatArray  # (B, D) −∂E/∂x, in the basis
@@ -47,7 +47,7 @@ class Contraction(Protocol):
         """Temporaries of a call, for one query."""
         ...
 
-    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+    def set_weights(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
         """Take weights (M, D), in the basis, x_m·w_m (M,), and the coefficients of energy constraints (M,)."""
         ...
 

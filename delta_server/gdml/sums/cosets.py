@@ -45,19 +45,24 @@ class Cosets:
     representatives: IntArray  # (R, D) of the entries, one of each coset
     basis: Basis
     order: int  # of the subgroup
+    fallback: str | None = None  # why there are only the queries although more was asked for
 
     @classmethod
     def of(cls, permutations: IntArray, metric: Metric, method: Method | None = None) -> Cosets:
         """permutations: (P, N) of the atoms. method: ``plain`` for the trivial subgroup, ``fourier`` for the whole
-        group, None for the one that takes least. Where the permutations are no group there are only the queries."""
+        group, None for the one that takes least. Where the permutations are no group, or its representations are not
+        found, there are only the queries, and `fallback` says so."""
+        fallback = None
         if method != "plain" and len(permutations) > 1:
             try:
                 subgroup, others, groups = _best(permutations, len(metric.pairs), method)
                 if len(subgroup) > 1:
                     return cls(metric.permutations(others), Basis.of(subgroup, metric, groups), len(subgroup))
-            except (ValueError, ArithmeticError):
-                pass
-        return cls(metric.permutations(permutations), Basis.plain(len(metric.pairs)), 1)
+            except ValueError:
+                fallback = "no group"
+            except ArithmeticError:
+                fallback = "no representations"
+        return cls(metric.permutations(permutations), Basis.plain(len(metric.pairs)), 1, fallback)
 
     @property
     def count(self) -> int:
@@ -66,7 +71,9 @@ class Cosets:
 
     @property
     def method(self) -> str:
-        """In a word or two."""
+        """How the permutations are summed over, in a few words."""
+        if self.fallback:
+            return f"permuted queries ({self.fallback})"
         if self.order == 1:
             return "plain"
         return "fourier" if self.count == 1 else f"fourier of {self.order}"
@@ -117,10 +124,10 @@ def _best(
         return products + len(permutations) * (_TRANSFORM * sides + _KERNEL)
 
     def hope(kind: tuple[float, ...]) -> float:
-        """As if the transform were one of two groups of equal order."""
+        """The least work that may come of it: that of a transform on two groups of equal order."""
         return work(kind[0], 2 * kind[1] ** 0.5)
 
-    found, least = [], np.inf
+    candidates, least = [], np.inf
     for kind in sorted(kinds, key=hope):
         if hope(kind) > _ALIKE * least:
             break
@@ -128,8 +135,8 @@ def _best(
         groups = two_groups(subgroup)
         needed = work(kind[0], sum(len(g.table) for g in groups))
         least = min(least, needed)
-        found.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
-    _, _, subgroup, choice, groups = min((f for f in found if f[1] <= _ALIKE * least), key=lambda f: f[:2])
+        candidates.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
+    _, _, subgroup, choice, groups = min((c for c in candidates if c[1] <= _ALIKE * least), key=lambda c: c[:2])
     return subgroup, _product([s.others for s in choice]), groups
 
 

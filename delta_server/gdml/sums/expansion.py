@@ -25,7 +25,7 @@ from .cosets import Cosets, Method
 
 
 class Expansion:
-    """The sum for one set of training descriptors and, once `weigh` was called, their weights."""
+    """The sum for one set of training descriptors and, once `set_weights` was called, their weights."""
 
     def __init__(
         self,
@@ -48,16 +48,21 @@ class Expansion:
         self._cosets = Cosets.of(permutations, metric, method)
         self._sum = contraction(self._cosets.basis, self._cosets.basis.forward(self._points), sigma, threads, backend)
 
-    def weigh(self, weights: FloatArray, energy_weights: FloatArray | None = None) -> None:
+    def set_weights(self, weights: FloatArray, energy_weights: FloatArray | None = None) -> None:
         """Take these weights J_m α_m (M, D), and the coefficients of energy constraints (M,) if there are any."""
         products = np.einsum("md,md->m", self._points, weights)
         energies = None if energy_weights is None else np.ascontiguousarray(energy_weights, dtype=np.float64)
-        self._sum.weigh(self._cosets.basis.forward(weights), products, energies)
+        self._sum.set_weights(self._cosets.basis.forward(weights), products, energies)
 
     @property
     def method(self) -> str:
         """How permutations are summed over."""
         return self._cosets.method
+
+    @property
+    def fallback(self) -> str | None:
+        """Why the sum over the permutations is the slow one; None where it is not, or was asked for."""
+        return self._cosets.fallback
 
     @property
     def backend(self) -> str:

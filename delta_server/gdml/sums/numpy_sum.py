@@ -12,7 +12,7 @@ from .contraction import Sums, Work, work_of
 
 
 class NumpyContraction:
-    """By matrix products, representation by representation."""
+    """The `Contraction` by matrix products, representation by representation."""
 
     backend = "numpy"
 
@@ -37,7 +37,7 @@ class NumpyContraction:
     def bytes_per_query(self) -> int:
         return int(8 * (8 * self._elements * self._n_train + 4 * self._basis.order.size))
 
-    def weigh(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
+    def set_weights(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
         for rows, part in zip(self._rows, self._basis.parts(weights), strict=True):
             rows[self._n_train :] = part
         self._products, self._energy_weights = products, energy_weights
@@ -81,11 +81,11 @@ class NumpyContraction:
 def correlations(basis: Basis, rows: Sequence[FloatArray], query: FloatArray) -> FloatArray:
     """⟨x, P_g y⟩ (M, B, P) of queries x, (B, D) in the basis, with y given as `Basis.parts`, (M, d, n) each."""
     m, batch = len(rows[0]), len(query)
-    found = [
+    products = [
         (y.reshape(m * d, n) @ x.reshape(batch * d, n).T).reshape(m, d, batch, d).transpose(0, 2, 1, 3)
         for y, x, (d, n) in zip(rows, basis.parts(query), basis.shapes, strict=True)
     ]
-    return synthesis(basis, found, (m, batch))
+    return synthesis(basis, products, (m, batch))
 
 
 def synthesis(basis: Basis, products: Sequence[FloatArray], shape: tuple[int, ...]) -> FloatArray:

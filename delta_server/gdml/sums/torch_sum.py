@@ -70,7 +70,7 @@ class TorchSum:
         # temporaries: what there is of each training point and element at once, and of each coefficient
         rows, held = max(self._table_rows, len(basis.place)), 3 if basis.is_plain else 5
         self.bytes_per_query = 8 * copies * (held * 2 * len(points) * rows + 5 * self._products[-1].part.stop)
-        self.method = f"{cosets.method}, torch"
+        self.method, self.fallback = f"{cosets.method}, torch", cosets.fallback
         work = work_of(basis, len(points))
         self.work = work._replace(flops=copies * work.flops)
 
@@ -120,8 +120,8 @@ class TorchSum:
         products = query.new_zeros(self._table_rows, batch, width)
         for rows, part, place in self._products:
             k, n, d = len(rows), rows.shape[1], place.shape[1]
-            found = torch.bmm(query[part].view(k, n, d * batch).transpose(1, 2), rows)
-            products[place] = found.view(k, d, batch, d, width).transpose(2, 3)
+            blocks = torch.bmm(query[part].view(k, n, d * batch).transpose(1, 2), rows)
+            products[place] = blocks.view(k, d, batch, d, width).transpose(2, 3)
         first, second = self._tables
         return _transformed(products, first.T, second.T)
 

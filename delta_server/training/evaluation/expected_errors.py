@@ -9,7 +9,7 @@ from ...errors import InputError
 from ...gdml.cpu_predictor import CpuPredictor
 from ...gdml.descriptor.descriptor import Descriptor
 from ...gdml.model import Model
-from ...gdml.uncertainty import Calibration, Kernel, _inverse_root, _some, novelty
+from ...gdml.uncertainty import Calibration, EnergyKernel, _inverse_root, _some, novelty
 
 MIN_CALIBRATION = 10
 """Configurations that `calibrate` needs."""
@@ -42,11 +42,11 @@ def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibr
     errors = force_rmse(model, positions, forces)
     if not errors.max() > 0:
         raise InputError(f"{model.name or 'model'}: the forces have no errors, nothing can be calibrated on them")
-    kernel = Kernel(model.metric, model.permutations)
+    kernel = EnergyKernel(model.metric, model.permutations)
     points = kernel.points(_some(model))
     query = Descriptor.of(positions, model.metric).x
-    own = kernel.own(query, _LENGTHS)
-    trained, asked = (kernel.between(x, points, _LENGTHS) for x in (points.x, query))
+    own = kernel.diagonal(query, _LENGTHS)
+    trained, asked = (kernel.cross(x, points, _LENGTHS) for x in (points.x, query))
     tried = []
     for i, length in enumerate(_LENGTHS):
         s = novelty(1.0 - ((asked[i] @ _inverse_root(trained[i]).T) ** 2).sum(1) / own[i])

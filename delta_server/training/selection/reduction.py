@@ -113,7 +113,7 @@ class Trials:
     @property
     def metric(self) -> Metric:
         """The metric with all pairs."""
-        return self.hyper.metric or Metric(len(self.train.numbers))
+        return self.hyper.metric_of(len(self.train.numbers))
 
     def eliminate(
         self, fractions: Sequence[float] = FRACTIONS, ranking: Ranking = "importance", seed: int = 0

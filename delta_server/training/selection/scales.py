@@ -26,7 +26,7 @@ from ...gdml.descriptor.metric import Metric
 from ..fit import Hyper, fit, force_mae
 from ..labels import Labels
 from ..solve.cholesky import NotPositiveDefiniteError
-from ..solve.kernel import Kernel
+from ..solve.kernel import KernelMatrix
 
 _OUTLYING = 3.0  # times the median error: beyond, an error counts by its size and not by its square
 _LARGEST = 3.0  # of |log s|: pairs beyond are as good as left out, or all there is
@@ -62,7 +62,8 @@ class _Half:
 
         from ..solve.assembly import fill_block, sensitivity
 
-        kernel, m, rows = Kernel(self.labels.positions, self.permutations, metric), self.n_fitted, 3 * metric.n_atoms
+        kernel = KernelMatrix(self.labels.positions, self.permutations, metric)
+        m, rows = self.n_fitted, 3 * metric.n_atoms
         matrix = np.empty((len(self.labels) * rows, m * rows))
         inverse = np.argsort(self.permutations, axis=1)
         fill_block(kernel.x, kernel.u, self.permutations, inverse, self.hyper.sigma, np.arange(m), False, matrix)
@@ -85,7 +86,7 @@ class _Half:
         b = cho_solve(factor, cross.T @ e, check_finite=False)
         described, perms = Descriptor.of(self.labels.positions, metric), metric.permutations(self.permutations)
         left = np.concatenate([-b, e]).reshape(self.labels.forces.shape)
-        along, pulled = described.along(left), described.take(slice(m)).along(a.reshape(m, -1, 3))
+        along, pulled = described.jvp(left), described.take(slice(m)).jvp(a.reshape(m, -1, 3))
         gradient = np.zeros((m, len(metric.pairs)))
         sensitivity(described.x, along, described.x[:m], pulled, perms, self.hyper.sigma, gradient)
         return error, 2.0 * gradient.sum(0)
@@ -134,7 +135,7 @@ def learn_scales(
     """
     from scipy.optimize import OptimizeResult, minimize
 
-    metric = hyper.metric or Metric(len(train.numbers))
+    metric = hyper.metric_of(len(train.numbers))
     orbit = metric.orbits(invariant)
     order = np.random.default_rng(seed).permutation(len(train))
     cut = len(train) // 2

@@ -16,7 +16,7 @@ from ...gdml.model import Model
 from ..fit import Hyper, fit_matrix, force_mae
 from ..labels import Labels
 from ..solve.cholesky import Panels
-from ..solve.kernel import Kernel
+from ..solve.kernel import KernelMatrix
 from .scales import ScalesIteration, learn_scales, learning_set
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
@@ -162,7 +162,7 @@ class _Trials:
         self._largest = max(groups.values(), key=len)
         self._copies = validation.relabelled(self._largest, rng)
         self._order = rng.permutation(len(train))
-        self.metrics: dict[str, Metric | None] = {"1/r": None}
+        self.metrics = {"1/r": Metric(len(train.numbers))}
         self.made: list[Trial] = []
 
     def descend(
@@ -215,12 +215,12 @@ class _Grid:
         search: Search,
         log: Callable[[Trial], None] | None,
         metric_name: str,
-        metric: Metric | None,
+        metric: Metric,
     ) -> None:
         self.train, self.validation, self.copies = train, validation, copies
         self.name, self.permutations, self.search, self.log = name, permutations, search, log
         self.metric_name, self.metric = metric_name, metric
-        self.kernel = Kernel(train.positions, permutations, metric or Metric(len(train.numbers)))
+        self.kernel = KernelMatrix(train.positions, permutations, metric)
         self.trials: list[Trial] = []
         self._matrix: tuple[int, Panels] | None = None
         self._scores: dict[_Cell, float] = {}

@@ -19,7 +19,7 @@ from ...gdml.descriptor.descriptor import Descriptor
 from ...gdml.descriptor.pairs import n_pairs
 from ...gdml.sums.expansion import Expansion
 from .cholesky import Panels
-from .kernel import Kernel, Report
+from .kernel import KernelMatrix, Report
 from .nystrom import Nystrom, nystrom_bytes
 
 _QUERY_BYTES = 128 * 2**20  # temporaries of one matrix-free product, of all its threads
@@ -76,7 +76,7 @@ def plan_memory(n_points: int, n_atoms: int, n_perms: int, energies: bool, memor
 
 
 def solve(
-    kernel: Kernel,
+    kernel: KernelMatrix,
     y: FloatArray,
     sigma: float,
     lam: float,
@@ -180,7 +180,7 @@ class _ConjugateGradients:
 class MatrixFree:
     """K v, as energies and forces of the model with coefficients v at its own training points."""
 
-    def __init__(self, kernel: Kernel, sigma: float, energies: bool) -> None:
+    def __init__(self, kernel: KernelMatrix, sigma: float, energies: bool) -> None:
         self._described = Descriptor.of(kernel.positions, kernel.metric)
         self._expansion = Expansion(self._described.x, kernel.metric, kernel.permutations, sigma)
         self._energies = energies
@@ -191,8 +191,8 @@ class MatrixFree:
 
         x, positions = self._described.x, self._described.positions
         edge = len(x) if self._energies else 0
-        weights = self._described.along(-v[edge:].reshape(positions.shape))
-        self._expansion.weigh(weights, v[:edge] if self._energies else None)
+        weights = self._described.jvp(-v[edge:].reshape(positions.shape))
+        self._expansion.set_weights(weights, v[:edge] if self._energies else None)
 
         cores = max((i["num_threads"] for i in threadpool_info() if i["user_api"] == "blas"), default=1)
         room = max(1, _QUERY_BYTES // self._expansion.bytes_per_query)  # queries at a time

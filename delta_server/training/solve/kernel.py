@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 
@@ -22,23 +21,21 @@ Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelMatrix:
     """Descriptors of the training points and how to make the kernel matrix from them."""
 
     positions: FloatArray  # (M, N, 3) Å
     permutations: IntArray  # (P, N)
-    metric: Metric = None  # type: ignore[assignment]  # sGDML's where none is given
+    metric: Metric
     x: FloatArray = field(init=False, repr=False)  # (M, N, N), zero for pairs that are left out
     u: FloatArray = field(init=False, repr=False)  # (M, 3, N, N) ∂x_ik/∂r_i
 
     def __post_init__(self) -> None:
-        metric = cast("Metric | None", self.metric) or Metric(self.positions.shape[1])
-        described = Descriptor.of(self.positions, metric)
+        described = Descriptor.of(self.positions, self.metric)
         r = described.positions.transpose(0, 2, 1)
         u = r[:, :, :, None] - r[:, :, None]
-        u *= -metric.square(described.slopes)[:, None]
-        object.__setattr__(self, "metric", metric)
-        object.__setattr__(self, "x", metric.square(described.x))
+        u *= -self.metric.to_matrix(described.minus_slope_over_r)[:, None]
+        object.__setattr__(self, "x", self.metric.to_matrix(described.x))
         object.__setattr__(self, "u", u)
 
     def widths(self, energies: bool) -> list[int]:

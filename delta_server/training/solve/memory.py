@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..._types import IntArray
+from ...gdml.descriptor.metric import Metric
 from ..labels import Labels
-from .kernel import Kernel, matrix_bytes
+from .kernel import KernelMatrix, matrix_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -54,8 +55,9 @@ class Speed(NamedTuple):
         """A fraction of a second of the two kinds of work, on the task itself. Compiles the kernel first."""
         n_atoms, few = len(labels.numbers), permutations[:64]
         points = max(2, min(len(labels), 24, int((3e7 / (n_atoms**2 * len(few))) ** 0.5)))
-        kernel = Kernel(labels.positions[:points], few)
-        Kernel(labels.positions[:2], few[:1]).matrix(10.0, False)
+        metric = Metric(n_atoms)
+        kernel = KernelMatrix(labels.positions[:points], few, metric)
+        KernelMatrix(labels.positions[:2], few[:1], metric).matrix(10.0, False)
         start = time.perf_counter()
         kernel.matrix(10.0, False)
         block = (time.perf_counter() - start) / (points * (points + 1) / 2 * len(few) * n_atoms**2)

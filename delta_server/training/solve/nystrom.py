@@ -20,7 +20,7 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from .cholesky import Panels
-from .kernel import Kernel, Report
+from .kernel import KernelMatrix, Report
 
 _PANEL = 1024  # columns, about, that are made at once
 _DAMPING = (
@@ -33,8 +33,8 @@ class Nystrom:
     """P⁻¹, for vectors of energies (M), where they are in the fit, and forces (3NM)."""
 
     def __init__(
-        self, kernel: Kernel, sigma: float, lam: float, energies: bool, points: int, report: Report | None = None,
-        seed: int = 0,
+        self, kernel: KernelMatrix, sigma: float, lam: float, energies: bool, points: int,
+        report: Report | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
         """points: how many are inducing, at most M; lam: absolute."""
         from .assembly import fill_block
@@ -100,7 +100,7 @@ class Nystrom:
         return np.concatenate([w[:, 0], w[:, 1:].reshape(-1)]) if self._energies else w.reshape(-1)
 
 
-def own_blocks(kernel: Kernel, sigma: float, energies: bool) -> FloatArray:
+def own_blocks(kernel: KernelMatrix, sigma: float, energies: bool) -> FloatArray:
     """(M, R, R) covariances of each point's own labels: its energy, where energies are in the fit, and its forces."""
     from .assembly import fill_block
 
@@ -113,7 +113,7 @@ def own_blocks(kernel: Kernel, sigma: float, energies: bool) -> FloatArray:
     return blocks
 
 
-def mean_variance(kernel: Kernel, sigma: float) -> float:
+def mean_variance(kernel: KernelMatrix, sigma: float) -> float:
     """Mean diagonal of the kernel matrix of the forces, to which a relative λ refers."""
     return float(own_blocks(kernel, sigma, False).diagonal(axis1=1, axis2=2).mean())
 

@@ -1,38 +1,27 @@
-"""What the sweep's commands share: the table of states, and how they end."""
+"""The states of a sweep as its commands show them: a table, a line, JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from .. import tables
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ...sweep.state import State
+    from ...sweep.state import MemberState
 
-SweepArg = Annotated[Path, typer.Argument(help="Folder of a sweep.", metavar="DIR", show_default=False)]
-DriversOption = Annotated[int, typer.Option(min=1, max=256, help="Drivers for each i-PI.")]
-WallTimeOption = Annotated[
-    float | None,
-    typer.Option(min=0.0, help="Stop softly after this many seconds; the same command goes on.", metavar="SECONDS"),
-]
 _STYLES = {"unstable": "bold red", "failed": "bold red", "running": "bold", "finished": "green"}
 
 
-def table(states: Sequence[State]) -> Table:
+def table(states: Sequence[MemberState]) -> Table:
     """One row for each temperature."""
-    from rich.table import Table
-
-    found = Table(box=None, pad_edge=False)
-    for name in ("T set", "step", "ps", "ns/day", "T (K)", "E_pot (eV)", "E_bind (eV)", "error (eV/Å)"):
-        found.add_column(name, justify="right", no_wrap=True)
-    found.add_column("state")
+    numbers = ("T set", "step", "ps", "ns/day", "T (K)", "E_pot (eV)", "E_bind (eV)", "error (eV/Å)")
+    made = tables.table(*numbers, "state", left=("state",))
     for s in states:
-        found.add_row(
+        made.add_row(
             s.name,
             f"{s.step}/{s.total}",
             f"{s.picoseconds:.2f}",
@@ -44,18 +33,18 @@ def table(states: Sequence[State]) -> Table:
             describe(s),
             style=_STYLES.get(s.phase, ""),
         )
-    return found
+    return made
 
 
 def _text(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def describe(state: State) -> str:
+def describe(state: MemberState) -> str:
     if state.phase == "unstable":
         return f"unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}"
     return f"failed: {state.reason}" if state.phase == "failed" else state.phase
 
 
-def print_json(states: Sequence[State]) -> None:
+def print_json(states: Sequence[MemberState]) -> None:
     print(json.dumps([state.as_dict() for state in states], allow_nan=False))
