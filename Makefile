@@ -20,7 +20,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -34,4 +34,5 @@ $(VENV)/.test: $(VENV)/bin/python $(BUILT)
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info delta_server/gdml/compiled/*.so .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build dist *.egg-info delta_server/gdml/compiled/*.so
+	rm -rf .hypothesis .pytest_cache .mypy_cache .ruff_cache
