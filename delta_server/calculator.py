@@ -23,7 +23,7 @@ class DeltaCalculator(Calculator):
         >>> atoms.get_potential_energy(), atoms.calc.results["parts"]
 
     ``results["parts"]`` holds the energy of each term in eV, ``results["binding_forces"]`` the forces of the
-    binding. The molecule is isolated: the cell gives the stress a volume and nothing else.
+    binding. Isolated terms, as sGDML models are, see no cell: it gives the stress a volume and nothing else.
 
     Raises GeometryError when the atoms are not those of the manifest, in its order.
     """
@@ -51,7 +51,8 @@ class DeltaCalculator(Calculator):
             )
         if properties and "stress" in properties and self.atoms.cell.rank < 3:
             raise PropertyNotImplementedError("stress needs a cell")
-        result = self.potential.compute(self.atoms.positions, self.part)
+        cell = self.atoms.cell.array if self.atoms.cell.rank else None
+        result = self.potential.compute(self.atoms.positions, self.part, cell)
         self.results = {
             "energy": float(result.energy),
             "free_energy": float(result.energy),

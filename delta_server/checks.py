@@ -11,11 +11,14 @@ import numpy as np
 
 from ._types import FloatArray, IntArray
 from .errors import DeltaError, ModelFileError
-from .gdml import Model
+from .gdml import Model, Prediction
+from .gdml.sums.backends import backends
 from .loading import load_potential, read_model
 from .manifest import Manifest, load_manifest
-from .potential import Potential, Term
+from .potential import Potential
 from .symmetry.bond_graph import is_group
+from .terms.base import Frames, Term
+from .terms.sgdml import SgdmlTerm
 
 _STEP = 3e-3  # Å, of finite differences
 _FEW = 32  # atoms whose forces are all checked; directions that are checked in larger molecules
@@ -60,9 +63,26 @@ def check_manifest(path: Path, seed: int = 0) -> Iterator[Check]:
     except DeltaError as error:
         yield Check("energies", False, str(error))
         return
-    for term in (*potential.fragments, *potential.bindings):
-        if term.name in models:
-            yield _permutation(potential, term, models[term.name].permutations, np.random.default_rng(seed))
+    for term in potential.terms:
+        yield _contract(potential, term, seed)
+        for name, site in zip(term.names, term.sites, strict=True):
+            if isinstance(term, SgdmlTerm) and name in models:
+                x = potential.reference[site]
+                yield _permutation(name, term, x, models[name].permutations, np.random.default_rng(seed))
+    if backends() == ["numpy"]:
+        yield Check(
+            "compiled sums", True, "not here: NumPy adds up, several times slower (no C compiler at installation)"
+        )
+
+
+def _contract(potential: Potential, term: Term, seed: int) -> Check:
+    """All of `check_term` in one line."""
+    rng = np.random.default_rng(seed)
+    x = potential.reference + _AMPLITUDE * rng.standard_normal((2, *potential.reference.shape))
+    checks = list(check_term(term, Frames(x), seed=seed))
+    wrong = [f"{check.name}: {check.found}" for check in checks if not check.passed]
+    name = f"term {', '.join(term.names)}"
+    return Check(name, not wrong, "; ".join(wrong) or f"keeps all {len(checks)} of the contract")
 
 
 def _files(manifest: Manifest, models: dict[str, Model]) -> Iterator[Check]:
@@ -96,54 +116,128 @@ def check_potential(potential: Potential, seed: int = 0) -> Iterator[Check]:
     """The checks that need no files: rounding, finite differences and invariances, around the reference structure."""
     rng = np.random.default_rng(seed)
     x = potential.reference + _AMPLITUDE * rng.standard_normal(potential.reference.shape)
-    result = potential.compute(x)
 
-    def energies(frames: FloatArray) -> FloatArray:
-        return potential.compute(frames).energy
+    def compute(frames: Frames) -> Prediction:
+        result = potential.compute(frames.positions, cells=frames.cells)
+        return Prediction(result.energy, result.forces, result.virial)
 
-    moved = potential.compute(x + 10.0 * rng.standard_normal((16, 1, 3)))
-    noise = float(np.abs(moved.energy - result.energy).max())
-    yield Check(
-        "rounding", noise < 1e-6, f"energy changes by {noise:.1e} eV when the molecule is moved (at most 1e-06)"
-    )
-    error = float(np.abs(moved.forces - result.forces).max())
-    yield Check("translation", error < 1e-6, f"forces change by {error:.1e} eV/Å (at most 1e-06)")
-    turn = _rotation(rng)
-    error = float(np.abs(potential.compute(x @ turn.T).forces - result.forces @ turn.T).max())
-    yield Check("rotation", error < 1e-6, f"forces turn with the molecule, to {error:.1e} eV/Å (at most 1e-06)")
-    total = float(np.abs(result.forces.sum(0)).max())
-    yield Check("net force", total < 1e-8, f"{total:.1e} eV/Å (at most 1e-08)")
-    torque = float(np.abs(np.cross(x - x.mean(0), result.forces).sum(0)).max())
-    yield Check("net torque", torque < 1e-8, f"{torque:.1e} eV (at most 1e-08)")
-
-    tolerance = 1e-4 + 10 * noise / _STEP
-    directions = _directions(x, rng)
-    expected = np.einsum("kna,na->k", directions, result.forces)
-    error = float(np.abs(_derivative(energies, x, directions) + expected).max())
-    yield Check(
-        "forces = −dE/dr",
-        error < tolerance,
-        f"differ by {error:.1e} eV/Å of up to {np.abs(result.forces).max():.2f} (at most {tolerance:.0e})",
-    )
-    size = float(np.ptp(x, axis=0).max())
-    strains = np.einsum("kab,nb->kna", np.eye(9).reshape(9, 3, 3), x) / size
-    error = float(np.abs(_derivative(energies, x, strains).reshape(3, 3) * size + result.virial).max())
-    yield Check(
-        "virial = −dE/dε", error < tolerance * size, f"differ by {error:.1e} eV (at most {tolerance * size:.0e})"
-    )
-
-    batch = potential.compute(np.stack([x, potential.reference, x]))
+    yield from _check_sum(compute, Frames(x[None]), rng)
+    result, batch = potential.compute(x), potential.compute(np.stack([x, potential.reference, x]))
     error = float(np.abs(batch.forces[2] - result.forces).max())
     yield Check("batch = single", error < 1e-6, f"forces differ by {error:.1e} eV/Å (at most 1e-06)")
     if len(potential.fragments) > 1 and potential.bindings:
         yield _separated(potential)
 
 
-def _derivative(energies: Callable[[FloatArray], FloatArray], x: FloatArray, directions: FloatArray) -> FloatArray:
-    """dE along each direction (k, N, 3), by central differences of fourth order."""
+def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0) -> Iterator[Check]:
+    """The contract of any `Term`, as a list of passes and failures.
+
+    It leaves what it is given as it is; its arrays have the shapes that `Contribution` says; F frames at once are F
+    single ones; equal copies that change places change their numbers with them; forces and virials are the energy's
+    derivatives; nothing depends on where the whole is or how it is turned, with its cell where it has one.
+
+    frames: of all atoms of the complex, sane geometries for the term; two or more say more than one. exact: batches
+    are the same to the last bit, not up to rounding.
+    """
+    rng = np.random.default_rng(seed)
+    count, (copies, n) = len(frames.positions), term.sites.shape
+    given = [array for array in frames if array is not None]
+    before = [array.copy() for array in given]
+    whole = term.evaluate(frames)
+    same = all(map(np.array_equal, given, before))
+    yield Check("inputs not mutated", same, "positions and cells are as they were" if same else "they were changed")
+    shapes = [array.shape for array in whole]
+    expected = [(count, copies), (count, copies, n, 3), (count, copies, 3, 3)]
+    yield Check("shapes", shapes == expected and len(term.names) == copies, f"{shapes}, expected {expected}")
+    if shapes != expected:
+        return
+
+    singles = [term.evaluate(_take(frames, slice(i, i + 1))) for i in range(count)]
+    error = max(
+        float(np.abs(a - np.concatenate(b)).max()) for a, b in zip(whole, zip(*singles, strict=True), strict=True)
+    )
+    limit = 0.0 if exact else 1e-6
+    yield Check("batch = single", error <= limit, f"differ by {error:.1e} eV, eV/Å (at most {limit:g})")
+    if copies > 1:
+        moved = frames.positions.copy()
+        moved[:, term.sites] = moved[:, np.roll(term.sites, 1, axis=0)]
+        rolled = term.evaluate(frames._replace(positions=moved))
+        error = max(float(np.abs(b - np.roll(a, 1, axis=1)).max()) for a, b in zip(whole, rolled, strict=True))
+        yield Check("equal copies", error <= 1e-6, f"exchanged, they differ by {error:.1e} (at most 1e-06)")
+    if (errors := term.expected_error(frames)) is not None:
+        good = errors.shape == (count, copies) and bool((errors >= 0).all())
+        yield Check("expected errors", good, f"{errors.shape}, {errors.min():.2g} to {errors.max():.2g} eV/Å")
+
+    def compute(moved: Frames) -> Prediction:
+        energies, forces, virials = term.evaluate(moved)
+        total = np.zeros_like(moved.positions)
+        for k, site in enumerate(term.sites):
+            total[:, site] += forces[:, k]
+        return Prediction(energies.sum(1), total, virials.sum(1))
+
+    yield from _check_sum(compute, _take(frames, slice(0, 1)), rng)
+
+
+def _take(frames: Frames, which: slice) -> Frames:
+    return Frames(frames.positions[which], None if frames.cells is None else frames.cells[which])
+
+
+def _check_sum(compute: Callable[[Frames], Prediction], frame: Frames, rng: np.random.Generator) -> Iterator[Check]:
+    """Rounding, invariances, and derivatives by finite differences, of anything with energy, forces and virial.
+
+    frame: a single one, in a cell or in none; the cell is moved, turned and strained with the atoms.
+    """
+    x, cell = frame.positions[0], None if frame.cells is None else frame.cells[0]
+    energy, forces, virial = (array[0] for array in compute(frame))
+
+    def moved(frames: FloatArray, by: FloatArray | None = None) -> Prediction:
+        """by: (F, 3, 3) what the cell's vectors are multiplied with."""
+        if cell is None:
+            return compute(Frames(frames))
+        return compute(Frames(frames, np.broadcast_to(cell if by is None else cell @ by, (len(frames), 3, 3))))
+
+    shifted = moved(x + 10.0 * rng.standard_normal((16, 1, 3)))
+    noise = float(np.abs(shifted.energy - energy).max())
+    yield Check(
+        "rounding", noise < 1e-6, f"energy changes by {noise:.1e} eV when the molecule is moved (at most 1e-06)"
+    )
+    error = float(np.abs(shifted.forces - forces).max())
+    yield Check("translation", error < 1e-6, f"forces change by {error:.1e} eV/Å (at most 1e-06)")
+    turn = _rotation(rng)
+    error = float(np.abs(moved((x @ turn.T)[None], turn.T[None]).forces[0] - forces @ turn.T).max())
+    yield Check("rotation", error < 1e-6, f"forces turn with the molecule, to {error:.1e} eV/Å (at most 1e-06)")
+    total = float(np.abs(forces.sum(0)).max())
+    yield Check("net force", total < 1e-8, f"{total:.1e} eV/Å (at most 1e-08)")
+    if cell is None:  # in a cell, what is beyond its edge pulls too
+        torque = float(np.abs(np.cross(x - x.mean(0), forces).sum(0)).max())
+        yield Check("net torque", torque < 1e-8, f"{torque:.1e} eV (at most 1e-08)")
+
+    tolerance = 1e-4 + 10 * noise / _STEP
+    directions = _directions(x, rng)
+    slopes = np.einsum("kna,na->k", directions, forces)
+    error = float(np.abs(_derivative(lambda d: moved(x + d).energy, directions) + slopes).max())
+    yield Check(
+        "forces = −dE/dr",
+        error < tolerance,
+        f"differ by {error:.1e} eV/Å of up to {np.abs(forces).max():.2f} (at most {tolerance:.0e})",
+    )
+    size = float(np.ptp(x, axis=0).max())
+    unit = np.eye(9).reshape(9, 3, 3) / size  # strains that move no atom by more than the step
+
+    def strained(strains: FloatArray) -> FloatArray:
+        return moved(x + np.einsum("kab,nb->kna", strains, x), np.eye(3) + strains.transpose(0, 2, 1)).energy
+
+    error = float(np.abs(_derivative(strained, unit).reshape(3, 3) * size + virial).max())
+    yield Check(
+        "virial = −dE/dε", error < tolerance * size, f"differ by {error:.1e} eV (at most {tolerance * size:.0e})"
+    )
+
+
+def _derivative(energies: Callable[[FloatArray], FloatArray], directions: FloatArray) -> FloatArray:
+    """dE along each direction (k, …), by central differences of fourth order; energies: at displacements (k, …)."""
     h = _STEP
-    once = energies(x + h * directions) - energies(x - h * directions)
-    twice = energies(x + 2 * h * directions) - energies(x - 2 * h * directions)
+    once = energies(h * directions) - energies(-h * directions)
+    twice = energies(2 * h * directions) - energies(-2 * h * directions)
     return (8 * once - twice) / (12 * h)
 
 
@@ -167,8 +261,8 @@ def _separated(potential: Potential) -> Check:
     """Far apart, fragments do not feel each other. A kernel model knows that only if it was trained there, and not
     better than it knows the binding anywhere."""
     x = potential.reference.copy()
-    for i, term in enumerate(potential.fragments):
-        x[term.atoms] += [100.0 * i, 0.0, 0.0]
+    for i, fragment in enumerate(potential.fragments):
+        x[fragment.atoms] += [100.0 * i, 0.0, 0.0]
     result = potential.compute(x, "binding")
     energy, force, limit = abs(float(result.energy)), float(np.abs(result.forces).max()), _FAR_FORCE
     with contextlib.suppress(ModelFileError):  # without a calibration
@@ -181,17 +275,17 @@ def _separated(potential: Potential) -> Check:
     )
 
 
-def _permutation(potential: Potential, term: Term, permutations: IntArray, rng: np.random.Generator) -> Check:
-    """Equal atoms exchanged by the model's own permutations leave its energy alone."""
-    assert not isinstance(term.model, float)
-    x = potential.reference[term.atoms]
+def _permutation(
+    name: str, term: SgdmlTerm, x: FloatArray, permutations: IntArray, rng: np.random.Generator
+) -> Check:
+    """Equal atoms exchanged by the model's own permutations leave its energy alone; x: (n, 3) Å."""
     x = x + _AMPLITUDE * rng.standard_normal(x.shape)
     chosen = permutations[rng.permutation(len(permutations))[:32]]
-    energies = term.model.predict(np.concatenate([x[None], x[chosen]])).energy
+    energies = term.predictor.predict(np.concatenate([x[None], x[chosen]])).energy
     error = float(np.abs(energies - energies[0]).max())
     tolerance = float(max(1e-6, 1e-10 * abs(energies[0])))
     return Check(
-        f"permutations {term.name}",
+        f"permutations {name}",
         error < tolerance,
         f"energy changes by {error:.1e} eV over {len(chosen)} of {len(permutations)} (tolerance {tolerance:.0e})",
     )

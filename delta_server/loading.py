@@ -1,26 +1,36 @@
-"""The potential that a manifest describes."""
+"""The potential that a manifest describes: every term read, checked, and made by its kind."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ._types import IntArray
-from .errors import GeometryError, InputError, ManifestError
+from .errors import DeltaError, GeometryError, InputError, ManifestError
 from .gdml import Model, load_model, make_predictor
-from .manifest import FragmentEntry, Manifest, ModelEntry, format_atoms, load_manifest
+from .manifest import FragmentEntry, Manifest, ModelEntry, TermEntry, format_atoms, load_manifest
 from .molecule.bonds import symbols
 from .molecule.structures import read_structure
-from .potential import Potential, Term
+from .potential import Fragment, Potential
+from .terms.base import Side, Term, TermRequest
+from .terms.constant import ConstantTerm
+from .terms.sgdml import SgdmlTerm
 from .units import energy_in_ev
+
+KINDS = "delta_server.terms"
+"""The group of entry points under which kinds of terms are found; each makes a `Term` of a `TermRequest`."""
 
 
 def load_potential(path: str | Path | Manifest, *, threads: int = 1, device: str = "cpu") -> Potential:
     """The potential that a manifest describes, every model loaded and checked.
 
-    threads: of each prediction, where they pay; device: see `make_predictor`.
+    Molecules with the same model file are copies of one term. threads: of each prediction, where they pay; device:
+    see `make_predictor`.
 
     Raises ManifestError, ModelFileError or InputError: one line each.
     """
@@ -32,25 +42,24 @@ def load_potential(path: str | Path | Manifest, *, threads: int = 1, device: str
             f"{manifest.path}: the fragments hold {manifest.n_atoms} atoms, {manifest.structure} has {len(numbers)}; "
             "each atom must be in exactly one fragment"
         )
-    models = manifest.models()
-
-    def term(name: str, entry: ModelEntry, atoms: tuple[int, ...]) -> Term:
-        model = _model(manifest, name, entry, atoms, numbers)
-        predictor = make_predictor(model, threads, device)
-        load = partial(read_model, manifest, entry)
-        return Term(name, np.array(atoms, dtype=np.intp), predictor, manifest.resolve(entry.model), load)
-
-    fragments = [
-        _ion(entry) if entry.model is None else term(entry.name, models[entry.name], entry.atoms)
-        for entry in manifest.fragments
-    ]
+    fragments = [Fragment(f.name, np.array(f.atoms, dtype=np.intp)) for f in manifest.fragments]
     atoms = {f.name: f.atoms for f in manifest.fragments}
-    bindings = []
-    for entry in manifest.binding:
-        seen = sum((atoms[f] for f in entry.between), ()) if entry.between else tuple(range(len(numbers)))
-        bindings.append(term(entry.name, entry, seen))
+    models = manifest.models()
+    ions = [_ion(f) for f in manifest.fragments if f.model is None]
+    molecules = [(f.name, models[f.name], f.atoms) for f in manifest.fragments if f.model]
+    bindings = [(b.name, models[b.name], _over(b.between, atoms)) for b in manifest.binding]
+    modelled = chain(
+        _model_terms(manifest, "fragments", molecules, numbers, threads, device),
+        _model_terms(manifest, "binding", bindings, numbers, threads, device),
+    )
+    others = [_term(manifest, entry, _over(entry.over, atoms), numbers) for entry in manifest.terms]
     potential = Potential(
-        numbers, structure.positions, fragments, bindings, name=manifest.name, theory=manifest.theory
+        numbers,
+        structure.positions,
+        fragments,
+        [*ions, *modelled, *others],
+        name=manifest.name,
+        theory=manifest.theory,
     )
     try:
         potential.check_geometry(potential.reference, str(manifest.resolve(manifest.structure)))
@@ -69,26 +78,88 @@ def read_model(manifest: Manifest, entry: ModelEntry) -> Model:
     )
 
 
+def _over(names: tuple[str, ...] | None, atoms: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """The atoms of these fragments, one after the other; of the whole complex, in its order, for None."""
+    return tuple(sorted(chain(*atoms.values()))) if names is None else tuple(chain(*(atoms[n] for n in names)))
+
+
 def _ion(entry: FragmentEntry) -> Term:
     assert entry.energy is not None  # the manifest saw to it
     assert entry.energy_unit is not None
-    return Term(entry.name, np.array(entry.atoms), float(entry.energy * energy_in_ev(entry.energy_unit)))
+    energy = float(entry.energy * energy_in_ev(entry.energy_unit))
+    return ConstantTerm((entry.name,), "fragments", np.array([entry.atoms], dtype=np.intp), energy)
 
 
-def _model(manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], numbers: IntArray) -> Model:
-    """The model of an entry. Raises ManifestError where it is not one of these atoms."""
-    model = read_model(manifest, entry)
-    expected = numbers[list(atoms)]
-    if not np.array_equal(model.numbers, expected):
-        have, want = symbols(model.numbers), symbols(expected)
-        at = next((i for i, (a, b) in enumerate(zip(have, want, strict=False)) if a != b), None)
-        where = (
-            f"{len(have)} atoms against {len(want)}"
-            if at is None
-            else f"atom {at} of the term ({atoms[at]} of the structure) is {have[at]} in the model, {want[at]} there"
+def _model_terms(
+    manifest: Manifest,
+    part: Side,
+    entries: list[tuple[str, ModelEntry, tuple[int, ...]]],
+    numbers: IntArray,
+    threads: int,
+    device: str,
+) -> Iterator[Term]:
+    """A term for each model file of one part; entries: name, model and atoms of every copy."""
+    copies: dict[tuple[object, ...], list[tuple[str, ModelEntry, tuple[int, ...]]]] = {}
+    for name, entry, atoms in entries:
+        key = manifest.resolve(entry.model).resolve(), entry.units, len(atoms)
+        copies.setdefault(key, []).append((name, entry, atoms))
+    for group in copies.values():
+        hashes = {entry.sha256: entry for _, entry, _ in group}
+        *_, model = (read_model(manifest, entry) for entry in hashes.values())
+        for name, entry, atoms in group:
+            _check_elements(manifest, name, entry, atoms, model.numbers, numbers[list(atoms)])
+        yield SgdmlTerm(
+            tuple(name for name, _, _ in group),
+            part,
+            np.array([atoms for _, _, atoms in group], dtype=np.intp),
+            make_predictor(model, threads, device),
+            partial(read_model, manifest, group[0][1]),
         )
+
+
+def _check_elements(
+    manifest: Manifest, name: str, entry: ModelEntry, atoms: tuple[int, ...], found: IntArray, expected: IntArray
+) -> None:
+    """Raise ManifestError where the atomic numbers of the model, `found`, are not those of its atoms."""
+    if np.array_equal(found, expected):
+        return
+    have, want = symbols(found), symbols(expected)
+    at = next((i for i, (a, b) in enumerate(zip(have, want, strict=False)) if a != b), None)
+    where = (
+        f"{len(have)} atoms against {len(want)}"
+        if at is None
+        else f"atom {at} of the term ({atoms[at]} of the structure) is {have[at]} in the model, {want[at]} there"
+    )
+    raise ManifestError(
+        f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "
+        f"{format_atoms(atoms)}: {where}"
+    )
+
+
+def _term(manifest: Manifest, entry: TermEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
+    """The term of an entry under ``terms:``, made by its kind. Raises ManifestError."""
+    where = f"{manifest.path}: term {entry.name!r}"
+    make = _maker(entry.kind, where)
+    sites = np.array(atoms, dtype=np.intp)
+    request = TermRequest(entry.name, entry.part, sites, numbers[sites], entry.options, manifest.path.parent)
+    try:
+        return make(request)
+    except DeltaError:
+        raise
+    except Exception as error:  # whatever another package's code trips over
+        raise ManifestError(f"{where} of kind {entry.kind!r}: {type(error).__name__}: {error}") from error
+
+
+def _maker(kind: str, where: str) -> Callable[[TermRequest], Term]:
+    from importlib.metadata import entry_points
+
+    there = entry_points(group=KINDS)
+    if kind not in there.names:
+        known = ", ".join(sorted(there.names)) or "none"
         raise ManifestError(
-            f"{manifest.path}: {name}: the elements of {entry.model} do not match {manifest.structure} at atoms "
-            f"{format_atoms(atoms)}: {where}"
+            f"{where}: no kind of term is called {kind!r}; installed packages have {known} (entry points {KINDS!r})"
         )
-    return model
+    try:
+        return cast("Callable[[TermRequest], Term]", there[kind].load())
+    except Exception as error:  # whatever an installed package trips over when it is imported
+        raise ManifestError(f"{where} of kind {kind!r} cannot be loaded: {type(error).__name__}: {error}") from error

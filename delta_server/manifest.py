@@ -186,6 +186,16 @@ class BindingEntry(ModelEntry):
         return "binding" if self.between is None else "binding_" + "_".join(self.between)
 
 
+class TermEntry(_Strict):
+    """A term of another kind (`delta_server.terms`), over the whole complex or over some fragments, in that order."""
+
+    kind: Name
+    name: Name
+    part: Literal["fragments", "binding"] = "binding"
+    over: Annotated[tuple[Name, ...] | None, BeforeValidator(lambda value: None if value == "all" else value)] = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 def _as_list(value: Any) -> Any:
     if value is None:
         return []
@@ -201,6 +211,7 @@ class Manifest(_Strict):
     structure: FilePath
     fragments: tuple[FragmentEntry, ...] = Field(min_length=1)
     binding: Annotated[tuple[BindingEntry, ...], BeforeValidator(_as_list)] = ()
+    terms: tuple[TermEntry, ...] = ()
     path: Path = Field(default=Path(), alias="__path__", exclude=True)
 
     def resolve(self, path: Path) -> Path:
@@ -216,6 +227,10 @@ class Manifest(_Strict):
     @property
     def n_atoms(self) -> int:
         return sum(len(f.atoms) for f in self.fragments)
+
+    @property
+    def has_binding(self) -> bool:
+        return bool(self.binding) or any(term.part == "binding" for term in self.terms)
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
@@ -244,6 +259,17 @@ class Manifest(_Strict):
         terms = [b.name for b in self.binding]
         if len(set(terms)) < len(terms):
             raise ValueError(f"binding: two terms would be called {max(terms, key=terms.count)!r}; rename a fragment")
+        for term in self.terms:
+            if term.name in ("binding", "total") or term.name.startswith("binding_"):
+                raise ValueError(f"term {term.name!r}: 'total' and names that start with 'binding' are taken")
+            for name in term.over or ():
+                if name not in names:
+                    raise ValueError(f"term over {name!r}: no such fragment; there are {', '.join(names)}")
+            if len(set(term.over or ())) < len(term.over or ()) or term.over == ():
+                raise ValueError(f"term over {list(term.over or ())}: expected fragments, each once, or all")
+        others = [*names, *(term.name for term in self.terms)]
+        if len(set(others)) < len(others):
+            raise ValueError(f"terms: two would be called {max(others, key=others.count)!r}; rename one")
         sets = [frozenset(b.between or ()) for b in self.binding]
         if len(set(sets)) < len(sets):
             raise ValueError("binding: two terms are between the same fragments")

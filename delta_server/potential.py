@@ -8,23 +8,27 @@ driver, i-PI plug-in, ASE calculator, command line — goes through `Potential.c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ._types import FloatArray, IntArray
-from .errors import GeometryError, InputError, ManifestError, ModelFileError, NonFiniteError
-from .gdml import Model, Prediction, Predictor
-from .gdml.uncertainty import Uncertainty
+from .errors import GeometryError, InputError, ManifestError, NonFiniteError
 from .manifest import format_atoms
 from .molecule.likeness import Likeness
+from .terms.base import Frames, Side, Term, not_calibrated
+from .terms.sgdml import as_slice
 
 Part = Literal["all", "fragments", "binding"]
+
+
+class Fragment(NamedTuple):
+    """A molecule of the complex: its name and its atoms (n,)."""
+
+    name: str
+    atoms: IntArray
 
 
 class Parts(NamedTuple):
@@ -63,72 +67,57 @@ class Result(NamedTuple):
         return Result(self.energy[i], self.forces[i], self.virial[i], parts)
 
 
-@dataclass(frozen=True, eq=False)
-class Term:
-    """One model (or constant) of the sum, and the atoms that it sees, in its own order.
-
-    load: reads the model's file once more, for what a prediction does not need.
-    """
-
-    name: str
-    atoms: IntArray
-    model: Predictor | float  # a constant energy in eV, for an ion
-    path: Path | None = None
-    load: Callable[[], Model] | None = None
-
-    @cached_property
-    def where(self) -> IntArray | slice:
-        """The atoms as a slice where they are contiguous: no copy."""
-        first, n = int(self.atoms[0]), len(self.atoms)
-        return slice(first, first + n) if (np.diff(self.atoms) == 1).all() else self.atoms
-
-    @cached_property
-    def uncertainty(self) -> Uncertainty | None:
-        """Expected errors; None for a constant. Raises ModelFileError for a model without a calibration."""
-        if isinstance(self.model, float):
-            return None
-        model = self.load() if self.load else None
-        if model is None or model.calibration is None:
-            raise ModelFileError(
-                f"{self.path or self.name}: the model has no error calibration; "
-                "`delta-sgdml model calibrate MANIFEST DATASET` adds one"
-            )
-        return Uncertainty(model)
-
-
 class Potential:
-    """The sum of fragment terms and binding terms over the atoms of one complex."""
+    """The sum of terms over the atoms of one complex.
+
+    fragments: the molecules, in the order in which their energies are told. terms: what is added up, each of the
+    fragments' part or of the binding's.
+    """
 
     def __init__(
         self,
         numbers: npt.ArrayLike,
         reference: npt.ArrayLike,
-        fragments: Sequence[Term],
-        bindings: Sequence[Term] = (),
+        fragments: Sequence[Fragment],
+        terms: Sequence[Term],
         *,
         name: str = "",
         theory: str = "",
+        likeness: Likeness | None = None,
     ) -> None:
-        """numbers: (N,); reference: (N, 3) in Å, a sane geometry in that order of atoms."""
+        """numbers: (N,); reference: (N, 3) in Å, a sane geometry in that order of atoms.
+
+        likeness: what `check_geometry` holds geometries against, by default the bonds of the reference's fragments.
+        """
         self.numbers: IntArray = np.asarray(numbers, dtype=np.intp)
         self.reference: FloatArray = np.asarray(reference, dtype=np.float64)
-        self.fragments, self.bindings = tuple(fragments), tuple(bindings)
+        self.fragments, self.terms = tuple(fragments), tuple(terms)
         self.name, self.theory = name, theory
-        self.likeness = Likeness.of(self.numbers, self.reference, [t.atoms for t in self.fragments])
+        self.likeness = likeness or Likeness.of(self.numbers, self.reference, [f.atoms for f in self.fragments])
+        # Of each part, its terms with the place of each of their copies among all atoms.
+        self._parts: dict[Side, list[tuple[Term, list[IntArray | slice]]]] = {"fragments": [], "binding": []}
+        for term in self.terms:
+            self._parts[term.part].append((term, [as_slice(site) for site in term.sites]))
 
     @property
     def n_atoms(self) -> int:
         return len(self.numbers)
 
-    def compute(self, positions: npt.ArrayLike, part: Part = "all") -> Result:
+    @property
+    def bindings(self) -> tuple[Term, ...]:
+        """The terms of the binding; empty where there is none."""
+        return tuple(term for term, _ in self._parts["binding"])
+
+    def compute(self, positions: npt.ArrayLike, part: Part = "all", cells: npt.ArrayLike | None = None) -> Result:
         """Energy, forces, virial and their parts.
 
-        positions: (N, 3) or (F, N, 3), Å. `part` leaves out the binding or the fragments.
+        positions: (N, 3) or (F, N, 3), Å. `part` leaves out the binding or the fragments. cells: (3, 3) for all
+        frames or (F, 3, 3), Å, rows are lattice vectors; isolated terms ignore them.
 
-        Raises GeometryError on a wrong shape or positions that are not finite, NonFiniteError (with the frame) where
-        the models give no number, ManifestError where there is no binding to evaluate.
+        Raises GeometryError on a wrong shape or what is not finite, NonFiniteError (with the frame) where the models
+        give no number, ManifestError where there is no binding to evaluate.
         """
-        x, frames = self._frames(positions, part)
+        x, frames = self._frames(positions, part, cells)
         with np.errstate(all="ignore"):  # what does not come out finite is told, once
             result = self._sum(frames, part)
         finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
@@ -136,36 +125,56 @@ class Potential:
             raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
         return result if x.ndim == 3 else result.frame(0)
 
-    def uncertainty(self, positions: npt.ArrayLike, part: Part = "all") -> dict[str, FloatArray]:
+    def uncertainty(
+        self, positions: npt.ArrayLike, part: Part = "all", cells: npt.ArrayLike | None = None
+    ) -> dict[str, FloatArray]:
         """Expected errors: RMSE of force components, eV/Å, by term as in `Parts`, and ``total``.
 
-        positions: (N, 3) or (F, N, 3), Å; values have the shape () or (F,). The squares of the terms add up, each
+        positions, cells: as in `compute`; values have the shape () or (F,). The squares of the terms add up, each
         weighted by its share of the atoms, as if their errors had nothing to do with each other. An ion alone has 0.
 
-        Raises as `compute`, and ModelFileError where a model carries no calibration.
+        Raises as `compute`, and ModelFileError where a term does not know its errors (a model without calibration).
         """
-        x, frames = self._frames(positions, part)
+        x, frames = self._frames(positions, part, cells)
         errors: dict[str, FloatArray] = {}
-        squares = np.zeros(len(frames))
+        squares = np.zeros(len(frames.positions))
         with np.errstate(all="ignore"):  # atoms on top of each other: nothing like it was trained on
-            for term in self.fragments if part != "binding" else ():
-                errors[term.name] = self._error(term, frames)
-                squares += len(term.atoms) / self.n_atoms * errors[term.name] ** 2
-            if part != "fragments" and self.bindings:
-                parts = {term.name: self._error(term, frames) for term in self.bindings}
-                shares = [len(term.atoms) / self.n_atoms for term in self.bindings]
-                binding = np.sum([w * e**2 for w, e in zip(shares, parts.values(), strict=True)], axis=0)
-                squares += binding
-                errors |= {"binding": np.sqrt(binding)} | {k: e for k, e in parts.items() if k != "binding"}
+            for side in self._sides(part):
+                named = self._errors(frames, side)
+                share = {name: len(atoms) / self.n_atoms for name, atoms in self._copies(side)}
+                side_squares = np.sum([share[name] * error**2 for name, error in named.items()], axis=0)
+                if side == "binding":
+                    errors["binding"] = np.sqrt(side_squares)
+                errors |= {name: error for name, error in named.items() if name != "binding"}
+                squares += side_squares
         errors["total"] = np.sqrt(squares)
         return errors if x.ndim == 3 else {name: error[0] for name, error in errors.items()}
 
-    def _error(self, term: Term, frames: FloatArray) -> FloatArray:
-        uncertainty = term.uncertainty
-        return np.zeros(len(frames)) if uncertainty is None else uncertainty.expected_error(frames[:, term.where])
+    def _errors(self, frames: Frames, side: Side) -> dict[str, FloatArray]:
+        """Expected errors (F,) of each copy of the terms of one part."""
+        errors: dict[str, FloatArray] = {}
+        for term, _ in self._parts[side]:
+            expected = term.expected_error(frames)
+            if expected is None:
+                raise not_calibrated(term.names[0])
+            errors |= zip(term.names, expected.T, strict=True)
+        return self._ordered(errors)
 
-    def _frames(self, positions: npt.ArrayLike, part: Part) -> tuple[FloatArray, FloatArray]:
-        """The positions as they came, and as (F, N, 3), once both they and `part` are found good."""
+    def _copies(self, side: Side) -> list[tuple[str, IntArray]]:
+        """Name and atoms of every copy of the terms of one part."""
+        return [copy for term, _ in self._parts[side] for copy in zip(term.names, term.sites, strict=True)]
+
+    def _sides(self, part: Part) -> list[Side]:
+        """Those that `part` asks for and that have terms."""
+        return [side for side in self._parts if part in ("all", side) and self._parts[side]]
+
+    def _ordered(self, by_name: dict[str, FloatArray]) -> dict[str, FloatArray]:
+        """Fragments first, in their order."""
+        first = {f.name: by_name[f.name] for f in self.fragments if f.name in by_name}
+        return first | by_name
+
+    def _frames(self, positions: npt.ArrayLike, part: Part, cells: npt.ArrayLike | None) -> tuple[FloatArray, Frames]:
+        """The positions as they came, and all frames, once they and `part` are found good."""
         if part not in get_args(Part):
             raise InputError(f"part is {part!r}, expected one of {', '.join(get_args(Part))}")
         if part == "binding" and not self.bindings:
@@ -179,38 +188,41 @@ class Potential:
         if not np.isfinite(frames).all():
             frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
             raise GeometryError(f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}")
-        return x, frames
+        return x, Frames(frames, None if cells is None else _cells(cells, len(frames)))
 
-    def _sum(self, frames: FloatArray, part: Part) -> Result:
-        n = len(frames)
-        total = Prediction(np.zeros(n), np.zeros_like(frames), np.zeros((n, 3, 3)))
+    def _sum(self, frames: Frames, part: Part) -> Result:
+        shape = frames.positions.shape
+        energy, forces, virial = np.zeros(shape[0]), np.zeros(shape), np.zeros((shape[0], 3, 3))
         energies: dict[str, FloatArray] = {}
-        if part != "binding":
-            for term in self.fragments:
-                energies[term.name] = self._add(term, frames, total)
         binding_forces = None
-        if part != "fragments" and self.bindings:
-            binding = Prediction(np.zeros(n), np.zeros_like(frames), np.zeros((n, 3, 3)))
-            energies["binding"] = binding.energy
-            for term in self.bindings:
-                energy = self._add(term, frames, binding)
-                if term.name != "binding":
-                    energies[term.name] = energy
-            for sum_, part_ in zip(total, binding, strict=True):
-                sum_ += part_
-            binding_forces = binding.forces
-        return Result(*total, Parts(energies, binding_forces))
+        for side in self._sides(part):
+            side_energy, side_forces, side_virial, named = self._sum_part(frames, side)
+            if side == "binding":
+                energies["binding"], binding_forces = side_energy, side_forces
+            energies |= {name: e for name, e in named.items() if name != "binding"}
+            energy += side_energy
+            forces += side_forces
+            virial += side_virial
+        return Result(energy, forces, virial, Parts(energies, binding_forces))
 
-    def _add(self, term: Term, frames: FloatArray, total: Prediction) -> FloatArray:
-        """Add a term's prediction to a total, in place; returns its energy."""
-        if isinstance(term.model, float):
-            energy = np.full(len(frames), term.model)
-        else:
-            energy, forces, virial = term.model.predict(frames[:, term.where])
-            total.forces[:, term.where] += forces
-            np.add(total.virial, virial, out=total.virial)
-        np.add(total.energy, energy, out=total.energy)
-        return energy
+    def _sum_part(
+        self, frames: Frames, side: Side
+    ) -> tuple[FloatArray, FloatArray, FloatArray, dict[str, FloatArray]]:
+        """Energy, forces and virial of the terms of one part, and the energy of each copy."""
+        count = len(frames.positions)
+        forces, virial = np.zeros_like(frames.positions), np.zeros((count, 3, 3))
+        named: dict[str, FloatArray] = {}
+        for term, places in self._parts[side]:
+            energies, copy_forces, virials = term.evaluate(frames)
+            for k, (name, place) in enumerate(zip(term.names, places, strict=True)):
+                named[name] = energies[:, k]
+                forces[:, place] += copy_forces[:, k]
+                virial += virials[:, k]
+        named = self._ordered(named)
+        energy = np.zeros(count)
+        for term_energy in named.values():
+            energy += term_energy
+        return energy, forces, virial, named
 
     def _blame(self, result: Result, frame: int) -> str:
         bad = [name for name, e in result.parts.energies.items() if not np.isfinite(e[frame])]
@@ -222,7 +234,16 @@ class Potential:
 
     def describe(self) -> str:
         """One line: what is served."""
-        terms = ", ".join(
-            f"{t.name} ({format_atoms(tuple(map(int, t.atoms)))})" for t in (*self.fragments, *self.bindings)
-        )
+        copies = [*self.fragments, *self._copies("binding")]
+        terms = ", ".join(f"{name} ({format_atoms(tuple(map(int, atoms)))})" for name, atoms in copies)
         return f"{self.name}: {self.n_atoms} atoms, {terms}"
+
+
+def _cells(cells: npt.ArrayLike, count: int) -> FloatArray:
+    """(F, 3, 3) from one cell for all or one each. Raises GeometryError."""
+    h = np.asarray(cells, dtype=np.float64)
+    if h.shape not in ((3, 3), (count, 3, 3)):
+        raise GeometryError(f"cells have shape {h.shape}, expected (3, 3) or ({count}, 3, 3)")
+    if not np.isfinite(h).all():
+        raise GeometryError("a cell is not finite")
+    return np.broadcast_to(h, (count, 3, 3))

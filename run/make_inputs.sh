@@ -1,14 +1,30 @@
 #!/usr/bin/env bash
-# Write the ladders that are shipped in inputs/ again, after a change of models: run/make_inputs.sh [SYSTEM…]
+# Write the inputs that are shipped in inputs/ again, after a change of models or of what writes them:
+#     run/make_inputs.sh [-n] [SYSTEM…]     -n: print the commands, and run none
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+run=()
+[ "${1:-}" != -n ] || { run=(echo); shift; }
 [ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona
 for system in "$@"; do
-    write=(delta-sgdml sweep write "models/$system/manifest.yaml" --overwrite)
-    "${write[@]}" -o "inputs/$system/sweep" --temperatures 10:400:50 --time 500
-    "${write[@]}" -o "inputs/$system/remd" --kind remd --temperatures 266,282,299,317,336,356,377,400 --time 500
-    "${write[@]}" -o "inputs/$system/pimd" --kind pimd --temperatures 300 --beads 16 --time 50
-    "${write[@]}" -o "inputs/$system/rpc" --kind pimd --temperatures 300 --beads 16 --contract 4 --time 50
-    "${write[@]}" -o "inputs/$system/mts" --kind mts --temperatures 10:400:50 --time 500
+    manifest=models/$system/manifest.yaml to=inputs/$system
+    kelvin=300 time=1 stride=10
+    case $system in # what holds together, and what is over within a minute
+        benzene_dimer) kelvin=150 ;;
+        methane_dimer) kelvin=100 ;;
+        c60_buckycatcher) time=0.25 stride=5 ;;
+    esac
+    input=("${run[@]}" delta-sgdml input "$manifest" --overwrite --temperature "$kelvin")
+    "${input[@]}" -o "$to/demo.xml" --time "$time" --stride "$stride"
+    "${input[@]}" -o "$to/nve.xml" --ensemble nve --time 10
+    "${input[@]}" -o "$to/nvt.xml" --time 20
+    "${input[@]}" -o "$to/pimd.xml" --beads 16 --time 0.5 --timestep 0.25 --stride 10 --frames 50
+
+    sweep=("${run[@]}" delta-sgdml sweep write "$manifest" --overwrite)
+    "${sweep[@]}" -o "$to/sweep" --temperatures 10:400:50 --time 500
+    "${sweep[@]}" -o "$to/remd" --kind remd --temperatures 266,282,299,317,336,356,377,400 --time 500
+    "${sweep[@]}" -o "$to/pimd" --kind pimd --temperatures 300 --beads 16 --time 50
+    "${sweep[@]}" -o "$to/rpc" --kind pimd --temperatures 300 --beads 16 --contract 4 --time 50
+    "${sweep[@]}" -o "$to/mts" --kind mts --temperatures 10:400:50 --time 500
 done

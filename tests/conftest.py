@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_kinds import made_dimer, made_kinds
 
 from delta_server.data.dataset import Dataset, load_dataset
 
@@ -50,6 +52,15 @@ def na_benzene_data() -> Dataset:
 def methane_dimer_data() -> Dataset:
     """40 configurations of the methane dimer at 100 K, 60 fs apart but for gaps; GFN2-xTB."""
     return load_dataset(ROOT / "tests/labelled/methane_dimer.npz")
+
+
+@pytest.fixture
+def springs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Manifest of a dimer with terms of kinds that another package brings, installed here and in child processes."""
+    site = str(made_kinds(tmp_path / "site"))
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([site, *filter(None, [os.environ.get("PYTHONPATH")])]))
+    return made_dimer(tmp_path / "dimer")
 
 
 class Silent:

@@ -10,8 +10,8 @@ from made_runs import brownian, correlated, write_run
 
 from delta_server.molecule.structures import read_structure
 from delta_server.sweep.record import Sweep
-from delta_server.sweep.state import State
-from delta_server.sweep.write import Plan, write_sweep
+from delta_server.sweep.state import MemberState
+from delta_server.sweep.write import SweepPlan, write_sweep
 
 MODELS = ROOT / "models/h2o_benzene"
 DT, D, WIDTH = 0.01, 1.5, 0.12  # ps, rad²/ps, Å
@@ -44,7 +44,8 @@ def made_ladder(
 ) -> Sweep:
     """A sweep whose temperatures have all run, but for the last. broken: the frame from which on a hydrogen is gone,
     at the first temperature."""
-    sweep = write_sweep(MODELS / manifest, folder, Plan(kelvins, frames=20), relax=False, command="as it was <typed>")
+    plan = SweepPlan(kelvins, frames=20)
+    sweep = write_sweep(MODELS / manifest, folder, plan, relax=False, command="as it was <typed>")
     for k, member in enumerate(sweep.members[:-1]):
         positions = moving(n, seed + 10 * k, d)
         if broken is not None and k == 0:
@@ -62,5 +63,6 @@ def made_ladder(
             prefix=prefix,
             extras=binding,
         )
-        State(member.name, member.temperature, sweep.record.steps, 0.5, phase="finished", step=20 * n).save(member)
+        state = MemberState(member.name, member.temperature, sweep.record.steps, 0.5, "finished", step=20 * n)
+        state.save(member)
     return sweep

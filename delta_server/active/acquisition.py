@@ -15,7 +15,9 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..gdml.uncertainty import Uncertainty, novelty
-from ..potential import Potential, Term
+from ..potential import Potential
+from ..terms.base import not_calibrated
+from ..terms.sgdml import SgdmlTerm, as_slice
 from ..units import KCAL_MOL
 
 _CHUNK = 2**22  # numbers of descriptors that are made at once
@@ -47,9 +49,9 @@ def pick(
     """
     if not len(positions):
         raise InputError(f"{potential.name}: no configurations to choose from")
-    terms = _terms(potential, term)
-    atoms = sum(weight for weight, _ in terms) if term not in ("all", "binding") else potential.n_atoms
-    candidates = [(weight / atoms, _Candidates(t, positions)) for weight, t in terms]
+    terms = _terms(potential, term, positions)
+    atoms = sum(weight for weight, _, _ in terms) if term not in ("all", "binding") else potential.n_atoms
+    candidates = [(weight / atoms, _Candidates(uncertainty, x)) for weight, uncertainty, x in terms]
 
     def errors() -> FloatArray:
         squares: FloatArray = np.sum([weight * c.errors() ** 2 for weight, c in candidates], axis=0)
@@ -73,24 +75,32 @@ def pick(
     return found
 
 
-def _terms(potential: Potential, name: str) -> list[tuple[int, Term]]:
-    """Terms that count, each with its number of atoms."""
-    groups = {"all": [*potential.fragments, *potential.bindings], "binding": list(potential.bindings)}
-    groups |= {t.name: [t] for t in (*potential.fragments, *potential.bindings)}
-    chosen = [t for t in groups.get(name, []) if not isinstance(t.model, float)]
-    if not chosen:
-        there = [n for n, g in groups.items() if any(not isinstance(t.model, float) for t in g)]
+def _terms(potential: Potential, name: str, positions: FloatArray) -> list[tuple[int, Uncertainty, FloatArray]]:
+    """Of each copy of a model that counts: its number of atoms, its expected errors, its atoms' positions."""
+    copies = [
+        (copy, site, t)
+        for t in potential.terms
+        if isinstance(t, SgdmlTerm)
+        for copy, site in zip(t.names, t.sites, strict=True)
+    ]
+    groups = {"all": copies, "binding": [c for c in copies if c[2].part == "binding"]}
+    groups |= {c[0]: [c] for c in copies if c[0] != "binding"}
+    if not groups.get(name):
+        there = [n for n, group in groups.items() if group]
         raise InputError(f"{potential.name}: no term {name!r} with a model; there are {', '.join(there)}")
-    return [(len(t.atoms), t) for t in chosen]
+    chosen = []
+    for copy, site, term in groups[name]:
+        if term.uncertainty is None:
+            raise not_calibrated(copy)
+        chosen.append((len(site), term.uncertainty, positions[:, as_slice(site)]))
+    return chosen
 
 
 class _Candidates:
-    """Variances of one term at all configurations, as points are added."""
+    """Variances of one molecule at all configurations, as points are added."""
 
-    def __init__(self, term: Term, positions: FloatArray) -> None:
-        assert term.uncertainty is not None  # no constant
-        self._uncertainty: Uncertainty = term.uncertainty
-        self._positions = positions[:, term.where]
+    def __init__(self, uncertainty: Uncertainty, positions: FloatArray) -> None:
+        self._uncertainty, self._positions = uncertainty, positions
         n = self._positions.shape[1]
         step = max(1, 2 * _CHUNK // n**2)
         self._parts = [slice(i, i + step) for i in range(0, len(positions), step)]

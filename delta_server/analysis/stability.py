@@ -1,20 +1,17 @@
 """Whether a trajectory stays the molecule, how long it did, and how many do at each temperature.
 
-It failed at the first record beyond `delta_server.limits`: of its bonds, and of what i-PI recorded of the potential
-energy, the instantaneous temperature and the expected error of the forces (extras ``error_total``).
+It failed at the first record beyond what `molecule.intact` allows: of its bonds, and of what i-PI recorded of the
+potential energy, the instantaneous temperature and the expected error of the forces (extras ``error_total``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..molecule.bonds import BondGraph
+from ..molecule.intact import Allowed, IntactMolecule
 from ..molecule.limits import Limits
 from .trajectory import Block, Run
 
@@ -48,9 +45,14 @@ class Stability:
 
 
 def stability(
-    run: Run, limits: Limits | None = None, start: FloatArray | None = None, temperature: float | None = None
+    run: Run,
+    limits: Limits | None = None,
+    start: FloatArray | None = None,
+    temperature: float | None = None,
+    fragments: Sequence[Sequence[int]] | None = None,
 ) -> Stability:
     """start: (N, 3) Å, whose bonds are to be kept, by default the first frame. temperature: K, by default i-PI's.
+    fragments: the atoms of each; bonds between them may come and go, by default none may.
 
     Raises InputError for a start of other atoms, or a trajectory without frames.
     """
@@ -58,11 +60,11 @@ def stability(
     temperature = run.temperature if temperature is None else temperature
     if start is not None and len(start) != len(run.numbers):
         raise InputError(f"{run.path}: {len(run.numbers)} atoms, the structure has {len(start)}")
-    last, found = _of_frames(run.blocks(), run.numbers, limits, start)
+    last, molecule, found = _of_frames(run.blocks(), run.numbers, limits, start, fragments)
     failures = [] if found is None else [found]
     examined = ["bonds"]
     if run.outputs is not None:
-        columns, more = _of_records(run, limits, temperature)
+        columns, more = _of_records(run, molecule, temperature)
         examined += columns
         failures += more
         last = max(last, int(run.outputs.properties["step"][-1]))
@@ -77,47 +79,51 @@ def stability(
 
 
 def _of_frames(
-    blocks: Iterable[Block], numbers: IntArray, limits: Limits, start: FloatArray | None
-) -> tuple[int, tuple[int, str] | None]:
-    """The last step, and the first whose bonds are not the start's."""
-    graph, last, found = None, -1, None
+    blocks: Iterable[Block],
+    numbers: IntArray,
+    limits: Limits,
+    start: FloatArray | None,
+    fragments: Sequence[Sequence[int]] | None,
+) -> tuple[int, IntactMolecule, tuple[int, str] | None]:
+    """The last step, the molecule as it began, and the first step whose bonds are not the start's."""
+    molecule, last, found = None, -1, None
     for block in blocks:
-        graph = graph or BondGraph(numbers, block.positions[0] if start is None else start, limits.stretch)
+        if molecule is None:
+            molecule = IntactMolecule(numbers, block.positions[0] if start is None else start, limits, fragments)
         last = int(block.steps[-1])
-        change = None if found else graph.first_change(block.positions)
+        change = None if found else molecule.first_geometry_breach(block.positions)
         if change is not None:
             found = (int(block.steps[change[0]]), change[1])
-    if last < 0:
+    if molecule is None:
         raise InputError("a trajectory without frames is neither stable nor not")
-    return last, found
+    return last, molecule, found
 
 
-def _of_records(run: Run, limits: Limits, temperature: float | None) -> tuple[list[str], list[tuple[int, str]]]:
+def _of_records(
+    run: Run, molecule: IntactMolecule, temperature: float | None
+) -> tuple[list[str], list[tuple[int, str]]]:
     """What of energy, temperature and uncertainty was recorded, and where each first failed."""
     assert run.outputs is not None
     table = run.outputs.properties
     examined: list[str] = []
     failures: list[tuple[int, str]] = []
 
-    def look(name: str, steps: FloatArray, values: FloatArray, low: float, high: float, unit: str) -> None:
-        examined.append(name)
-        wrong = np.flatnonzero(~((values >= low) & (values <= high)))  # also what is no number
-        if len(wrong):
-            value, form = values[wrong[0]], ".3f" if unit == "eV" else ".4g"  # total energies are large
-            cause = f"{name} {value:{form}} {unit}, beyond {low:{form}} to {high:{form}}"
-            failures.append((int(steps[wrong[0]]), cause))
+    def look(allowed: Allowed, steps: FloatArray, values: FloatArray) -> None:
+        examined.append(allowed.quantity)
+        if (breach := allowed.first_breach(values)) is not None:
+            failures.append((int(steps[breach[0]]), breach[1]))
 
     potential, warmth = table.get("potential"), table.get("temperature")
     classical = "xc" not in run.path.name  # quantum atoms have their zero-point energy
     if temperature is not None:
         if potential is not None and table.units.get("potential") == "electronvolt":
-            lowest, highest = limits.energies(float(potential[0]), len(run.numbers), temperature)
-            look("energy", table["step"], potential, lowest, highest if classical else math.inf, "eV")
+            allowed = molecule.energies(float(potential[0]), temperature, 1 if classical else None)
+            look(allowed, table["step"], potential)
         if warmth is not None and table.units.get("temperature") == "kelvin" and classical:
-            look("temperature", table["step"], warmth, 0.0, limits.hottest(temperature), "K")
+            look(molecule.temperatures(temperature), table["step"], warmth)
     if "error_total" in run.outputs.extras:
         steps, errors = run.outputs.extras["error_total"]
-        look("uncertainty", steps, errors, 0.0, limits.uncertainty, "eV/Å")
+        look(molecule.expected_error, steps, errors)
     return examined, failures
 
 

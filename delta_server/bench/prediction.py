@@ -18,7 +18,7 @@ from ..gdml.descriptor.descriptor import Descriptor
 from ..gdml.descriptor.metric import Metric
 from ..gdml.file import arrays_of, form_of, load_model
 from ..gdml.model import Model
-from ..gdml.predictor import Predictor
+from ..gdml.predictor import MeasuredPredictor
 from ..gdml.sums.contraction import Work
 
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
@@ -145,7 +145,7 @@ def alternate(calls: Sequence[Callable[[], object]], seconds: float, least: int 
 
 def bench_term(
     name: str,
-    predictor: Predictor,
+    predictor: MeasuredPredictor,
     positions: FloatArray,
     seconds: float,
     rival: Callable[[FloatArray], tuple[FloatArray, FloatArray]] | None = None,

@@ -198,7 +198,8 @@ def _addresses(
     sockets: Sequence[str], inputs: Sequence[Path], ffsocket: str | None, prefix: str | None
 ) -> list[Address]:
     from ..errors import InputError
-    from ..server.address import DEFAULT_PREFIX, address_from_input, parse_address
+    from ..ipi.input import DEFAULT_PREFIX
+    from ..server.address import address_from_input, parse_address
 
     if sockets and inputs:
         raise InputError("give --socket or --input, not both")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +18,11 @@ def write_input(
     timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="fs.")] = 0.5,
     ensemble: Annotated[Literal["nvt", "nve"], typer.Option(help="With a Langevin thermostat, or without.")] = "nvt",
     beads: Annotated[int, typer.Option(min=1, help="Beads of the ring polymers, evaluated in one batch.")] = 1,
+    stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.")] = 20,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps between recorded geometries (default: as energies).", show_default=False),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an input that is there.")] = False,
 ) -> None:
     """An input that `delta-sgdml run` (or i-PI) starts from, with the manifest's structure as init.xyz beside it.
@@ -35,12 +39,13 @@ def write_input(
     for path in (output, start):
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists; give --overwrite, or another folder")
-    socket = re.sub(r"[^A-Za-z0-9_.-]+", "_", described.name)[:40]
     simulation = Simulation(
-        socket, tuple(f.name for f in described.fragments),
-        temperature, time, timestep, ensemble, beads, binding=bool(described.binding),
+        described.name, tuple(f.name for f in described.fragments),
+        temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
     )  # fmt: skip
+    run = f"delta-sgdml run {output} {manifest}"
+    comment = f"{described.name}: {simulation.summary}.\n     {run}"
     output.parent.mkdir(parents=True, exist_ok=True)
     write_structure(start, read_structure(described.resolve(described.structure)))
-    output.write_text(simulation.xml(start.name, output.stem), encoding="utf-8")
-    print(f"{output}: {simulation.steps} steps; run it: delta-sgdml run {output} {manifest}")
+    output.write_text(simulation.xml(start.name, output.stem, comment), encoding="utf-8")
+    print(f"{output}: {simulation.steps} steps; run it: {run}")

@@ -61,8 +61,9 @@ def predict(
 
         try:
             positions = np.stack([a.positions for a in frames])
-            result = potential.compute(positions, part)
-            errors = potential.uncertainty(positions, part) if uncertainty else {}
+            cells = np.stack([a.cell.array for a in frames])
+            result = potential.compute(positions, part, cells)
+            errors = potential.uncertainty(positions, part, cells) if uncertainty else {}
         except (GeometryError, NonFiniteError) as error:
             raise type(error)(f"{structures}, counting from frame {len(rows)}: {error}") from None
         for i, atoms in enumerate(frames):

@@ -170,7 +170,7 @@ def _of_sweep(sweep: Sweep, name: str) -> Source:
     from ..errors import DeltaError
     from ..manifest import load_manifest
     from ..molecule.structures import read_structure
-    from ..sweep.record import hashes
+    from ..server.record import hashes
     from ..sweep.state import load_state
     from ..sweep.write import START
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from .process import Stop, complain, set_threads
 ENDED_EARLY = 10  # i-PI ended softly before its last step: an EXIT file, or total_time
 
 if TYPE_CHECKING:
-    from ..server.supervisor import Progress
+    from ..server.supervisor import RunProgress
 
 
 def run(
@@ -43,7 +44,10 @@ def run(
     from ..server.supervisor import Supervisor
 
     load_potential(manifest)  # bad input is told before anything is started
-    job = Supervisor(input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads)
+    job = Supervisor(
+        input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads,
+        command=shlex.join(["delta-sgdml", *sys.argv[1:]]),
+    )  # fmt: skip
     if not restart and (left := job.directory / "RESTART").is_file():
         complain(f"{left} is of an earlier run; this one begins anew, old files become #…# (--restart goes on)")
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
@@ -65,7 +69,7 @@ def run(
 
 
 @contextmanager
-def _display(progress: Progress) -> Iterator[Callable[[Progress], None]]:
+def _display(progress: RunProgress) -> Iterator[Callable[[RunProgress], None]]:
     """A progress bar on a terminal, a line each tenth of the way elsewhere."""
     if not sys.stdout.isatty():
         yield _lines(progress)
@@ -86,7 +90,7 @@ def _display(progress: Progress) -> Iterator[Callable[[Progress], None]]:
         yield lambda p: bar.update(task, completed=p.step, where=_where(p))
 
 
-def _where(p: Progress) -> str:
+def _where(p: RunProgress) -> str:
     pieces = [f"step {p.step}/{p.total_steps}"]
     if p.picoseconds is not None:
         pieces.append(f"{p.picoseconds:.2f} ps")
@@ -97,11 +101,11 @@ def _where(p: Progress) -> str:
     return "  ".join(pieces)
 
 
-def _lines(progress: Progress) -> Callable[[Progress], None]:
+def _lines(progress: RunProgress) -> Callable[[RunProgress], None]:
     said = progress.step
     began = time.monotonic()
 
-    def show(p: Progress) -> None:
+    def show(p: RunProgress) -> None:
         nonlocal said
         if p.step - said >= max(1, p.total_steps // 10):
             said = p.step

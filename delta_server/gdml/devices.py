@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from .cpu_predictor import CpuPredictor
 from .model import Model
-from .predictor import Predictor
+from .predictor import MeasuredPredictor
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def find_device(device: str) -> torch.device | None:
     return torch.device("cuda", number)
 
 
-def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> Predictor:
+def make_predictor(model: Model, threads: int = 1, device: str = "cpu") -> MeasuredPredictor:
     """The predictor for a device: ``cpu``, ``cuda`` or ``cuda:N``, or ``auto`` (a GPU where there is one).
 
     Raises InputError where the device, or torch for it, is not there.

@@ -1,10 +1,10 @@
-"""Energy, forces and virial from one sGDML model."""
+"""What predicts energies, forces and virials from one sGDML model."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from .._types import FloatArray, IntArray
+from .._types import FloatArray
 from .sums.contraction import Work
 
 
@@ -17,10 +17,15 @@ class Prediction(NamedTuple):
 
 
 class Predictor(Protocol):
-    """What every backend offers."""
+    """What a term needs of a model."""
 
-    @property
-    def numbers(self) -> IntArray: ...
+    def predict(self, positions: FloatArray) -> Prediction:
+        """positions: (B, N, 3) float64 in Å, in the model's order of atoms."""
+        ...
+
+
+class MeasuredPredictor(Predictor, Protocol):
+    """A predictor that can be benchmarked, as those of `make_predictor` can."""
 
     @property
     def work(self) -> Work:
@@ -30,8 +35,4 @@ class Predictor(Protocol):
     @property
     def method(self) -> str:
         """How permutations are summed over, and by what."""
-        ...
-
-    def predict(self, positions: FloatArray) -> Prediction:
-        """positions: (B, N, 3) float64 in Å, in the model's order of atoms."""
         ...

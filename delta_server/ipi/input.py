@@ -1,17 +1,24 @@
-"""Reading i-PI's input files, and the states that it leaves."""
+"""Reading i-PI's input files: what is run, for how long, and where its force fields are served."""
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
 
 from ..errors import InputError
 
+DEFAULT_PREFIX = "/tmp/ipi_"
+"""What i-PI puts before the name of a unix socket."""
+
 _MAX_INPUT_BYTES = 16 * 2**20
+_FEMTOSECONDS = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 0.02418884326505, "second": 1e15}
 
 
-def read_input(path: str | Path) -> ElementTree.Element:
+def read_input(path: str | Path) -> Element:
     """The root of an i-PI input file. Raises InputError.
 
     Entities are refused: i-PI inputs have none, and they are how an XML file eats memory.
@@ -38,11 +45,86 @@ def read_input(path: str | Path) -> ElementTree.Element:
     return root
 
 
-def whole_states(paths: Iterable[Path]) -> Iterator[tuple[Path, ElementTree.Element]]:
-    """Of the states that i-PI left, those that it was not killed in the middle of writing."""
-    for path in paths:
+class ForceFieldSocket(NamedTuple):
+    """One ``<ffsocket>``: where i-PI listens. address: a host, or the name of a socket file after the prefix."""
+
+    name: str
+    mode: str
+    address: str
+    port: str
+    prefix: str
+
+
+def force_field_sockets(root: Element) -> dict[str, ForceFieldSocket]:
+    """Every ``<ffsocket>`` of an input by its name, with i-PI's defaults for what it leaves out."""
+    prefix = root.get("sockets_prefix", DEFAULT_PREFIX).strip()
+    sockets = (
+        ForceFieldSocket(
+            element.get("name", "").strip(),
+            element.get("mode", "inet").strip(),
+            (element.findtext("address") or "localhost").strip(),
+            (element.findtext("port") or "65535").strip(),
+            prefix,
+        )
+        for element in root.iter("ffsocket")
+    )
+    return {socket.name: socket for socket in sockets}
+
+
+def refuse_double_counting(path: Path, root: Element) -> None:
+    """Raise InputError where forces are a sum of sockets that would each be served the whole potential."""
+    sockets = set(force_field_sockets(root))
+    for forces in root.iter("forces"):
+        summed = {force.get("forcefield", "").strip() for force in forces.iter("force")} & sockets
+        whole = sorted(summed - {"fragments", "binding"})
+        if whole and len(summed) > 1:
+            raise InputError(
+                f"{path}: <ffsocket name={whole[0]!r}> would serve the whole potential beside another socket, and "
+                "energies would count twice; name the two 'fragments' and 'binding'"
+            )
+
+
+class Schedule(NamedTuple):
+    """Where an input begins and ends; the time step is in fs, None in a unit that is not known here."""
+
+    step: int
+    total_steps: int
+    timestep: float | None
+
+
+def read_schedule(path: Path, root: Element) -> Schedule:
+    """The schedule of an input or a state. path: for messages. Raises InputError on a number that is none."""
+
+    def number(where: str, default: float) -> float:
+        text = (root.findtext(where) or str(default)).strip()
         try:
-            root = read_input(path)
-        except InputError:
-            continue
-        yield path, root
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{path}: <{where.rpartition('/')[2]}> is {text!r}, expected a number")
+        return value
+
+    element = root.find(".//timestep")
+    unit = (element.get("units", "") if element is not None else "") or "atomic_unit"
+    known = element is not None and unit in _FEMTOSECONDS
+    return Schedule(
+        int(number("step", 0)),
+        int(number("total_steps", 1000)),
+        number(".//timestep", 0) * _FEMTOSECONDS[unit] if known else None,
+    )
+
+
+def keep_systems(root: Element, prefixes: Collection[str]) -> None:
+    """Drop the systems with other prefixes, and with them their share of each batch. Raises InputError if none is
+    left."""
+    systems = root.findall("system")
+    dropped = [system for system in systems if system.get("prefix", "").strip() not in prefixes]
+    if len(dropped) == len(systems):
+        raise InputError("i-PI's input has none of the systems that are left to run")
+    for system in dropped:
+        root.remove(system)
+    for batch in root.iter("batch_size") if dropped else ():
+        size = int(batch.text or 1)
+        if size % len(systems) == 0:  # it held all systems
+            batch.text = f" {size // len(systems) * (len(systems) - len(dropped))} "

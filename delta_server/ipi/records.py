@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Literal
 from xml.etree.ElementTree import Element
 
-from ..errors import InputError
+import numpy as np
 
-Kind = Literal["properties", "xyz", "extras"]
+from .._types import FloatArray
+from ..errors import InputError
+from .simulation import COLUMNS
+
+OutputKind = Literal["properties", "xyz", "extras"]
 
 _HEADS = {  # where a record begins, and its step
     "properties": re.compile(rb"^[ \t]*(\d[\d.eE+]*)[ \t]", re.M),
@@ -32,7 +36,7 @@ class Output:
     """One output file; stride: steps between its records, 0 where they come irregularly."""
 
     path: Path
-    kind: Kind
+    kind: OutputKind
     stride: int
 
 
@@ -47,7 +51,7 @@ class Place:
 def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
     """The outputs of each system of an i-PI input or checkpoint, by the system's prefix; under ``""`` those of the
     run as a whole. Raises InputError, also for outputs outside of the sweep: they will be cut."""
-    found: dict[str, list[Output]] = {}
+    outputs: dict[str, list[Output]] = {}
     block = root.find("output")
     if block is None:
         raise InputError("i-PI's input has no <output>")
@@ -57,7 +61,7 @@ def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
     width = len(str(nbeads))
     for system in root.iter("system"):
         prefix = system.get("prefix", "").strip()
-        files = found.setdefault(prefix, [])
+        files = outputs.setdefault(prefix, [])
         for element in block:
             name = f"{prefix}_{stem}.{element.get('filename', _NAMES.get(element.tag, '')).strip()}"
             stride = round(float(element.get("stride", "1")))
@@ -70,17 +74,36 @@ def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
                 names = [name + suffix] if whole else [f"{name}_{i:0{width}d}{suffix}" for i in range(nbeads)]
                 files.extend(Output(folder / n, "extras" if extras else "xyz", stride) for n in names)
     if root.find("smotion") is not None:
-        found[""] = [Output(folder / f"{stem}.remd_idx", "properties", 0)]
+        outputs[""] = [Output(folder / f"{stem}.remd_idx", "properties", 0)]
     home = folder.resolve().parent
-    for output in (o for files in found.values() for o in files):
+    for output in (o for files in outputs.values() for o in files):
         if not output.path.resolve().is_relative_to(home):
             raise InputError(f"{folder}: i-PI's input has an output outside of the sweep: {output.path}")
-    return found
+    return outputs
 
 
 def _beads(root: Element) -> int:
     initialize = root.find(".//initialize")
     return 1 if initialize is None else int(initialize.get("nbeads", "1"))
+
+
+def properties_of(row: str) -> dict[str, float]:
+    """A row of the property table that `simulation.Simulation` asks for, by the names of its columns; ps, eV, K.
+
+    Columns that somebody added behind these are left out.
+    """
+    return dict(zip(COLUMNS, map(float, row.split()), strict=False))
+
+
+def extra_of(record: str) -> float:
+    """The number in a record of an extra."""
+    return float(record.split("\n")[1])
+
+
+def positions_of(frame: str) -> FloatArray:
+    """(N, 3) positions of a frame of an xyz file, in its unit."""
+    lines = frame.splitlines()[2:]
+    return np.array([[float(x) for x in line.split()[1:4]] for line in lines])
 
 
 def place(output: Output, step: int) -> Place:
@@ -113,7 +136,7 @@ def _step(head: re.Match[bytes]) -> int:
     return int(float(head[1]))
 
 
-def _end(data: bytes, head: re.Match[bytes], kind: Kind) -> int | None:
+def _end(data: bytes, head: re.Match[bytes], kind: OutputKind) -> int | None:
     """Where the record with this head ends; None if the file ends before."""
     lines = {"properties": 1, "extras": 2}.get(kind) or int(head[0].split(b"\n")[0]) + 2
     end = head.start()
@@ -138,13 +161,13 @@ class Tail:
                 data = file.read(_MOST)
         except FileNotFoundError:
             return []
-        found = []
+        records = []
         behind = 0
         for head in _HEADS[self.output.kind].finditer(data):
             end = _end(data, head, self.output.kind)
             if end is None:
                 break
-            found.append((_step(head), data[head.start() : end].decode("utf-8", "replace")))
+            records.append((_step(head), data[head.start() : end].decode("utf-8", "replace")))
             behind = end
         self._offset += behind
-        return [(step, text) for step, text in found if step > self._step]
+        return [(step, text) for step, text in records if step > self._step]

@@ -8,6 +8,7 @@ picoseconds, long against all vibrations and a guest's rattling. `delta-sgdml in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,7 +48,7 @@ class Simulation:
     connect over inet, on its port.
     """
 
-    name: str  # of the socket
+    name: str  # the complex's, after which the socket is called
     fragments: tuple[str, ...]  # energies that are recorded, beside the binding's
     temperature: float = 300.0
     time: float = 20.0
@@ -73,12 +74,29 @@ class Simulation:
     def steps(self) -> int:
         return max(1, round(1000 * self.time / self.timestep))
 
-    def xml(self, structure: str = "init.xyz", prefix: str = "simulation") -> str:
+    @property
+    def socket(self) -> str:
+        """The complex's name as far as it can be a file's."""
+        return re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)[:40]
+
+    @property
+    def summary(self) -> str:
+        """What is run, in a few words."""
+        if self.ensemble == "nve":
+            motion = f"NVE from velocities of {self.temperature:g} K"
+        elif self.beads > 1:
+            motion = f"path-integral NVT at {self.temperature:g} K, {self.beads} beads in one batch"
+        else:
+            motion = f"classical NVT at {self.temperature:g} K"
+        return f"{motion}, {self.time:g} ps"
+
+    def xml(self, structure: str = "init.xyz", prefix: str = "simulation", comment: str = "") -> str:
         """The input; structure: start geometry, an xyz file with i-PI's comment line, beside it; prefix: of the
-        outputs, after that of the system."""
+        outputs, after that of the system; comment: first lines, for whoever reads the input."""
         systems = self.systems or [System(self.temperature, structure=structure)]
         threading = ' threading="True"' * (len(systems) > 1)
         parts = [
+            *([f"<!-- {comment.replace('--', '- -')} -->"] if comment else []),  # XML takes no -- there
             f'<simulation verbosity="medium" safe_stride="{self.stride}" floatformat="%18.10e"{threading}>',
             self._output(prefix),
             f"  <total_steps> {self.steps} </total_steps>",
@@ -115,7 +133,7 @@ class Simulation:
     def _socket(self, name: str, systems: int) -> str:
         beads = self.contract if self.contract and name == "binding" else self.beads
         batch = self.batch or beads * systems
-        address = f"{self.name}_{name}" if len(self.sockets) > 1 else self.name
+        address = f"{self.socket}_{name}" if len(self.sockets) > 1 else self.socket
         where = f"    <address> {escape(self.host or address)} </address>"
         if self.host:
             where += f"\n    <port> {self.port + self.sockets.index(name)} </port>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,16 +10,8 @@ import numpy.typing as npt
 from .._types import FloatArray, IntArray
 from .limits import Limits
 
-if TYPE_CHECKING:
-    pass
-
-
 IONS = (3, 4, 11, 12, 19, 20, 37, 38, 55, 56, 87, 88)  # Li, Be, Na, Mg, …: contacts, not bonds
-
-
 _BONDED = 1.25  # times the sum of covalent radii, at most
-
-
 _FRAMES = 64  # whose distances are looked at together
 
 

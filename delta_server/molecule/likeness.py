@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,6 @@ from .._types import FloatArray, IntArray
 from ..errors import GeometryError
 from ..units import BOHR
 from .bonds import bonds_within, symbols
-
-if TYPE_CHECKING:
-    pass
 
 # A bond of the first geometry may be this much shorter or longer than in the structure. Quantum beads and
 # 1000 K stay well inside; a wrong unit (1.89, 0.53) and a wrong order (H O H for O H H: 1.58) do not.
@@ -53,13 +49,13 @@ class Likeness:
             return
         i, j = self.bonds.T
         expected = np.linalg.norm(self.reference[i] - self.reference[j], axis=1)
-        found = np.linalg.norm(positions[i] - positions[j], axis=1)
-        ratio = found / expected
+        lengths = np.linalg.norm(positions[i] - positions[j], axis=1)
+        ratio = lengths / expected
         if (ratio > _SHORTEST).all() and (ratio < _LONGEST).all():
             return
         worst = int(np.abs(np.log(ratio)).argmax())
         raise GeometryError(
-            f"{source}: bond {label[i[worst]]}–{label[j[worst]]} is {found[worst]:.2f} Å, the manifest's structure "
+            f"{source}: bond {label[i[worst]]}–{label[j[worst]]} is {lengths[worst]:.2f} Å, the manifest's structure "
             f"has {expected[worst]:.2f} Å: {_cause(ratio)}"
         )
 

@@ -1,7 +1,7 @@
 """When a trajectory counts as broken, while it runs and afterwards: at the first record where
 
 - a covalent bond is longer than `stretch` times its length at the start, or two atoms that were not bonded are closer
-  than 1.25 times the sum of their covalent radii (`geometry.BondGraph`);
+  than 1.25 times the sum of their covalent radii (`bonds.BondGraph`);
 - the potential energy lies more than `energy` below that of the start, or more than that above E_start + 3N kT: twice
   the mean 3N kT/2 of N classical atoms in harmonic wells, five standard deviations away for 15 atoms;
 - the instantaneous temperature is above `heat` times the set one, and 100 K more;

@@ -25,12 +25,12 @@ def corannulenes(numbers: IntArray, positions: FloatArray, atoms: IntArray) -> l
     graph = nx.Graph(map(tuple, carbons[bonds(numbers[carbons], positions[carbons])].tolist()))
     rings = [frozenset(ring) for ring in nx.chordless_cycles(graph, length_bound=6)]
     six = [ring for ring in rings if len(ring) == 6]
-    found = []
+    bowls = []
     for five in (ring for ring in rings if len(ring) == 5):
         edges = [frozenset(pair) for pair in combinations(five, 2) if graph.has_edge(*pair)]
         around = [[ring for ring in six if edge <= ring] for edge in edges]
         if all(len(beside) == 1 for beside in around):
             bowl = five.union(*(beside[0] for beside in around))
             if len(bowl) == 20:
-                found.append(sorted(bowl))
-    return [np.array(bowl, dtype=np.intp) for bowl in sorted(found)]
+                bowls.append(sorted(bowl))
+    return [np.array(bowl, dtype=np.intp) for bowl in sorted(bowls)]

@@ -1,4 +1,4 @@
-"""Structures: reading them, and telling whether positions can be a given molecule."""
+"""Structures: reading them from any format, writing them as xyz."""
 
 from __future__ import annotations
 

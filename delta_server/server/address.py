@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from ..errors import InputError
-from ..ipi.input import read_input
+from ..ipi.input import DEFAULT_PREFIX, ForceFieldSocket, force_field_sockets, read_input
 
-Mode = Literal["unix", "inet", "shm"]
-
-DEFAULT_PREFIX = "/tmp/ipi_"
-"""What i-PI puts before the name of a unix socket."""
+SocketMode = Literal["unix", "inet", "shm"]
 
 _MAX_UNIX_PATH = 107  # bytes, Linux
 
@@ -23,7 +19,7 @@ _MAX_UNIX_PATH = 107  # bytes, Linux
 class Address:
     """A server's address; `name` is the socket's name (unix, shm) or the host (inet)."""
 
-    mode: Mode
+    mode: SocketMode
     name: str
     port: int = 0
     prefix: str = DEFAULT_PREFIX
@@ -44,7 +40,7 @@ def parse_address(text: str, prefix: str = DEFAULT_PREFIX) -> Address:
     """
     mode, _, rest = text.partition(":")
     if mode in ("unix", "shm") and rest:
-        return _checked(Address(cast(Mode, mode), rest, prefix="" if rest.startswith("/") else prefix))
+        return _checked(Address(cast(SocketMode, mode), rest, prefix="" if rest.startswith("/") else prefix))
     if mode == "inet":
         host, _, port = rest.rpartition(":")
         if host and _is_number(port):
@@ -74,29 +70,25 @@ def address_from_input(path: str | Path, name: str | None = None, prefix: str | 
 
     prefix: overrides the input's ``sockets_prefix``, as `i-pi -S` does. Raises InputError.
     """
-    root = read_input(path)
-    sockets = {e.get("name", "").strip(): e for e in root.iter("ffsocket")}
+    sockets = force_field_sockets(read_input(path))
     if not sockets:
         raise InputError(f"{path}: has no <ffsocket>, so there is nothing to connect to")
     if name is None and len(sockets) > 1:
         raise InputError(f"{path}: has several <ffsocket>: {', '.join(sockets)}; choose one with --ffsocket NAME")
     if name is not None and name not in sockets:
         raise InputError(f"{path}: has no <ffsocket name={name!r}>; there are {', '.join(sockets)}")
-    element = sockets[name] if name is not None else next(iter(sockets.values()))
+    socket = sockets[name] if name is not None else next(iter(sockets.values()))
     try:
-        return _address(element, prefix or root.get("sockets_prefix", DEFAULT_PREFIX).strip())
+        return _address(socket, prefix or socket.prefix)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _address(element: ElementTree.Element, prefix: str) -> Address:
-    mode = element.get("mode", "inet").strip()
-    host = (element.findtext("address") or "localhost").strip()
-    if mode == "inet":
-        port = (element.findtext("port") or "65535").strip()
-        if not _is_number(port):
-            raise InputError(f"<port> is {port!r}, expected a number")
-        return _checked(Address("inet", host, int(port)))
-    if mode in ("unix", "shm"):
-        return _checked(Address(cast(Mode, mode), host, prefix=prefix))
-    raise InputError(f"<ffsocket mode={mode!r}>, expected unix, inet or shm")
+def _address(socket: ForceFieldSocket, prefix: str) -> Address:
+    if socket.mode == "inet":
+        if not _is_number(socket.port):
+            raise InputError(f"<port> is {socket.port!r}, expected a number")
+        return _checked(Address("inet", socket.address, int(socket.port)))
+    if socket.mode in ("unix", "shm"):
+        return _checked(Address(cast(SocketMode, socket.mode), socket.address, prefix=prefix))
+    raise InputError(f"<ffsocket mode={socket.mode!r}>, expected unix, inet or shm")

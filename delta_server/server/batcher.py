@@ -27,6 +27,7 @@ import numpy as np
 
 from .._types import FloatArray
 from ..potential import Part, Parts, Potential, Result
+from ..terms.base import Frames
 
 
 class Evaluation(NamedTuple):
@@ -45,8 +46,8 @@ class Evaluation(NamedTuple):
         return Evaluation(result, {name: e[which] for name, e in self.errors.items()})
 
 
-Evaluate = Callable[[FloatArray], Evaluation]
-"""(F, N, 3) in Å → `Evaluation`; raises what `Potential.compute` raises."""
+Evaluate = Callable[[Frames], Evaluation]
+"""Raises what `Potential.compute` raises."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,21 @@ class Evaluator:
     part: Part = "all"
     uncertainty: bool = False
 
-    def __call__(self, frames: FloatArray) -> Evaluation:
-        result = self.potential.compute(frames, self.part)
-        return Evaluation(result, self.potential.uncertainty(frames, self.part) if self.uncertainty else {})
+    def __call__(self, frames: Frames) -> Evaluation:
+        positions, cells = frames
+        result = self.potential.compute(positions, self.part, cells)
+        errors = self.potential.uncertainty(positions, self.part, cells) if self.uncertainty else {}
+        return Evaluation(result, errors)
+
+
+def _together(requests: list[Frames]) -> Frames:
+    """All as one batch; those without a cell have one of zeros where others have any."""
+    positions = np.concatenate([frames.positions for frames in requests])
+    if all(frames.cells is None for frames in requests):
+        return Frames(positions)
+    return Frames(
+        positions, np.concatenate([np.zeros((len(x), 3, 3)) if cells is None else cells for x, cells in requests])
+    )
 
 
 def _closed() -> threading.Lock:
@@ -70,7 +83,7 @@ def _closed() -> threading.Lock:
 
 @dataclass(eq=False)
 class _Request:
-    frames: FloatArray
+    frames: Frames
     turn: threading.Lock = field(default_factory=_closed)  # opens when it is evaluated, or when it is to evaluate
     outcome: Evaluation | Exception | None = None
 
@@ -87,8 +100,8 @@ class Batcher:
         self.evaluations = 0
         self.seconds = 0.0
 
-    def __call__(self, frames: FloatArray) -> Evaluation:
-        """frames: (F, N, 3) in Å, of any F. Raises what `evaluate` raises on these frames alone."""
+    def __call__(self, frames: Frames) -> Evaluation:
+        """frames: of any number. Raises what `evaluate` raises on these frames alone."""
         request = _Request(frames)
         with self._lock:
             self._waiting.append(request)
@@ -125,13 +138,13 @@ class Batcher:
     def _answer(self, batch: list[_Request]) -> None:
         if len(batch) > 1:
             try:
-                whole = self._run(np.concatenate([request.frames for request in batch]))
+                whole = self._run(_together([request.frames for request in batch]))
             except Exception:  # one of them spoils it, or all need too much memory: each for itself
                 whole = None
             if whole is not None:
                 start = 0
                 for request in batch:
-                    stop = start + len(request.frames)
+                    stop = start + len(request.frames.positions)
                     request.outcome = whole.frames(start, stop)
                     start = stop
                 return
@@ -141,7 +154,7 @@ class Batcher:
             except Exception as error:
                 request.outcome = error
 
-    def _run(self, frames: FloatArray) -> Evaluation:
+    def _run(self, frames: Frames) -> Evaluation:
         began = time.perf_counter()
         evaluation = self._evaluate(frames)
         self.seconds += time.perf_counter() - began

@@ -22,9 +22,10 @@ import numpy as np
 from .._types import FloatArray
 from ..errors import GeometryError, NonFiniteError, ProtocolError
 from ..potential import Part, Potential, Result
+from ..terms.base import Frames
 from ..units import BOHR, HARTREE
 from . import wire
-from .address import Mode
+from .address import SocketMode
 from .batcher import Evaluate, Evaluation, Evaluator
 from .guardian import Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
@@ -69,7 +70,7 @@ class Stats:
 class Driver:
     """Serves a potential over connected sockets.
 
-    part: which terms to serve (`Potential.terms`). extras: send the decomposition along as JSON with constant
+    part: which terms to serve (`Potential.compute`). extras: send the decomposition along as JSON with constant
     keys; uncertainty: and in it the expected errors (`Potential.uncertainty`). ready: say READY to the first STATUS
     instead of NEEDINIT (pysisyphus wants that). check_geometry: refuse a first geometry that cannot be the manifest's
     molecule. dump: folder for a geometry whose forces are not finite; label: in that file's name, of a driver that is
@@ -101,9 +102,9 @@ class Driver:
 
     def warm_up(self) -> None:
         """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
-        Evaluator(self.potential, self.part, self.uncertainty)(self.potential.reference[None])
+        Evaluator(self.potential, self.part, self.uncertainty)(Frames(self.potential.reference[None]))
 
-    def serve(self, sock: socket.socket, mode: Mode = "unix") -> Ending:
+    def serve(self, sock: socket.socket, mode: SocketMode = "unix") -> Ending:
         """Serve one connection until EXIT or a stop.
 
         Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
@@ -135,7 +136,7 @@ def _guardian(sock: socket.socket) -> Guardian | None:
 class _Connection:
     """The state of one connection."""
 
-    def __init__(self, driver: Driver, sock: socket.socket, mode: Mode) -> None:
+    def __init__(self, driver: Driver, sock: socket.socket, mode: SocketMode) -> None:
         self.driver, self.mode = driver, mode
         self.n_atoms = driver.potential.n_atoms
         self.reply: bytes | None = None
@@ -181,40 +182,45 @@ class _Connection:
         """POSDATA: read, drain, compute, and keep the reply. Returns the header that was read ahead."""
         stats = self.driver.stats
         began = time.perf_counter()
-        frames = (self._read_shm if self.mode == "shm" else self._read)() * BOHR
-        unique = len(frames)
-        while unique > 1 and np.array_equal(frames[unique - 1], frames[unique - 2]):
+        positions, cells = (self._read_shm if self.mode == "shm" else self._read)()
+        unique = batch = len(positions)
+        while unique > 1 and np.array_equal(positions[unique - 1], positions[unique - 2]):
             unique -= 1  # i-PI pads a short batch with copies of its last structure
-        self._check(frames[:unique])
+        frames = Frames(positions[:unique] * BOHR, cells[:unique].transpose(0, 2, 1) * BOHR)
+        self._check(frames.positions)
         read = time.perf_counter()
         following = self.stream.header(wait=_DRAIN)
         drained, cpu = time.perf_counter(), time.thread_time()
-        result, errors = self._evaluate(frames[:unique])
+        result, errors = self._evaluate(frames)
         computed = time.perf_counter()
         stats.cpu_kernel += time.thread_time() - cpu
         stats.kernel += computed - drained
         stats.structures += unique
         stats.energies = result.parts.energies
-        self.reply = self._pack(result, errors, len(frames))
+        self.reply = self._pack(result, errors, batch)
         stats.wire += read - began + time.perf_counter() - computed
         return following
 
-    def _read(self) -> FloatArray:
-        """Positions from the socket, (batch, N, 3) in bohr; nothing is read before the atom count is right."""
+    def _read(self) -> tuple[FloatArray, FloatArray]:
+        """Positions (batch, N, 3) and cells (batch, 3, 3), whose columns are lattice vectors, from the socket, bohr.
+
+        Nothing is allocated before the atom count is right.
+        """
         stream, n = self.stream, self.n_atoms
         if self.batch > 1:
             self._expect_atoms(stream.int32(), "")
-            stream.read(18 * 8 * self.batch)  # cells
-            return stream.floats(self.batch * n * 3).reshape(self.batch, n, 3)
-        count, length = struct.unpack("=ii", stream.read(8))
+            cells = stream.floats(18 * self.batch).reshape(self.batch, 2, 3, 3)[:, 0].copy()  # without their inverses
+            return stream.floats(self.batch * n * 3).reshape(self.batch, n, 3), cells
+        head = bytes(stream.read(8))
+        count, length = struct.unpack("=ii", head)
         if 0 < length <= MAX_NAME:  # a name's length behind an atom count; no cell's number looks like that
             raise ProtocolError("the server speaks shared memory: connect with --socket shm:NAME")
-        stream.read(136)  # the rest of the cell and its inverse: the molecule is isolated
+        cells = np.frombuffer(head + stream.read(136), count=9).reshape(1, 3, 3)  # without its inverse
         batched = "; the server may be sending batches, which it announces only after NEEDINIT (no --ready)"
         self._expect_atoms(stream.int32(), batched if count == n else "")
-        return stream.floats(n * 3).reshape(1, n, 3)
+        return stream.floats(n * 3).reshape(1, n, 3), cells
 
-    def _read_shm(self) -> FloatArray:
+    def _read_shm(self) -> tuple[FloatArray, FloatArray]:
         stream = self.stream
         self._expect_atoms(stream.int32(), "; does the server use <ffsocket mode='shm'>?")
         if self.segments is None:
@@ -225,7 +231,7 @@ class _Connection:
                     raise ProtocolError(f"a shared-memory name of {length} bytes, expected 1 to {MAX_NAME}")
                 names[kind] = bytes(stream.read(length)).decode("utf-8", "replace")
             self.segments = Segments.attach(names, self.batch, self.n_atoms)
-        return self.segments.positions
+        return self.segments.positions, self.segments.cells
 
     def _expect_atoms(self, found: int, hint: str) -> None:
         if found != self.n_atoms:
@@ -241,11 +247,11 @@ class _Connection:
                 self.driver.potential.check_geometry(frame, f"first geometry from the server{place}")
             self.looked_at_geometry = True
 
-    def _evaluate(self, frames: FloatArray) -> Evaluation:
+    def _evaluate(self, frames: Frames) -> Evaluation:
         try:
             return self.driver.evaluate(frames)
         except NonFiniteError as error:
-            raise NonFiniteError(f"{error}; {self._dump(frames)}") from None
+            raise NonFiniteError(f"{error}; {self._dump(frames.positions)}") from None
 
     def _dump(self, frames: FloatArray) -> str:
         from ase import Atoms

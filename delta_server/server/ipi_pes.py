@@ -53,16 +53,17 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
     def compute(self, cell: Any, pos: Any) -> Any:
         """One structure, or lists of them: atomic units in and out."""
         if isinstance(pos, list):
-            return self._evaluate(np.stack(pos))
-        return self._evaluate(np.asarray(pos)[None])[0]
+            return self._evaluate(np.stack(cell), np.stack(pos))
+        return self._evaluate(np.asarray(cell)[None], np.asarray(pos)[None])[0]
 
-    def _evaluate(self, positions: FloatArray) -> list[Reply]:
-        frames = positions * BOHR
+    def _evaluate(self, h: FloatArray, positions: FloatArray) -> list[Reply]:
+        """h: (F, 3, 3), columns are lattice vectors."""
+        frames, cells = positions * BOHR, h.transpose(0, 2, 1) * BOHR
         if not self._checked:
             self._potential.check_geometry(frames[0], "first geometry from i-PI")
             self._checked = True
-        result = self._potential.compute(frames, self._part)
-        errors = self._potential.uncertainty(frames, self._part) if self._uncertainty else {}
+        result = self._potential.compute(frames, self._part, cells)
+        errors = self._potential.uncertainty(frames, self._part, cells) if self._uncertainty else {}
         return [
             (
                 float(result.energy[i]) / HARTREE,

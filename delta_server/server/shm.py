@@ -23,6 +23,7 @@ class Segments:
     """The segments of one connection, as arrays over i-PI's memory."""
 
     positions: FloatArray  # (batch, N, 3) bohr, read
+    cells: FloatArray  # (batch, 3, 3) bohr, columns are lattice vectors, read
     energies: FloatArray  # (batch,) hartree, written
     forces: FloatArray  # (batch, N, 3) hartree/bohr, written
     virials: FloatArray  # (batch, 3, 3) hartree, written
@@ -36,12 +37,13 @@ class Segments:
         """
         shapes: dict[str, tuple[int, ...]] = {
             "pos": (batch, n_atoms, 3),
+            "h": (batch, 3, 3),
             "pot": (batch,),
             "force": (batch, n_atoms, 3),
             "vir": (batch, 3, 3),
         }
         arrays = {kind: _map(names[kind], shape) for kind, shape in shapes.items()}
-        return cls(arrays["pos"], arrays["pot"], arrays["force"], arrays["vir"])
+        return cls(arrays["pos"], arrays["h"], arrays["pot"], arrays["force"], arrays["vir"])
 
 
 def _map(name: str, shape: tuple[int, ...]) -> FloatArray:

@@ -6,7 +6,6 @@ stop; the drivers serve on until i-PI has written its RESTART.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shutil
@@ -22,10 +21,11 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
-from ..ipi.input import read_input, whole_states
+from ..ipi.input import force_field_sockets, read_input, read_schedule, refuse_double_counting
+from ..ipi.states import logged_step, newest_state
 from .leash import leashed
+from .record import refuse_another_manifest, write_run
 
-_STEP = re.compile(r"MD step\s+(\d+)\. t/step:")
 _FATAL = {
     InputError.exit_code: "bad input",
     GeometryError.exit_code: "a geometry that cannot be this molecule",
@@ -38,7 +38,7 @@ _DRIVER_GRACE = 10.0
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where the run is."""
 
     step: int = 0
@@ -57,11 +57,11 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How a run ended: `finished` is false when it was asked to stop, or ended softly before its last step."""
 
     finished: bool
-    progress: Progress
+    progress: RunProgress
     wall: float  # s
 
 
@@ -79,7 +79,8 @@ class Supervisor:
     input_file: i-PI's input; manifest: of the potential. drivers: for each ``<ffsocket>`` of the input. An ffsocket
     called ``fragments`` or ``binding`` is served that part. directory: where to run; another than the input's gets
     a copy of the input and of the files that it names. restart: go on from RESTART there, or else from the
-    newest checkpoint.
+    newest checkpoint. recorded: leave a run.json there (`record.RunRecord`), with the command that was typed; a
+    sweep has a record of its own.
 
     Unix sockets are put in a folder of their own: any number of runs can share a machine.
     holds: open files (locks) that i-PI keeps open as long as it lives. It is asked to end softly when its
@@ -97,20 +98,24 @@ class Supervisor:
         threads: int = 1,
         holds: Sequence[int] = (),
         grace: float = _GRACE,
+        recorded: bool = True,
+        command: str = "",
     ) -> None:
         self.manifest, self.holds, self.grace = manifest.resolve(), tuple(holds), grace
         self.directory = (directory or input_file.parent).resolve()
         self.drivers, self.threads = drivers, threads
+        self._recorded, self._command = recorded, command
         root = read_input(input_file)
-        if not list(root.iter("ffsocket")):
+        if not force_field_sockets(root):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         if restart:
-            self.input, root = _newest_checkpoint(self.directory)
+            self.input, root = newest_state(self.directory)
+            refuse_another_manifest(self.directory, self.manifest)
         else:
             self.input = self._place(input_file, root)
-        self.sockets = [e.get("name", "").strip() for e in root.iter("ffsocket")]
-        _refuse_double_counting(self.input, root, self.sockets)
-        self.progress = _expectations(self.input, root)
+        self.sockets = list(force_field_sockets(root))
+        refuse_double_counting(self.input, root)
+        self.progress = RunProgress(*read_schedule(self.input, root))
         self._processes: list[_DriverProcess] = []
 
     def _place(self, input_file: Path, root: Element) -> Path:
@@ -134,14 +139,16 @@ class Supervisor:
     def run(
         self,
         should_stop: Callable[[], bool] = lambda: False,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_progress: Callable[[RunProgress], None] = lambda progress: None,
         on_event: Callable[[str], None] = lambda event: None,
-    ) -> Outcome:
+    ) -> RunOutcome:
         """Run to the end, or until should_stop. on_event is told what a user would want to know, as a line.
 
         Raises RunError with the last words of whoever failed.
         """
         began = time.monotonic()
+        if self._recorded:
+            write_run(self.directory, self.manifest, self._command)
         (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
         with tempfile.TemporaryDirectory(prefix="delta-") as sockets:
             ipi = self._start_ipi(sockets + "/")
@@ -159,7 +166,7 @@ class Supervisor:
                 for driver in self._processes:
                     _end(driver.process, min(grace, _DRIVER_GRACE))
                 ipi.close()
-        return Outcome(finished, self.progress, time.monotonic() - began)
+        return RunOutcome(finished, self.progress, time.monotonic() - began)
 
     def _start_ipi(self, prefix: str) -> _Ipi:
         command = [*script("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
@@ -169,7 +176,7 @@ class Supervisor:
         self,
         ipi: _Ipi,
         should_stop: Callable[[], bool],
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[RunProgress], None],
         on_event: Callable[[str], None],
     ) -> bool:
         stopping_since = None
@@ -199,67 +206,17 @@ class Supervisor:
             )
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came
         if (left := self.directory / "RESTART").is_file():
-            self.progress.step = _expectations(left, read_input(left)).step
+            self.progress.step = read_schedule(left, read_input(left)).step
         return stopping_since is None and self.progress.step >= self.progress.total_steps
 
 
 def script(name: str) -> list[str]:
     """A console script of this environment. (`python -m` would look for modules in the run's folder first.)"""
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
         raise InputError(f"{name} is not installed here: pip install 'delta-server[ipi]'")
-    return [sys.executable, found]
-
-
-def _refuse_double_counting(path: Path, root: Element, sockets: list[str]) -> None:
-    """Raise InputError where forces are a sum of sockets that would each be served the whole potential."""
-    for forces in root.iter("forces"):
-        summed = {force.get("forcefield", "").strip() for force in forces.iter("force")} & set(sockets)
-        whole = sorted(summed - {"fragments", "binding"})
-        if whole and len(summed) > 1:
-            raise InputError(
-                f"{path}: <ffsocket name={whole[0]!r}> would serve the whole potential beside another socket, and "
-                "energies would count twice; name the two 'fragments' and 'binding'"
-            )
-
-
-def _newest_checkpoint(directory: Path) -> tuple[Path, Element]:
-    """RESTART, or else the newest of i-PI's checkpoints, of those that are whole, with its root. Raises InputError if
-    there is none."""
-    checkpoints = [p for p in directory.glob("*.chk*") if not p.name.startswith("#")]
-    checkpoints.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    left = [p for p in (directory / "RESTART", *checkpoints) if p.is_file()]
-    if found := next(whole_states(left), None):
-        return found
-    cut_off = f" ({left[0].name} is cut off)" if left else ""
-    raise InputError(
-        f"{directory}: no RESTART and no checkpoint to go on from{cut_off}; leave out --restart to begin anew"
-    )
-
-
-def _expectations(path: Path, root: Element) -> Progress:
-    """Steps and time step that an input (or RESTART) asks for. Raises InputError on one that is no number."""
-
-    def number(where: str, default: float) -> float:
-        text = (root.findtext(where) or str(default)).strip()
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise InputError(f"{path}: <{where.rpartition('/')[2]}> is {text!r}, expected a number")
-        return value
-
-    femtoseconds = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 0.02418884326505, "second": 1e15}
-    element = root.find(".//timestep")
-    unit = (element.get("units", "") if element is not None else "") or "atomic_unit"
-    known = element is not None and unit in femtoseconds
-    return Progress(
-        step=int(number("step", 0)),
-        total_steps=int(number("total_steps", 1000)),
-        timestep=number(".//timestep", 0) * femtoseconds[unit] if known else None,
-    )
+    return [sys.executable, path]
 
 
 class _Ipi:
@@ -267,7 +224,7 @@ class _Ipi:
     it is."""
 
     def __init__(
-        self, command: list[str], directory: Path, progress: Progress, threads: int, holds: tuple[int, ...]
+        self, command: list[str], directory: Path, progress: RunProgress, threads: int, holds: tuple[int, ...]
     ) -> None:
         self.log = directory / "i-pi.log"
         self.thread_died: str | None = None
@@ -299,8 +256,8 @@ class _Ipi:
                 self._tail = [*self._tail[-19:], line.strip()]
             if line.startswith("Exception in thread poll"):
                 self.thread_died = line.strip()
-            if match := _STEP.search(line):
-                self._progress.step = step = int(match[1])
+            if (step := logged_step(line)) is not None:
+                self._progress.step = step
                 self._first_seen = self._first_seen or (time.monotonic(), step)
                 since, first = self._first_seen
                 if step > first:
@@ -311,7 +268,7 @@ class _Ipi:
         for line in reversed(self._tail):
             if re.match(r"(\w+\.)*\w*(Error|Exception)\b", line) or "ERROR" in line:
                 return line
-        return self._tail[-1] if self._tail else "it said nothing"
+        return self._tail[-1] if self._tail else "its log is empty"
 
     def close(self) -> None:
         self._reader.close()
@@ -346,7 +303,7 @@ class _DriverProcess:
                 start_new_session=True,
             )
 
-    def look_after(self, progress: Progress, on_event: Callable[[str], None]) -> None:
+    def look_after(self, progress: RunProgress, on_event: Callable[[str], None]) -> None:
         """Start again if it died. Raises RunError when that is of no use."""
         code = self.process.poll()
         if code is None:
@@ -356,7 +313,7 @@ class _DriverProcess:
         now = time.monotonic()
         self._ended_at = self._ended_at or now
         if code == 0 and now - self._ended_at < _DRIVER_GRACE:
-            return  # i-PI said EXIT and is about to end itself
+            return  # i-PI sent EXIT and is about to end itself
         self._deaths = self._deaths + 1 if progress.step == self._step_at_start else 0
         if self._deaths == _MAX_DEATHS:
             raise RunError(
@@ -374,7 +331,7 @@ class _DriverProcess:
             lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except OSError:
             lines = []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "its log is empty"
 
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:

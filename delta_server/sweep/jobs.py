@@ -15,7 +15,7 @@ from ..errors import RunError
 from ..server.leash import leashed
 from ..server.supervisor import script
 from .record import Member, Sweep
-from .session import Ending, Options
+from .session import Ending, RunOptions
 from .state import load_states
 
 NOT_FINISHED = 75  # EX_TEMPFAIL of <sysexits.h>: run the same command again
@@ -24,7 +24,7 @@ _LOOK = 0.5  # s
 _GRACE = 90.0  # s for a job to end softly: longer than it gives its i-PI
 
 
-def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: Options) -> Ending:
+def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: RunOptions) -> Ending:
     """Run the temperatures as `jobs` processes at a time. A job that fails does not end the others; then RunError."""
     states = {state.name: state for state in load_states(sweep)}
     waiting = [member for member in members if not states[member.name].done]
@@ -72,7 +72,7 @@ def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: Option
     return "stopped" if unfinished else "finished"
 
 
-def _start(member: Member, options: Options, left: float) -> subprocess.Popen[bytes]:
+def _start(member: Member, options: RunOptions, left: float) -> subprocess.Popen[bytes]:
     command = [*script("delta-sgdml"), "sweep", "md", str(member.folder), "--drivers", str(options.drivers)]
     command += ["--threads", str(options.threads)]
     command += ["--wall-time", f"{left:.0f}"] if math.isfinite(left) else []
@@ -92,4 +92,4 @@ def _last_words(log: Path) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"

@@ -5,29 +5,23 @@ DIR/sweep.json, start.xyz, 300K/{input.xml, init.xyz, state.json, result.json, 3
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from ..errors import InputError
-from ..files.whole import sha256_of
-from ..manifest import Manifest
 from ..molecule.limits import Limits
+from ..server.record import FolderRecord, read_record
 
-Kind = Literal["nvt", "pimd", "mts", "remd"]
+SweepKind = Literal["nvt", "pimd", "mts", "remd"]
 RECORD = "sweep.json"
+INPUT, INIT = "input.xml", "init.xyz"  # of each run: i-PI's input, and the geometry that it starts from
 PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
-_MAX_BYTES = 2**20
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Start(_Strict):
+class Relaxed(FolderRecord):
     """How the start geometry was relaxed: energy in eV, the largest force left in eV/Å, optimiser's steps."""
 
     energy: float
@@ -35,12 +29,12 @@ class Start(_Strict):
     steps: int
 
 
-class Record(_Strict):
+class SweepRecord(FolderRecord):
     """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder."""
 
     format: Literal["delta-sgdml-sweep/1"] = "delta-sgdml-sweep/1"
     name: str
-    kind: Kind
+    kind: SweepKind
     manifest: str
     sha256: dict[str, str]  # of the manifest and its models
     temperatures: tuple[float, ...] = Field(min_length=1)
@@ -53,7 +47,7 @@ class Record(_Strict):
     checkpoint: int = Field(ge=1)
     seed: int
     limits: Limits
-    start: Start
+    start: Relaxed
     versions: dict[str, str]
     command: str
 
@@ -72,10 +66,11 @@ class Sweep:
     """A sweep's folder and its record."""
 
     folder: Path
-    record: Record
+    record: SweepRecord
 
     @property
     def manifest(self) -> Path:
+        """The path that the record names, absolute."""
         return (self.folder / self.record.manifest).resolve()
 
     @property
@@ -85,6 +80,7 @@ class Sweep:
 
     @property
     def members(self) -> tuple[Member, ...]:
+        """The temperatures, in the record's order."""
         return tuple(Member(t, name_of(t), self.folder / name_of(t)) for t in self.record.temperatures)
 
     def member(self, folder: Path) -> Member:
@@ -98,42 +94,20 @@ class Sweep:
 
 
 def name_of(temperature: float) -> str:
+    """``300K`` for 300."""
     return f"{temperature:g}K"
 
 
 def prefix_of(temperature: float, run: str) -> str:
-    """Of a system's outputs, seen from the folder of its run: beside the input for one temperature, in the
+    """The prefix of a system's outputs, seen from the folder of its run: beside the input for one temperature, in the
     temperature's folder for the ladder. Replicas that exchange keep theirs together, for `i-pi-remdsort`."""
     name = name_of(temperature)
     return f"../{name}/{name}" if run == "ladder" else name
 
 
 def load_sweep(folder: Path) -> Sweep:
-    """Raises InputError for a folder without a record, or a record that is none."""
+    """The sweep in a folder. Raises InputError for a folder without a record, or a record that is none."""
     path = folder / RECORD
     if not path.is_file():
         raise InputError(f"{path}: no such file; {folder} is no sweep: `delta-sgdml sweep write` makes one")
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: too large to be the record of a sweep")
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return Sweep(folder, Record.model_validate_json(text))
-    except InputError as error:
-        raise InputError(f"{path}: {error}; write the sweep anew") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; write the sweep anew") from None
-
-
-def hashes(manifest: Manifest) -> dict[str, str]:
-    """SHA-256 of the manifest and of every model in it, by path relative to the manifest."""
-    models = {str(entry.model): manifest.resolve(entry.model) for entry in manifest.models().values()}
-    return {name: sha256_of(path) for name, path in {manifest.path.name: manifest.path, **models}.items()}
-
-
-def relative(path: Path, folder: Path) -> str:
-    return os.path.relpath(path.resolve(), folder.resolve())
+    return Sweep(folder, read_record(path, SweepRecord, "write the sweep anew"))

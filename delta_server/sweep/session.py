@@ -19,11 +19,12 @@ from ..files.lock import locked
 from ..loading import load_potential
 from ..manifest import load_manifest
 from ..molecule.structures import read_structure
-from ..server.supervisor import DriverError, Progress, Supervisor
-from .checkpoint import INPUT, Origin, prepare, prune
-from .record import Member, Sweep, hashes, prefix_of
-from .stability import Stability
-from .state import Mode, State, load_state
+from ..server.record import hashes
+from ..server.supervisor import DriverError, RunProgress, Supervisor
+from .checkpoint import Origin, prepare, prune
+from .record import INIT, INPUT, Member, Sweep, prefix_of
+from .stability import LiveStability
+from .state import MemberState, RunMode, load_state
 from .watch import Watch, nearest
 
 Ending = Literal["finished", "stopped"]
@@ -33,7 +34,7 @@ _NUMERIC = (GeometryError.exit_code, NonFiniteError.exit_code)  # exit codes of 
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How temperatures are run. drivers: for each socket; threads: of each; wall_time: seconds after which all stops
     softly. on_states is told the states as they change, on_event what a user would want to know."""
 
@@ -41,7 +42,7 @@ class Options:
     threads: int = 1
     wall_time: float | None = None
     should_stop: Callable[[], bool] = lambda: False
-    on_states: Callable[[list[State]], None] = lambda states: None
+    on_states: Callable[[list[MemberState]], None] = lambda states: None
     on_event: Callable[[str], None] = lambda event: None
 
     def deadline(self) -> float:
@@ -52,7 +53,7 @@ class Options:
 class Session:
     """The temperatures that one i-PI process runs: one, in its folder, or several, in the ladder's."""
 
-    def __init__(self, sweep: Sweep, mode: Mode, members: Sequence[Member], options: Options) -> None:
+    def __init__(self, sweep: Sweep, mode: RunMode, members: Sequence[Member], options: RunOptions) -> None:
         self.sweep, self.mode, self.members, self.options = sweep, mode, tuple(members), options
         self.folder = sweep.ladder if mode == "batched" else self.members[0].folder
         self._deadline = options.deadline()
@@ -63,7 +64,7 @@ class Session:
         if not (self.folder / INPUT).is_file():
             raise InputError(f"{self.folder / INPUT}: no such file; write the sweep anew")
         folders = dict.fromkeys([*(m.folder for m in self.members), self.folder])
-        with locked(list(folders), waiting=self._say_waiting()) as locks:
+        with locked(list(folders), waiting=self._telling_of_a_wait()) as locks:
             if self.mode == "jobs" and self.sweep.record.kind == "remd":
                 raise InputError(f"{self.sweep.folder}: replicas that exchange run in one process: sweep run")
             self.states = {m.name: self._state(m) for m in self.members}
@@ -82,17 +83,19 @@ class Session:
             self._tell()
         return "finished"
 
-    def _say_waiting(self) -> Callable[[], None]:
-        said: list[bool] = []
+    def _telling_of_a_wait(self) -> Callable[[], None]:
+        """Tell it once, however often it is asked to."""
+        told = False
 
-        def say() -> None:
-            if not said:
-                said.append(True)
+        def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
                 self.options.on_event("waiting for an earlier run to end")
 
-        return say
+        return tell
 
-    def _state(self, member: Member) -> State:
+    def _state(self, member: Member) -> MemberState:
         state = load_state(self.sweep, member)
         if state.mode not in (None, self.mode) and not state.done:
             how = (
@@ -118,11 +121,11 @@ class Session:
             )
         self._potential = load_potential(described)
 
-    def _stability(self, member: Member) -> Stability:
+    def _stability(self, member: Member) -> LiveStability:
         record = self.sweep.record
         exchanged = max(record.temperatures) if record.kind == "remd" else member.temperature
-        start = read_structure(self.folder / "init.xyz")
-        return Stability(
+        start = read_structure(self.folder / INIT)
+        return LiveStability(
             self._potential, start.positions, record.start.energy, exchanged, record.limits, record.beads
         )
 
@@ -141,7 +144,7 @@ class Session:
         def broken() -> bool:
             return any(watch.broken for watch in watches.values())
 
-        def on_progress(progress: Progress) -> None:
+        def on_progress(progress: RunProgress) -> None:
             now = time.monotonic()
             if now - self._looked < _LOOK:
                 return
@@ -161,6 +164,7 @@ class Session:
             directory=self.folder,
             threads=self.options.threads,
             holds=locks,
+            recorded=False,
         )
         try:
             outcome = supervisor.run(lambda: self._stopping() or broken(), on_progress, self.options.on_event)
@@ -222,14 +226,14 @@ class Session:
         if not isinstance(error, DriverError) or error.code not in _NUMERIC:
             return False
         several = list(watches.values())
-        found: Watch | None = several[0] if len(several) == 1 else None
+        broken: Watch | None = several[0] if len(several) == 1 else None
         dumps = sorted(self.folder.glob("delta-driver-*-not-finite.extxyz"), key=lambda p: p.stat().st_mtime)
-        if found is None and dumps and error.code == NonFiniteError.exit_code:
-            found = nearest(several, dumps[-1])
-        if found is None or found.state.checked < 0:  # a start that cannot be is an error
+        if broken is None and dumps and error.code == NonFiniteError.exit_code:
+            broken = nearest(several, dumps[-1], self._potential)
+        if broken is None or broken.state.checked < 0:  # a start that cannot be is an error
             return False
-        found.state.broken_step = found.state.step
-        found.state.reason = (
+        broken.state.broken_step = broken.state.step
+        broken.state.reason = (
             "the model gives no forces there" if error.code == NonFiniteError.exit_code else str(error)
         )
         return True

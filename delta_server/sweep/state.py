@@ -14,14 +14,14 @@ from ..files.whole import write_json
 from .record import Member, Sweep
 
 Phase = Literal["waiting", "running", "stopped", "finished", "unstable", "failed"]
-Mode = Literal["jobs", "batched"]
+RunMode = Literal["jobs", "batched"]
 STATE, RESULT = "state.json", "result.json"
 _MAX_BYTES = 2**16
 _FRESH = 600.0  # s
 
 
 @dataclass
-class State:
+class MemberState:
     """One temperature of a sweep.
 
     steps and their total; temperature (K, instantaneous), potential and binding energy (eV), expected force error
@@ -34,7 +34,7 @@ class State:
     total: int
     timestep: float  # fs
     phase: Phase = "waiting"
-    mode: Mode | None = None
+    mode: RunMode | None = None
     host: str = ""  # where it runs or ran
     step: int = 0
     checked: int = -1
@@ -53,15 +53,16 @@ class State:
 
     @property
     def picoseconds(self) -> float:
+        """How far it is, in ps."""
         return self.step * self.timestep / 1e3
 
     @property
     def broken_at(self) -> float | None:
-        """ps."""
+        """Where it broke, in ps."""
         return None if self.broken_step is None else self.broken_step * self.timestep / 1e3
 
     def as_dict(self) -> dict[str, Any]:
-        """With times in ps, for machines."""
+        """Every field, and the times in ps, for machines."""
         return asdict(self) | {"picoseconds": self.picoseconds, "broken_at_ps": self.broken_at}
 
     def save(self, member: Member) -> None:
@@ -71,19 +72,21 @@ class State:
             write_json(member.folder / RESULT, self.as_dict())
 
 
-def load_state(sweep: Sweep, member: Member) -> State:
-    """As it was left; a run that is gone without a word reads as stopped. Raises InputError for a file that is no
-    state."""
+def load_state(sweep: Sweep, member: Member) -> MemberState:
+    """The state of one temperature as it was left; a run that is gone without a word reads as stopped.
+
+    Raises InputError for a file that is no state.
+    """
     record, path = sweep.record, member.folder / STATE
-    state = State(member.name, member.temperature, record.steps, record.timestep)
+    state = MemberState(member.name, member.temperature, record.steps, record.timestep)
     if path.is_file():
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError
             data = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(data, dict) or not set(data) <= {f.name for f in fields(State)}:
+            if not isinstance(data, dict) or not set(data) <= {f.name for f in fields(MemberState)}:
                 raise ValueError
-            state = State(**data)
+            state = MemberState(**data)
             if state.phase not in get_args(Phase) or not isinstance(state.step, int):
                 raise ValueError
         except (OSError, ValueError, TypeError):
@@ -93,7 +96,7 @@ def load_state(sweep: Sweep, member: Member) -> State:
     return state
 
 
-def _runs(state: State, member: Member) -> bool:
+def _runs(state: MemberState, member: Member) -> bool:
     """Whether a run that was left running still does. Locks tell, on its own machine; elsewhere, how fresh its state
     is."""
     if state.host == socket.gethostname():
@@ -101,5 +104,6 @@ def _runs(state: State, member: Member) -> bool:
     return time.time() - (member.folder / STATE).stat().st_mtime < _FRESH
 
 
-def load_states(sweep: Sweep) -> list[State]:
+def load_states(sweep: Sweep) -> list[MemberState]:
+    """The states of every temperature, in the record's order."""
     return [load_state(sweep, member) for member in sweep.members]

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from .._types import FloatArray
-from ..ipi.records import Output, Tail
-from ..ipi.simulation import COLUMNS
-from .stability import Stability
-from .state import State
-
-_ENERGY, _TEMPERATURE = COLUMNS.index("potential"), COLUMNS.index("temperature")
+from ..errors import InputError, NonFiniteError
+from ..ipi.records import Output, Tail, extra_of, positions_of, properties_of
+from ..molecule.structures import iter_structures
+from ..potential import Potential
+from .stability import LiveStability
+from .state import MemberState
 
 
 class Watch:
     """Keeps the state of one temperature up to date with what i-PI has written for it."""
 
-    def __init__(self, state: State, stability: Stability, outputs: list[Output]) -> None:
+    def __init__(self, state: MemberState, stability: LiveStability, outputs: list[Output]) -> None:
         self.state, self._stability = state, stability
         since = state.checked
         self._properties = Tail(next(o for o in outputs if o.kind == "properties"), since)
@@ -34,9 +34,9 @@ class Watch:
     def look(self) -> bool:
         """Take in the new records; true if there were any. Of several that are broken the first counts."""
         state, wrong = self.state, []
-        rows = [(step, [float(value) for value in text.split()]) for step, text in self._properties.read()]
+        rows = [(step, properties_of(text)) for step, text in self._properties.read()]
         for step, row in rows:
-            if reason := self._stability.of_energies(row[_TEMPERATURE], row[_ENERGY]):
+            if reason := self._stability.of_energies(row["temperature"], row["potential"]):
                 wrong.append((step, reason))
         frames = [(step, positions_of(text)) for tail in self._frames for step, text in tail.read()]
         for step, positions in frames:
@@ -49,42 +49,32 @@ class Watch:
             self.last_frame = positions
         for tail in self._binding:
             for _, text in tail.read()[-1:]:
-                state.binding = float(text.split("\n")[1])
+                state.binding = extra_of(text)
         if rows:
-            state.step = state.checked = rows[-1][0]
-            state.temperature = _finite(rows[-1][1][_TEMPERATURE])
-            state.potential = _finite(rows[-1][1][_ENERGY])
+            state.step, newest = rows[-1]
+            state.checked = state.step
+            state.temperature, state.potential = _finite(newest["temperature"]), _finite(newest["potential"])
         if wrong and not self.broken:
             state.broken_step, state.reason = min(wrong)
         return bool(rows or frames)
-
-
-def positions_of(record: str) -> FloatArray:
-    """(N, 3) Å from a frame of i-PI's xyz."""
-    lines = record.splitlines()[2:]
-    return np.array([[float(x) for x in line.split()[1:4]] for line in lines])
 
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def nearest(watches: list[Watch], dump: Path) -> Watch | None:
-    """Whose geometry was the one that the model gave no number for: the one whose last frame is nearest to it."""
-    from ..errors import InputError, NonFiniteError
-    from ..molecule.structures import iter_structures
-
-    best: tuple[float, Watch] | None = None
+def nearest(watches: list[Watch], dump: Path, potential: Potential) -> Watch | None:
+    """Whose geometry it was that the potential gave no number for, of those that a driver left in the file `dump`:
+    the one whose last frame is nearest to it."""
+    distances: list[tuple[float, Watch]] = []
     try:
         for atoms in iter_structures(dump):
             try:
-                watches[0]._stability.potential.compute(atoms.positions)
+                potential.compute(atoms.positions)
             except NonFiniteError:
                 for watch in watches:
                     if watch.last_frame is not None:
-                        distance = float(np.linalg.norm(atoms.positions - watch.last_frame))
-                        if best is None or distance < best[0]:
-                            best = distance, watch
+                        distances.append((float(np.linalg.norm(atoms.positions - watch.last_frame)), watch))
     except InputError:
         return None
-    return best[1] if best else None
+    return min(distances, key=lambda pair: pair[0], default=(0.0, None))[1]

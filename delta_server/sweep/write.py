@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,27 +13,28 @@ from ..files.lock import is_locked
 from ..files.whole import write_json
 from ..ipi.simulation import Simulation, System
 from ..loading import load_potential
-from ..manifest import load_manifest
+from ..manifest import Manifest, load_manifest
 from ..molecule.limits import Limits
 from ..molecule.structures import read_structure, write_structure
 from ..potential import Potential
-from .record import PREFIX, RECORD, Kind, Member, Record, Start, Sweep, hashes, load_sweep, prefix_of, relative
+from ..server.record import hashes, relative, versions
+from .record import INIT, INPUT, PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 _FMAX = 1e-3  # eV/Å
 _MAX_STEPS = 1000
-START, INPUT = "start.xyz", "input.xml"
+START = "start.xyz"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau in fs;
     stride (of energies), frames (of geometries), checkpoint and exchange in steps."""
 
     temperatures: Sequence[float]
-    kind: Kind = "nvt"
+    kind: SweepKind = "nvt"
     time: float = 500.0
     timestep: float | None = None
     tau: float = 1000.0
@@ -56,7 +55,7 @@ class Plan:
 def write_sweep(
     manifest: Path,
     folder: Path,
-    plan: Plan,
+    plan: SweepPlan,
     *,
     overwrite: bool = False,
     relax: bool = True,
@@ -72,7 +71,7 @@ def write_sweep(
     """
     plan = _checked(plan)
     described = load_manifest(manifest)
-    if plan.kind == "mts" and not described.binding:
+    if plan.kind == "mts" and not described.has_binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
     potential = load_potential(described)
     _clear(folder, overwrite)
@@ -82,13 +81,19 @@ def write_sweep(
         raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
     potential.check_geometry(atoms.positions, str(source))
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
-    simulation = _simulation(
-        plan, potential.name, tuple(f.name for f in described.fragments), bool(described.binding)
-    )
-    record = Record(
+    return lay_out(folder, described, plan, atoms, start, command)
+
+
+def lay_out(
+    folder: Path, described: Manifest, plan: SweepPlan, atoms: Atoms, start: Relaxed, command: str = ""
+) -> Sweep:
+    """Write a sweep's record, and its inputs, for a start geometry as it is. start: how it was relaxed."""
+    plan = _checked(plan)
+    simulation = _simulation(plan, described)
+    record = SweepRecord(
         name=described.name,
         kind=plan.kind,
-        manifest=relative(manifest, folder),
+        manifest=relative(described.path, folder),
         sha256=hashes(described),
         temperatures=tuple(plan.temperatures),
         steps=simulation.steps,
@@ -101,7 +106,7 @@ def write_sweep(
         seed=plan.seed,
         limits=plan.limits,
         start=start,
-        versions={name: _version(name) for name in ("delta-server", "ipi", "ase", "numpy")},
+        versions=versions("delta-server", "ipi", "ase", "numpy"),
         command=command,
     )
     sweep = Sweep(folder, record)
@@ -109,7 +114,7 @@ def write_sweep(
     return sweep
 
 
-def _checked(plan: Plan) -> Plan:
+def _checked(plan: SweepPlan) -> SweepPlan:
     """The plan with what follows from its kind. Raises InputError."""
     if plan.frames % plan.stride:
         raise InputError(f"--frames {plan.frames}: expected a multiple of --stride {plan.stride}")
@@ -149,7 +154,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
     (folder / RECORD).unlink()
 
 
-def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[int, float], None]) -> Start:
+def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[int, float], None]) -> Relaxed:
     """Relax in place, as far as the optimiser gets in so many steps. Raises InputError when the molecule breaks."""
     import numpy as np
     from ase.optimize import LBFGS
@@ -171,20 +176,20 @@ def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[i
                 f"{potential.name}: breaks while it is relaxed, so the model has no minimum near this structure; "
                 "start from it as it is with --no-relax, or from another model's with --structure FILE --no-relax"
             ) from None
-    return Start(energy=float(atoms.get_potential_energy()), fmax=fmax(), steps=int(optimizer.nsteps))
+    return Relaxed(energy=float(atoms.get_potential_energy()), fmax=fmax(), steps=int(optimizer.nsteps))
 
 
-def _simulation(plan: Plan, name: str, fragments: tuple[str, ...], binding: bool) -> Simulation:
+def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
     assert plan.timestep is not None  # `_checked` saw to it
     return Simulation(
-        re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:40],
-        fragments,
+        described.name,
+        tuple(fragment.name for fragment in described.fragments),
         time=plan.time,
         timestep=plan.timestep,
         beads=plan.beads,
         stride=plan.stride,
         tau=plan.tau,
-        binding=binding,
+        binding=described.has_binding,
         frames=plan.frames,
         checkpoint=plan.checkpoint,
         inner=plan.inner,
@@ -207,11 +212,11 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
             if record.kind != "remd":
                 alone = (_system(member, "alone"),)
                 port = simulation.port + i * len(simulation.sockets)
-                one = replace(simulation, systems=alone, seed=record.seed + i, port=port)
-                (member.folder / INPUT).write_text(one.xml(prefix=PREFIX), encoding="utf-8")
-                write_structure(member.folder / "init.xyz", atoms)
+                single = replace(simulation, systems=alone, seed=record.seed + i, port=port)
+                (member.folder / INPUT).write_text(single.xml(prefix=PREFIX), encoding="utf-8")
+                write_structure(member.folder / INIT, atoms)
         sweep.ladder.mkdir(exist_ok=True)
-        write_structure(sweep.ladder / "init.xyz", atoms)
+        write_structure(sweep.ladder / INIT, atoms)
         run = sweep.ladder.name
         systems = tuple(_system(member, run) for member in sweep.members)
         several = replace(simulation, systems=systems, seed=record.seed)
@@ -222,11 +227,4 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
 
 
 def _system(member: Member, run: str) -> System:
-    return System(member.temperature, prefix_of(member.temperature, run))
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    return System(member.temperature, prefix_of(member.temperature, run), INIT)

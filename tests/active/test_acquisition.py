@@ -15,7 +15,8 @@ from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
 from delta_server.gdml import CpuPredictor, Model, save_model
 from delta_server.gdml.uncertainty import Uncertainty
-from delta_server.potential import Potential, Term
+from delta_server.potential import Fragment, Potential
+from delta_server.terms.sgdml import SgdmlTerm
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation.expected_errors import calibrate, force_rmse
 from delta_server.training.fit import Hyper, fit
@@ -37,6 +38,7 @@ def test_each_pick_is_the_largest_conditional_variance(potential: Potential, fra
     """By definition: s of the candidates once the picks are among the training points."""
     (term,) = potential.bindings
     picks = pick(potential, frames, 5, "binding")
+    assert isinstance(term, SgdmlTerm)
     judge = term.uncertainty
     assert judge is not None
     own, known = judge.explained(judge.describe(frames))
@@ -90,8 +92,8 @@ def test_what_cannot_be_picked_from(potential: Potential, frames: np.ndarray) ->
 def as_term(folder: Path, model: Model, atoms: np.ndarray) -> Potential:
     """A potential of one model."""
     save_model(folder / "model.npz", model)
-    term = Term("benzene", atoms, CpuPredictor(model), folder / "model.npz", lambda: model)
-    return Potential(model.numbers, model.training_positions[0], [term], name="benzene")
+    term = SgdmlTerm(("benzene",), "fragments", atoms[None], CpuPredictor(model), lambda: model)
+    return Potential(model.numbers, model.training_positions[0], [Fragment("benzene", atoms)], [term], name="benzene")
 
 
 def test_a_model_learns_more_from_what_is_picked_than_by_chance(tmp_path: Path) -> None:

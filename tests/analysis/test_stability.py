@@ -139,3 +139,14 @@ def test_survival_by_temperature() -> None:
     assert cold.fraction.min() == 1
     assert (hot.runs, hot.failed) == (4, 2)
     assert dict(zip(hot.times, hot.fraction, strict=True)) == pytest.approx({1: 0.75, 2: 0.75, 3: 0.375, 4: 0.375})
+
+
+def test_bonds_between_fragments_may_go_where_they_are_known(tmp_path: Path) -> None:
+    """A water that starts with its oxygen 1.7 Å from a carbon, as if bonded, and leaves: no break, as it is live."""
+    start = WATER.positions.copy()
+    start[:3] += start[3] - start[0] + np.array([0.0, 0.0, 1.7])
+    positions = np.repeat(start[None], N, axis=0)
+    positions[50:, :3] += [0.0, 0.0, 3.0]
+    run = write(tmp_path, positions)
+    assert stability(run, start=start).step == 50 * STRIDE
+    assert stability(run, start=start, fragments=[range(3), range(3, 15)]).failed is None

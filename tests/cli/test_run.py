@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from delta_server.errors import DeltaError
 from delta_server.ipi.tables import read_extras, read_properties
+from delta_server.server.record import load_run
 from delta_server.server.supervisor import Supervisor
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
@@ -95,7 +97,7 @@ def steps_of(folder: Path) -> list[int]:
     return [int(s) for s in read_properties(folder / "run.out")["step"]]
 
 
-def test_a_run_to_its_end(start: Callable[..., Job]) -> None:
+def test_a_run_to_its_end(start: Callable[..., Job], h2o_benzene: Path) -> None:
     job = start(200, "--drivers", "2")
     code, out, err = job.ended()
     assert code == 0, err
@@ -106,6 +108,10 @@ def test_a_run_to_its_end(start: Callable[..., Job]) -> None:
     assert not job.pids("delta-driver")
     for log in ("i-pi.log", "delta-0.log", "delta-1.log"):
         assert (job.folder / log).stat().st_size > 0
+    record = load_run(job.folder)
+    assert record is not None
+    assert record.manifest == h2o_benzene
+    assert record.command == shlex.join(["delta-sgdml", *job.command[1:]])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

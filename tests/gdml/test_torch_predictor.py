@@ -177,7 +177,7 @@ def test_a_training_point_itself_and_one_far_away(tmp_path: Path) -> None:
 def test_a_whole_potential(system: str) -> None:
     manifest = Path(__file__).parents[2] / "models" / system / "manifest.yaml"
     numpy, torched = load_potential(manifest), load_potential(manifest, device="torch-cpu")
-    assert any(isinstance(t.model, TorchPredictor) for t in torched.bindings)
+    assert all(isinstance(t.predictor, TorchPredictor) for t in torched.bindings)
     x = numpy.reference + 0.02 * np.random.default_rng(1).standard_normal((2, *numpy.reference.shape))
     expected, found = numpy.compute(x), torched.compute(x)
     assert np.abs(found.energy - expected.energy).max() < 1e-6

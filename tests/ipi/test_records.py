@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from delta_server.ipi import records as outputs
-from delta_server.ipi.records import Kind, Output, Tail, place
+from delta_server.ipi.records import Output, OutputKind, Tail, place
 
 STEPS = range(0, 61, 10)
 
 
-def record(kind: Kind, step: int) -> str:
+def record(kind: OutputKind, step: int) -> str:
     if kind == "properties":
         return f"   {step:.10e}     {step * 5e-4:.10e}    -5.7018e+02   \n"
     if kind == "extras":
@@ -26,12 +26,12 @@ HEADER = "# column   1     --> step : The current simulation time step.\n# colum
 each_kind = pytest.mark.parametrize("kind", ["properties", "extras", "xyz"])
 
 
-def whole(kind: Kind, steps: range) -> str:
+def whole(kind: OutputKind, steps: range) -> str:
     return (HEADER if kind == "properties" else "") + "".join(record(kind, step) for step in steps)
 
 
 @each_kind
-def test_a_file_that_ends_at_any_byte(tmp_path: Path, kind: Kind) -> None:
+def test_a_file_that_ends_at_any_byte(tmp_path: Path, kind: OutputKind) -> None:
     path = tmp_path / "out"
     text = whole(kind, STEPS)
     ends = {step: len(whole(kind, range(0, step + 1, 10))) for step in STEPS}
@@ -47,7 +47,7 @@ def test_a_file_that_ends_at_any_byte(tmp_path: Path, kind: Kind) -> None:
 
 
 @each_kind
-def test_a_file_larger_than_a_block(tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_larger_than_a_block(tmp_path: Path, kind: OutputKind, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out"
     path.write_text(whole(kind, STEPS))
     expected = [place(Output(path, kind, 10), step) for step in range(-5, 70)]
@@ -62,7 +62,7 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
 
 
 @each_kind
-def test_followed_byte_by_byte(tmp_path: Path, kind: Kind) -> None:
+def test_followed_byte_by_byte(tmp_path: Path, kind: OutputKind) -> None:
     path = tmp_path / "out"
     text = whole(kind, STEPS)
     tail = Tail(Output(path, kind, 10))
@@ -76,7 +76,7 @@ def test_followed_byte_by_byte(tmp_path: Path, kind: Kind) -> None:
 
 
 @each_kind
-def test_followed_from_a_step_on(tmp_path: Path, kind: Kind) -> None:
+def test_followed_from_a_step_on(tmp_path: Path, kind: OutputKind) -> None:
     path = tmp_path / "out"
     path.write_text(whole(kind, STEPS))
     assert [step for step, _ in Tail(Output(path, kind, 10), 45).read()] == [50, 60]

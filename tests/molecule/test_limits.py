@@ -13,9 +13,10 @@ from conftest import ROOT
 from delta_server.errors import InputError
 from delta_server.loading import load_potential
 from delta_server.molecule.bonds import BondGraph
+from delta_server.molecule.intact import IntactMolecule
 from delta_server.molecule.limits import Limits
 from delta_server.sweep.record import load_sweep
-from delta_server.sweep.stability import Stability
+from delta_server.sweep.stability import LiveStability
 
 
 def test_energies_about_the_start() -> None:
@@ -63,7 +64,7 @@ def test_limits_are_kept_in_the_record(tmp_path: Path) -> None:
 def test_both_see_the_same_frame_break(h2o_benzene: Path) -> None:
     """Frame by frame while it runs, in blocks with a sieve afterwards; atoms shaken more and more."""
     potential = load_potential(h2o_benzene)
-    live = Stability(potential, potential.reference, 0.0, 300.0, Limits(stretch=1.3, uncertainty=1e9))
+    live = LiveStability(potential, potential.reference, 0.0, 300.0, Limits(stretch=1.3, uncertainty=1e9))
     graph = BondGraph(potential.numbers, potential.reference, 1.3)
     rng = np.random.default_rng(0)
     causes = set()
@@ -88,3 +89,17 @@ def test_bonds_between_fragments_may_break() -> None:
     two = BondGraph(numbers, start, fragments=[np.array([0]), np.array([1])])
     assert two.change(apart) is None
     assert two.first_change(np.stack([start, apart])) is None
+
+
+def test_one_verdict_for_a_value_and_for_a_series(h2o_benzene: Path) -> None:
+    """The series' is the first value's that is none of the allowed, what is no number included."""
+    potential = load_potential(h2o_benzene)
+    molecule = IntactMolecule(potential.numbers, potential.reference, Limits())
+    energies = molecule.energies(-570.0, 300.0)
+    assert energies.first_breach(np.array([-570.0, -570.99, -569.0])) is None
+    for wrong in (-571.01, -567.0, np.nan, np.inf):
+        assert energies.first_breach(np.array([-570.0, wrong, -580.0])) == (1, energies.breach(wrong))
+    assert energies.breach(-567.0) == "energy -567.000 eV, beyond -571.000 to -567.837"
+    assert molecule.energies(-570.0, 300.0, beads=None).breach(1e6) is None  # of unknown zero-point energy
+    assert molecule.temperatures(300.0).breach(1001.0) == "temperature 1001 K, beyond 0 to 1000"
+    assert molecule.expected_error.breach(1.5) == "uncertainty 1.5 eV/Å, beyond 0 to 1"

@@ -14,6 +14,7 @@ from delta_server import load_potential
 from delta_server.errors import GeometryError, NonFiniteError
 from delta_server.potential import Parts, Result
 from delta_server.server.batcher import Batcher, Evaluation, Evaluator
+from delta_server.terms.base import Frames
 
 from .conftest import System
 from .processes import DEADLINE, wait_until
@@ -22,14 +23,14 @@ from .processes import DEADLINE, wait_until
 class Recorder:
     """Evaluates by another, and remembers: how many frames, in which thread. The first one can be held."""
 
-    def __init__(self, evaluate: Callable[[np.ndarray], Evaluation]) -> None:
+    def __init__(self, evaluate: Callable[[Frames], Evaluation]) -> None:
         self.evaluate = evaluate
         self.sizes: list[int] = []
         self.threads: list[int] = []
         self.gate = threading.Event()
 
-    def __call__(self, frames: np.ndarray) -> Evaluation:
-        self.sizes.append(len(frames))
+    def __call__(self, frames: Frames) -> Evaluation:
+        self.sizes.append(len(frames.positions))
         self.threads.append(threading.get_ident())
         assert self.gate.wait(DEADLINE)
         return self.evaluate(frames)
@@ -39,7 +40,7 @@ def waiting(batcher: Batcher, n: int) -> None:
     wait_until(lambda: len(batcher._waiting) == n, f"{n} requests to wait")
 
 
-def ask(pool: ThreadPoolExecutor, batcher: Batcher, recorder: Recorder, requests: list[np.ndarray]) -> list[Future]:
+def ask(pool: ThreadPoolExecutor, batcher: Batcher, recorder: Recorder, requests: list[Frames]) -> list[Future]:
     """The first request is being evaluated while the others come, in their order."""
     futures = [pool.submit(batcher, requests[0])]
     wait_until(lambda: bool(recorder.sizes), "the first evaluation")
@@ -67,10 +68,11 @@ def same(found: Evaluation, alone: Evaluation) -> None:
         assert found.errors[name] == pytest.approx(error, rel=1e-3)  # what is left of large numbers
 
 
-def squares(frames: np.ndarray) -> Evaluation:
+def squares(frames: Frames) -> Evaluation:
     """A potential whose numbers tell which frame they belong to: E = Σ x²."""
-    energy = (frames**2).sum((1, 2))
-    result = Result(energy, -2 * frames, np.zeros((len(frames), 3, 3)), Parts({"all": energy}, None))
+    x = frames.positions
+    energy = (x**2).sum((1, 2))
+    result = Result(energy, -2 * x, np.zeros((len(x), 3, 3)), Parts({"all": energy}, None))
     return Evaluation(result, {})
 
 
@@ -79,7 +81,7 @@ def test_a_lone_request_is_evaluated_at_once_by_its_own_thread() -> None:
     recorder.gate.set()
     batcher = Batcher(recorder)
     for n in (1, 4):
-        assert len(batcher(np.ones((n, 2, 3))).result.energy) == n
+        assert len(batcher(Frames(np.ones((n, 2, 3)))).result.energy) == n
     assert recorder.sizes == [1, 4]
     assert set(recorder.threads) == {threading.get_ident()}
 
@@ -88,7 +90,7 @@ def test_what_comes_meanwhile_is_one_batch() -> None:
     recorder = Recorder(squares)
     batcher = Batcher(recorder)
     rng = np.random.default_rng(0)
-    requests = [rng.standard_normal((n, 5, 3)) for n in (1, 2, 1, 3)]
+    requests = [Frames(rng.standard_normal((n, 5, 3))) for n in (1, 2, 1, 3)]
     with ThreadPoolExecutor(4) as pool:
         futures = ask(pool, batcher, recorder, requests)
         for future, frames in zip(futures, requests, strict=True):
@@ -105,7 +107,8 @@ def test_each_gets_what_it_would_have_got_alone(h2o_benzene: Path, part: str) ->
     evaluator = Evaluator(potential, part, uncertainty=True)  # type: ignore[arg-type]
     recorder = Recorder(evaluator)
     rng = np.random.default_rng(1)
-    requests = [potential.reference + 0.03 * rng.standard_normal((n, *potential.reference.shape)) for n in (1, 1, 3)]
+    x = potential.reference
+    requests = [Frames(x + 0.03 * rng.standard_normal((n, *x.shape))) for n in (1, 1, 3)]
     with ThreadPoolExecutor(3) as pool:
         futures = ask(pool, Batcher(recorder), recorder, requests)
         for future, frames in zip(futures, requests, strict=True):
@@ -122,7 +125,7 @@ def test_many_threads_for_long(dimer: System) -> None:
     def client(seed: int) -> int:
         rng = np.random.default_rng(seed)
         for _ in range(100):
-            frames = dimer.positions + 0.02 * rng.standard_normal((1 + seed % 3, *dimer.positions.shape))
+            frames = Frames(dimer.positions + 0.02 * rng.standard_normal((1 + seed % 3, *dimer.positions.shape)))
             same(batcher(frames), evaluator(frames))
         return seed
 
@@ -147,8 +150,8 @@ def test_an_error_is_the_culprits_alone(
     evaluator = Evaluator(load_potential(dimer.manifest))
     recorder = Recorder(evaluator)
     batcher = Batcher(recorder)
-    good = [dimer.positions[None] + 0.01 * i for i in range(3)]
-    bad = np.stack([dimer.positions, spoil(dimer.positions)])
+    good = [Frames(dimer.positions[None] + 0.01 * i) for i in range(3)]
+    bad = Frames(np.stack([dimer.positions, spoil(dimer.positions)]))
     with ThreadPoolExecutor(4) as pool:
         first, second, culprit, last = ask(pool, batcher, recorder, [good[0], good[1], bad, good[2]])
         for future, frames in zip((first, second, last), good, strict=True):

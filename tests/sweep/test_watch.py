@@ -13,8 +13,8 @@ from delta_server.errors import NonFiniteError
 from delta_server.ipi.records import Output
 from delta_server.loading import load_potential
 from delta_server.molecule.limits import Limits
-from delta_server.sweep.stability import Stability
-from delta_server.sweep.state import State
+from delta_server.sweep.stability import LiveStability
+from delta_server.sweep.state import MemberState
 from delta_server.sweep.watch import Watch, nearest
 
 FRAME = "15\n# CELL(abcABC): 1 1 1 90 90 90 Step: {} Bead: 0 positions{{angstrom}}\n{}\n"
@@ -38,8 +38,8 @@ def watches(tmp_path: Path, h2o_benzene: Path) -> list[Watch]:
         (tmp_path / f"{i}.xyz").write_text(frame(0, x) + frame(20, shifted))
         (tmp_path / f"{i}.out").write_text("".join(ROW.format(s, energy + 0.1) for s in (0, 10, 20)))
         outputs = [Output(tmp_path / f"{i}.out", "properties", 10), Output(tmp_path / f"{i}.xyz", "xyz", 20)]
-        stability = Stability(potential, x, energy, 300.0, Limits(uncertainty=1e9))
-        found.append(Watch(State(f"{i}", 300.0, 100, 0.5), stability, outputs))
+        stability = LiveStability(potential, x, energy, 300.0, Limits(uncertainty=1e9))
+        found.append(Watch(MemberState(f"{i}", 300.0, 100, 0.5), stability, outputs))
         assert found[i].look()
         assert not found[i].look()
         assert (found[i].state.step, found[i].broken) == (20, False)
@@ -54,7 +54,7 @@ def test_the_nearest_is_blamed(watches: list[Watch], tmp_path: Path, which: int,
     with pytest.raises(NonFiniteError):
         potential.compute(frames[which])
     write(tmp_path / "dump.extxyz", [Atoms(potential.numbers, x) for x in frames], format="extxyz")
-    assert nearest(watches, tmp_path / "dump.extxyz") is watches[which]
+    assert nearest(watches, tmp_path / "dump.extxyz", potential) is watches[which]
 
 
 def test_the_first_broken_record_counts(watches: list[Watch], tmp_path: Path) -> None:
@@ -63,4 +63,4 @@ def test_the_first_broken_record_counts(watches: list[Watch], tmp_path: Path) ->
         file.write(ROW.format(30, -570.0) + ROW.format(40, 1e3) + ROW.format(50, 1e4))
     assert watch.look()
     assert (watch.state.broken_step, watch.state.step) == (40, 50)
-    assert "above the start" in watch.state.reason
+    assert watch.state.reason.startswith("energy 1000.000 eV, beyond")

@@ -177,7 +177,11 @@ def _analysed(
 
     if _exchanged(part.run):
         missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
-    held = attempt("stability", lambda run: _verdict(stability(run, source.limits, source.start), part.told, run))
+    fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments]
+    held = attempt(
+        "stability",
+        lambda run: _verdict(stability(run, source.limits, source.start, fragments=fragments), part.told, run),
+    )
     cut = None if held is None else held.step
     energies = attempt("energies", lambda run: _energies(run, cut))
     trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), run, cut))

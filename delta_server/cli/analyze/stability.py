@@ -48,9 +48,10 @@ def stability(
 
     complex_ = shared.manifest_of(manifest, runs)
     start = None if complex_ is None else read_structure(complex_.resolve(complex_.structure)).positions
+    fragments = None if complex_ is None else [entry.atoms for entry in complex_.fragments]
     limits = Limits(stretch, energy, heat, uncertainty)
     everything = [run for model in shared.models(runs, prefix, timestep) for run in model]
-    found = shared.with_progress(everything, lambda run: examine(run, limits, start, temperature))
+    found = shared.with_progress(everything, lambda run: examine(run, limits, start, temperature, fragments))
     survivals = survival(found)
     path = output or shared.beside(runs, "stability.png")
     plot_stability(found, survivals, path)

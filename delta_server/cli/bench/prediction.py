@@ -60,6 +60,7 @@ def bench(
     from ...gdml import make_predictor
     from ...loading import load_potential, read_model
     from ...manifest import load_manifest
+    from ...terms.sgdml import SgdmlTerm
 
     if not all(b.strip().isdigit() and 0 < int(b) <= 4096 for b in batches.split(",")):
         raise InputError(f"--batch {batches!r}: expected sizes like 1,8,32")
@@ -70,7 +71,7 @@ def bench(
     rng = np.random.default_rng(0)
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
-    terms = [t for t in (*potential.fragments, *potential.bindings) if not isinstance(t.model, float)]
+    terms = [(term.names, term.sites) for term in potential.terms if isinstance(term, SgdmlTerm)]
     machine = Machine.measure()
     rows: list[Timing] = []
     if not as_json:
@@ -79,18 +80,18 @@ def bench(
             f"{'term':16} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
             + (f" {'sgdml ms':>9} {'ratio':>7}   max. difference of energy, force" if against else "")
         )
-    for term in terms:
-        model = read_model(described, models[term.name])
+    for names, sites in terms:
+        model = read_model(described, models[names[0]])
         if points:
             model = some_points(model, points)
         predictor = make_predictor(model, threads, device)
         rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if against else None
         limits = machine.at(model.n_bytes) if device == "cpu" else None
         for size in sizes:
-            positions = np.ascontiguousarray(x[:size, term.atoms])
+            positions = np.ascontiguousarray(x[:size, sites[0]])
             units = model.angstrom, model.electronvolt
             same = model.metric.is_stock
-            rows.append(bench_term(term.name, predictor, positions, seconds, rival, *units, limits, same))
+            rows.append(bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same))
             if not as_json:
                 print(_row(rows[-1], f"{model.energy_unit}, {model.energy_unit}/{model.length_unit}"), flush=True)
     for size in () if points else sizes:
@@ -107,14 +108,14 @@ def bench(
         )
     curves: list[Growth] = []
     if growth:
-        term = terms[-1]
-        for curve in measure_growth(read_model(described, models[term.name]), x[:, term.atoms], threads=threads):
+        (last, *_), sites = terms[-1]
+        for curve in measure_growth(read_model(described, models[last]), x[:, sites[0]], threads=threads):
             curves.append(curve)
             if not as_json:
-                print(_growth(term.name, curve), flush=True)
+                print(_growth(last, curve), flush=True)
         from ...analysis.pictures.growth import plot_growth
 
-        plot_growth(curves, f"{potential.name}, {term.name}", growth)
+        plot_growth(curves, f"{potential.name}, {last}", growth)
         if not as_json:
             print(f"picture: {growth}")
     if as_json:
@@ -134,7 +135,7 @@ def _steps(described: Manifest, potential: Potential, steps: int) -> StepCost:
     from ...molecule.structures import read_structure, write_structure
 
     names = tuple(f.name for f in described.fragments)
-    simulation = Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=bool(described.binding))
+    simulation = Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=described.has_binding)
 
     def write(folder: Path) -> Path:
         write_structure(folder / "init.xyz", read_structure(described.resolve(described.structure)))

@@ -141,6 +141,7 @@ def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, Sourc
     """A manifest's potential or a single model's, called by the file's stem, and where its record may be."""
     from ...gdml import load_model
     from ...loading import load_potential
+    from ...manifest import load_manifest
     from ...training.evaluation.evaluate import as_potential, check_atoms
     from ...training.evaluation.heldout import Source
 
@@ -150,8 +151,7 @@ def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, Sourc
     if path.suffix == ".npz":
         model = load_model(path)
         return as_potential(model, data, name), Source(name, path, model.provenance)
-    potential = load_potential(path)
-    potential.name = name
+    potential = load_potential(load_manifest(path).model_copy(update={"name": name}))
     check_atoms(potential.numbers, data, name)
     return potential, Source(name, path)
 

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ...sweep.state import State
+    from ...sweep.state import MemberState
 
 SweepArg = Annotated[Path, typer.Argument(help="Folder of a sweep.", metavar="DIR", show_default=False)]
 DriversOption = Annotated[int, typer.Option(min=1, max=256, help="Drivers for each i-PI.")]
@@ -23,7 +23,7 @@ WallTimeOption = Annotated[
 _STYLES = {"unstable": "bold red", "failed": "bold red", "running": "bold", "finished": "green"}
 
 
-def table(states: Sequence[State]) -> Table:
+def table(states: Sequence[MemberState]) -> Table:
     """One row for each temperature."""
     from rich.table import Table
 
@@ -51,11 +51,11 @@ def _text(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def describe(state: State) -> str:
+def describe(state: MemberState) -> str:
     if state.phase == "unstable":
         return f"unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}"
     return f"failed: {state.reason}" if state.phase == "failed" else state.phase
 
 
-def print_json(states: Sequence[State]) -> None:
+def print_json(states: Sequence[MemberState]) -> None:
     print(json.dumps([state.as_dict() for state in states], allow_nan=False))

@@ -30,13 +30,13 @@ def md(
     set_threads(threads)
     from ...sweep.jobs import NOT_FINISHED
     from ...sweep.record import load_sweep
-    from ...sweep.session import Options, Session
+    from ...sweep.session import RunOptions, Session
     from ...sweep.state import load_state
 
     sweep = load_sweep(directory.absolute().parent)
     member = sweep.member(directory)
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
-    options = Options(drivers, threads, wall_time, should_stop=stop, on_event=complain)
+    options = RunOptions(drivers, threads, wall_time, should_stop=stop, on_event=complain)
     ending = Session(sweep, "jobs", [member], options).run()
     state = load_state(sweep, member)
     print(f"{member.name}: step {state.step} of {state.total} ({state.picoseconds:.3f} ps): {describe(state)}")

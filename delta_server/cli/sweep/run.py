@@ -15,7 +15,7 @@ from ..process import Stop, complain, set_threads
 from .common import DriversOption, SweepArg, WallTimeOption, describe, print_json, table
 
 if TYPE_CHECKING:
-    from ...sweep.state import State
+    from ...sweep.state import MemberState
 
 _EVERY = 30.0  # s between lines where there is no terminal
 
@@ -46,7 +46,7 @@ def run(
     from ...errors import InputError
     from ...sweep.jobs import NOT_FINISHED, run_jobs
     from ...sweep.record import load_sweep
-    from ...sweep.session import Options, Session
+    from ...sweep.session import RunOptions, Session
     from ...sweep.state import load_states
 
     if jobs and batched:
@@ -59,7 +59,7 @@ def run(
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     began = time.monotonic()
     with _display(quiet=as_json) as (show, say):
-        options = Options(drivers, threads, wall_time, stop, show, say)
+        options = RunOptions(drivers, threads, wall_time, stop, show, say)
         if jobs:
             ending = run_jobs(sweep, sweep.members, jobs, options)
         else:
@@ -76,7 +76,7 @@ def run(
 
 
 @contextmanager
-def _display(quiet: bool) -> Iterator[tuple[Callable[[list[State]], None], Callable[[str], None]]]:
+def _display(quiet: bool) -> Iterator[tuple[Callable[[list[MemberState]], None], Callable[[str], None]]]:
     """A live table on a terminal, a line now and then elsewhere."""
     if quiet or not sys.stdout.isatty():
         yield (lambda states: None) if quiet else _lines(), complain
@@ -89,10 +89,10 @@ def _display(quiet: bool) -> Iterator[tuple[Callable[[list[State]], None], Calla
         yield lambda states: live.update(table(states)), lambda event: live.console.print(event)
 
 
-def _lines() -> Callable[[list[State]], None]:
+def _lines() -> Callable[[list[MemberState]], None]:
     said = time.monotonic()
 
-    def show(states: list[State]) -> None:
+    def show(states: list[MemberState]) -> None:
         nonlocal said
         if time.monotonic() - said > _EVERY:
             said = time.monotonic()

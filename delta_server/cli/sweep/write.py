@@ -84,13 +84,13 @@ def write(
     """
     from ...server.address import parse_address
     from ...sweep.temperatures import parse_temperatures
-    from ...sweep.write import Plan, write_sweep
+    from ...sweep.write import SweepPlan, write_sweep
 
     host, port = None, 31415
     if inet:
         address = parse_address(f"inet:{inet}")
         host, port = address.name, address.port
-    plan = Plan(
+    plan = SweepPlan(
         parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, contract, stride, frames,
         checkpoint, exchange, seed, batch, host, port,
         Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),

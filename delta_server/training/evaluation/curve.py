@@ -14,7 +14,9 @@ from ...errors import InputError
 from ...gdml import CpuPredictor, Model
 from ...loading import load_potential, read_model
 from ...manifest import load_manifest
-from ...potential import Potential, Term
+from ...potential import Potential
+from ...terms.base import Term
+from ...terms.sgdml import SgdmlTerm
 from ..databases import Complex, Kind
 from ..fit import fit
 from ..labels import Labels
@@ -43,16 +45,20 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
         chosen = train[:size]
 
         def refit(term: Term, chosen: IntArray = chosen) -> Term:
-            if isinstance(term.model, float):
+            if not isinstance(term, SgdmlTerm):
                 return term
-            labels, fitted = _labels(system, record, term.name, chosen)
-            whole = models[term.name]
+            labels, fitted = _labels(system, record, term.names[0], chosen)
+            whole = models[term.names[0]]
             model: Model = fit(labels, whole.permutations, replace(fitted.hyper, metric=whole.metric))
-            return Term(term.name, term.atoms, CpuPredictor(model))
+            return replace(term, predictor=CpuPredictor(model), load=None)
 
-        fragments, bindings = ([refit(t) for t in terms] for terms in (potential.fragments, potential.bindings))
         smaller = Potential(
-            potential.numbers, potential.reference, fragments, bindings, name=str(size), theory=potential.theory
+            potential.numbers,
+            potential.reference,
+            potential.fragments,
+            [refit(term) for term in potential.terms],
+            name=str(size),
+            theory=potential.theory,
         )
         yield evaluate(smaller, data, which)
 

@@ -7,7 +7,7 @@ and F_b = F − (F_1, F_2, …) of the binding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from ...errors import InputError, NonFiniteError
 from ...gdml import CpuPredictor, Model
 from ...manifest import format_atoms
 from ...molecule.bonds import symbols
-from ...potential import Potential, Result, Term
+from ...molecule.likeness import Likeness
+from ...potential import Fragment, Potential, Result
+from ...terms.sgdml import SgdmlTerm
 from ...units import KCAL_MOL
 
 _CHUNK = 64  # configurations evaluated together
@@ -211,11 +213,14 @@ def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:
     """A single model of the whole complex, in the data set's order of atoms. Raises InputError where it is not."""
     name = name or model.name or "model"
     check_atoms(model.numbers, data, name)
-    term = Term("model", np.arange(model.n_atoms), CpuPredictor(model))
-    potential = Potential(model.numbers, data.positions[0], [term], name=name, theory=model.theory)
+    atoms = np.arange(model.n_atoms)
     # a file holds no structure to compare with; a contact of one configuration is no bond of another
-    potential.likeness = replace(potential.likeness, bonds=np.empty((0, 2), dtype=np.intp))
-    return potential
+    likeness = Likeness(model.numbers, data.positions[0], np.empty((0, 2), dtype=np.intp))
+    term = SgdmlTerm(("model",), "fragments", atoms[None], CpuPredictor(model))
+    fragments = [Fragment("model", atoms)]
+    return Potential(
+        model.numbers, data.positions[0], fragments, [term], name=name, theory=model.theory, likeness=likeness
+    )
 
 
 def check_atoms(numbers: IntArray, data: Dataset, name: str) -> None:

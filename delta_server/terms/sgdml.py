@@ -1,0 +1,63 @@
+"""An sGDML model, of one molecule or of several equal ones: all copies in all frames are one prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..gdml.model import Model
+from ..gdml.predictor import Predictor
+from ..gdml.uncertainty import Uncertainty
+from .base import Contribution, Frames, Side
+
+
+@dataclass(frozen=True, eq=False)
+class SgdmlTerm:
+    """A predictor over the atoms of its sites; isolated: a cell changes nothing.
+
+    load: reads the model once more, for what a prediction does not need.
+    """
+
+    names: tuple[str, ...]
+    part: Side
+    sites: IntArray
+    predictor: Predictor
+    load: Callable[[], Model] | None = field(default=None, repr=False)
+
+    @cached_property
+    def _where(self) -> IntArray | slice:
+        """The atoms of a single copy as a slice where they are contiguous, which spares a copy of the positions."""
+        return as_slice(self.sites[0]) if len(self.sites) == 1 else self.sites.reshape(-1)
+
+    def _structures(self, frames: Frames) -> FloatArray:
+        """(F·K, n, 3) Å: each copy of each frame."""
+        return frames.positions[:, self._where].reshape(-1, self.sites.shape[1], 3)
+
+    def evaluate(self, frames: Frames) -> Contribution:
+        """See `Term`."""
+        energies, forces, virials = self.predictor.predict(self._structures(frames))
+        f, (k, n) = len(frames.positions), self.sites.shape
+        return Contribution(energies.reshape(f, k), forces.reshape(f, k, n, 3), virials.reshape(f, k, 3, 3))
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty | None:
+        """What tells expected errors; None where the model has no calibration."""
+        model = self.load() if self.load else None
+        return None if model is None or model.calibration is None else Uncertainty(model)
+
+    def expected_error(self, frames: Frames) -> FloatArray | None:
+        """See `Term`."""
+        if self.uncertainty is None:
+            return None
+        copies = [self.uncertainty.expected_error(frames.positions[:, as_slice(site)]) for site in self.sites]
+        return np.stack(copies, axis=1)
+
+
+def as_slice(atoms: IntArray) -> IntArray | slice:
+    """Atoms (n,) as a slice where they are contiguous: indexing then makes no copy."""
+    first, n = int(atoms[0]), len(atoms)
+    return slice(first, first + n) if (atoms[1:] - atoms[:-1] == 1).all() else atoms
