@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 SYSTEM ?= h2o_benzene
 BIN    := $(VENV)/bin
+# What pip builds and installs; a change here installs again.
+BUILT  := pyproject.toml setup.py constraints.txt $(wildcard delta_server/gdml/compiled/*.[ch])
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .PHONY: demo test clean
@@ -18,18 +20,19 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.demo: $(VENV)/bin/python $(BUILT)
 	$(PIP) -e '.[ipi,analysis]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.test: $(VENV)/bin/python $(BUILT)
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo build dist *.egg-info delta_server/gdml/compiled/*.so
+	rm -rf .hypothesis .pytest_cache .mypy_cache .ruff_cache

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .potential import Potential, Result
 
 __all__ = ["DeltaCalculator", "Potential", "Result", "__version__", "load_potential"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from conftest import ROOT
 from made_runs import brownian, correlated, write_run
 
@@ -25,7 +26,7 @@ N, DT, D, WIDTH = 4000, 0.01, 0.6, 0.12
 
 def call(folder: Path, *arguments: object, code: int = 0) -> str:
     command = [SGDML, "analyze", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    done = warm.run(command, folder)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stderr

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import ROOT
 
 from delta_server.data.dataset import load_dataset, save_dataset
@@ -23,7 +23,7 @@ def data_of(system: str) -> Path:
 
 def call(folder: Path, *arguments: object, code: int = 0) -> str:
     command = [SGDML, "analyze", "descriptor", *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    done = warm.run(command, folder)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     if code:

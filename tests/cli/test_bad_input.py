@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from ase import Atoms
 from ase.io import read, write
 from made import made_manifest, made_model
 
 from delta_server.units import BOHR
 
-DRIVER = [sys.executable, "-m", "delta_server.cli.driver"]
+DRIVER = [str(Path(sys.executable).with_name("delta-driver"))]
 SGDML = [str(Path(sys.executable).with_name("delta-sgdml"))]
 FIRM = [
     "manifest.yaml",
@@ -58,20 +59,18 @@ def state(folder: Path) -> dict[str, str]:
     }
 
 
-def call(folder: Path, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """The command's end; it must come soon, without a traceback, and leave the folder as it was."""
     before = state(folder)
-    done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, **options
-    )
+    done = warm.run(command, folder)
     assert "Traceback" not in done.stdout + done.stderr
     assert state(folder) == before
     return done
 
 
-def fails(folder: Path, *command: str, code: int, words: tuple[str, ...] | str, **options: Any) -> None:
+def fails(folder: Path, *command: str, code: int, words: tuple[str, ...] | str) -> None:
     """The command ends with the code, one line on stderr that holds the words, and nothing on stdout."""
-    done = call(folder, *command, **options)
+    done = call(folder, *command)
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
     assert len(lines) == 1, done.stderr

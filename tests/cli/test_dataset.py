@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from ase import Atoms
 from ase.data.s22 import create_s22_system
 from ase.io import read, write
@@ -22,7 +23,7 @@ from delta_server.data.dataset import load_dataset
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 DATA = Path(__file__).resolve().parent.parent / "labelled"
 NA, METHANE = str(DATA / "na_benzene.npz"), str(DATA / "methane_dimer.npz")
-LJ = ("--calculator", "ase.calculators.lj:LennardJones", "--option", "sigma=2.5", "--option", "epsilon=0.001")
+LJ = ("--calculator", "ase.calculators.lj:LennardJones", "--option", "sigma=2.5", "--option", "epsilon=0.001", "-j1")
 SLOW = '''"""A calculator that takes its time."""
 import time
 from ase.calculators.lj import LennardJones
@@ -34,10 +35,7 @@ class Slow(LennardJones):
 
 
 def dataset(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [SGDML, "dataset", *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=120, **options,
-    )  # fmt: skip
+    done = warm.run([SGDML, "dataset", *arguments], folder, **options)
     assert "Traceback" not in done.stdout + done.stderr, done.stderr
     return done
 
@@ -172,7 +170,7 @@ def test_killed_torn_and_gone_on_with(tmp_path: Path) -> None:
     reference = load_dataset(METHANE)
     assert np.array_equal(data.positions, reference.positions)
     assert not slow.working.exists()
-    works(tmp_path, "label", METHANE, "-o", "e.npz", "--calculator", "ase.calculators.lj:LennardJones")
+    works(tmp_path, "label", METHANE, "-o", "e.npz", "-j1", "--calculator", "ase.calculators.lj:LennardJones")
     direct = load_dataset(tmp_path / "e.npz")
     assert np.array_equal(data.energies, direct.energies)
     assert np.array_equal(data.binding_forces(), direct.binding_forces())
@@ -207,15 +205,15 @@ def test_failed_configurations_are_told_and_tried_again(tmp_path: Path) -> None:
         frame.positions[6] += 0.01 * i
     frames[2].positions[2] = frames[2].positions[1]  # two H in one place
     write(tmp_path / "t.extxyz", frames)
-    out = works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "-j", "1")
+    out = works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "-j1")
     assert "3 configurations" in out
     assert "failed: 1 of 4" in out
     assert "configuration 2: Too close interatomic distances found" in out
     working = tmp_path / "d.npz.working"
     size = working.stat().st_size
-    works(tmp_path, "label", "t.extxyz", "-o", "d.npz")
+    works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "-j1")
     assert working.stat().st_size == size
-    works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "--retry-failed")
+    works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "-j1", "--retry-failed")
     assert working.stat().st_size > size
     assert load_dataset(tmp_path / "d.npz").index.tolist() == [0, 1, 3]  # type: ignore[union-attr]
 
@@ -234,13 +232,13 @@ def test_fragments_that_react(tmp_path: Path) -> None:
     frames[1].positions[3:] -= 0.9 * (frames[1].positions[3] - frames[1].positions[2]) * 0.6
     write(tmp_path / "t.extxyz", frames)
     fails(tmp_path, "label", "t.extxyz", "-o", "d.npz", words="react in 1 of 3 configurations, first in 1")
-    out = works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "--skip-reactive")
+    out = works(tmp_path, "label", "t.extxyz", "-o", "d.npz", "-j1", "--skip-reactive")
     assert "2 configurations" in out
     assert "left out: fragments react in 1 of 3" in out
 
 
 def test_import_and_fragments(tmp_path: Path) -> None:
-    works(tmp_path, "label", METHANE, "-o", "d.npz", "--max", "5")
+    works(tmp_path, "label", METHANE, "-o", "d.npz", "--max", "5", "-j1")
     atoms = create_s22_system("Benzene-water_complex")
     mixed = atoms[np.random.default_rng(0).permutation(15)]
     write(tmp_path / "mixed.xyz", mixed)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from conftest import ROOT, held_out
 
 from delta_server.data.dataset import fingerprint, load_dataset, save_dataset
@@ -28,7 +29,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [SGDML, "evaluate", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    return warm.run(command, folder)
 
 
 def answer(folder: Path, *arguments: object) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import warm
 from conftest import ROOT
 from made import made_model
 
@@ -24,7 +25,7 @@ BINDING = ROOT / "models/na_benzene/binding.npz"
 
 def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [SGDML, "model", *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    return warm.run(command, folder)
 
 
 def answer(folder: Path, *arguments: object) -> str:

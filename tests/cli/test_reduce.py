@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+import warm
 from conftest import ROOT
 
 from delta_server import load_potential
@@ -46,7 +47,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(folder: Path, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [SGDML, "reduce", *map(str, arguments), "--threads", "1"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
+    done = warm.run(command, folder)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -6,11 +6,11 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 from conftest import ROOT
 from made_ladder import made_ladder
 
@@ -19,7 +19,7 @@ SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 
 def call(folder: Path, *arguments: object, code: int = 0) -> str:
     command = [SGDML, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    done = warm.run(command, folder)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     if code:

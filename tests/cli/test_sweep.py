@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 
 from delta_server.ipi.input import read_input
 from delta_server.loading import load_potential
@@ -29,7 +30,7 @@ SHORT = ("--stride", "10", "--frames", "20", "--checkpoint", "50")
 
 def sgdml(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     command = [str(BIN / "delta-sgdml"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    done = warm.run(command, timeout=timeout)
     assert "Traceback" not in done.stderr, done.stderr
     return done
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from conftest import ROOT
 
 from delta_server.data.dataset import load_dataset, save_dataset
@@ -17,9 +18,7 @@ SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 
 
 def call(folder: Path, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [SGDML, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=200, check=False
-    )
+    done = warm.run([SGDML, *arguments], folder)
     assert done.returncode == code, done.stderr
     return done
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import warm
 import yaml
 from conftest import ROOT
 
@@ -26,7 +27,7 @@ TERMS = ("water", "benzene", "binding")
 
 def call(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [SGDML, *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
+    return warm.run(command, folder)
 
 
 def answer(folder: Path, *arguments: object) -> str:
