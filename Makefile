@@ -7,7 +7,7 @@ VENV   ?= .venv
 SYSTEM ?= h2o_benzene
 BIN    := $(VENV)/bin
 # What pip builds and installs; a change here installs again.
-BUILT  := pyproject.toml setup.py constraints.txt $(wildcard delta_server/gdml/compiled/*.[ch])
+BUILT  := pyproject.toml constraints.txt $(wildcard delta_server/gdml/compiled/*.[ch])
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .PHONY: demo test clean
