@@ -206,7 +206,7 @@ def test_more_points_than_there_are(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_into_memory_is_solved_iteratively(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from delta_server.training import train as module
+    from delta_server.training import trainer as module
 
     source, listener = dataset_of("na_benzene", tmp_path), Listener()
     recipe = replace(QUICK, choose_group=False, robust=False)
