@@ -18,6 +18,7 @@ from conftest import ROOT
 from delta_server import load_potential
 from delta_server.data.dataset import load_dataset
 from delta_server.errors import GeometryError, ManifestError, ModelFileError
+from delta_server.terms.base import Frames
 from delta_server.training.evaluation.expected_errors import rank_correlation
 from delta_server.units import KCAL_MOL
 
@@ -90,8 +91,11 @@ def test_the_total_orders_the_errors_of_the_sum(trained: Path) -> None:
 
 
 def test_an_ion_has_no_error_and_a_fragment_is_not_called_total(trained: Path, na_benzene: Path) -> None:
-    ion = load_potential(na_benzene).fragments[0]
-    assert ion.uncertainty is None
+    potential = load_potential(na_benzene)
+    (ion,) = (term for term in potential.terms if term.names == ("sodium",))
+    errors = ion.expected_error(Frames(np.stack([potential.reference] * 2)))
+    assert errors is not None
+    assert errors.tolist() == [[0.0], [0.0]]
     text = (trained / "manifest.yaml").read_text().replace("name: water", "name: total")
     manifest = trained / "total.yaml"
     try:
@@ -122,7 +126,7 @@ def test_predict_tells_them(trained: Path, frames: Path, tmp_path: Path) -> None
 
 def test_without_calibration_nothing_is_written(frames: Path, tmp_path: Path, uncalibrated: Path) -> None:
     potential = load_potential(uncalibrated)
-    with pytest.raises(ModelFileError, match=r"water\.npz: the model has no error calibration"):
+    with pytest.raises(ModelFileError, match="water: the model has no error calibration"):
         potential.uncertainty(potential.reference)
     done = call(tmp_path, "predict", uncalibrated, frames, "--uncertainty", "-o", "out.extxyz")
     assert done.returncode == 2
