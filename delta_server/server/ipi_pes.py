@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from ipi.pes.dummy import Dummy_driver
 
-from .. import load_potential
-from .._types import FloatArray
-from ..units import BOHR, HARTREE
-from .driver import extras_json
+from delta_server import load_potential
+from delta_server._types import FloatArray
+from delta_server.server.driver import extras_json
+from delta_server.units import BOHR, HARTREE
 
 __DRIVER_NAME__ = "delta"
 __DRIVER_CLASS__ = "DeltaDriver"
