@@ -142,7 +142,7 @@ def test_calibrate(trained: Path, tmp_path: Path) -> None:
     _, *lines = answer(folder, "model", "calibrate", "manifest.yaml", "data.npz").splitlines()
     assert [line.split()[0] for line in lines[:3]] == list(TERMS)
     assert lines[2].split()[-3] == "60"  # configurations
-    assert lines[3] == "written into the models, manifest.yaml and its training.json"
+    assert lines[4] == "written into the models, manifest.yaml and its training.json"
     said = json.loads(answer(folder, "model", "calibrate", "manifest.yaml", "data.npz", "--json"))
     assert said["force_rmse_unit"] == "kcal/mol/Ang"
     assert [model["name"] for model in said["models"]] == list(TERMS)
