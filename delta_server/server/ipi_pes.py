@@ -19,6 +19,7 @@ from ipi.pes.dummy import Dummy_driver
 
 from .. import load_potential
 from .._types import FloatArray
+from ..terms.base import Frames
 from ..units import BOHR, HARTREE
 from .driver import extras_json
 
@@ -58,7 +59,8 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
 
     def _evaluate(self, h: FloatArray, positions: FloatArray) -> list[Reply]:
         """h: (F, 3, 3), columns are lattice vectors."""
-        frames, cells = positions * BOHR, h.transpose(0, 2, 1) * BOHR
+        wrapped = Frames(positions * BOHR, h.transpose(0, 2, 1) * BOHR)
+        frames, cells = self._potential.whole(wrapped, name="structure {} from i-PI".format if self._checked else None)
         if not self._checked:
             self._potential.check_geometry(frames[0], "first geometry from i-PI")
             self._checked = True
