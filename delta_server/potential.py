@@ -236,8 +236,8 @@ class Potential:
         periodic: npt.NDArray[np.bool_] | None = None,
         name: Callable[[int], str] | None = "frame {}".format,
     ) -> Frames:
-        """The frames with molecules that their cells cut made whole (`molecule.whole`, also for `periodic`, `name` and
-        errors); those that are whole stay as they are, to the last bit."""
+        """The frames, where molecules that their cells cut are made whole, and others are as before to the last bit;
+        `periodic`, `name` and errors: see `molecule.whole.Unwrapper`."""
         return frames._replace(positions=self._unwrapper(frames.positions, frames.cells, periodic, name))
 
     def check_geometry(self, positions: FloatArray, source: str = "geometry") -> None:

@@ -47,6 +47,7 @@ class Run:
     timestep: float | None = None  # fs, where there is no property output to take it from
     ladder: Path | None = None
     progress: OnFrames | None = field(default=None, compare=False)
+    torn: bool = False  # frames whose molecules are torn, and no cell tells why, are kept and not refused
 
     @cached_property
     def _index(self) -> frames.FrameIndex | None:
@@ -137,12 +138,17 @@ class Run:
 
     def _structures(self) -> Iterator[Atoms]:
         from ..molecule.structures import iter_structures
+        from ..molecule.whole import Unwrapper
 
         numbers: IntArray | None = None
+        unwrapper: Unwrapper | None = None
         for i, atoms in enumerate(iter_structures(self.path)):
             numbers = atoms.numbers if numbers is None else numbers
             if not np.array_equal(atoms.numbers, numbers):
                 raise InputError(f"{self.path}: frame {i} has other atoms than frame 0")
+            unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, atoms.cell.array)
+            name = None if self.torn else f"{self.path}, frame {i}"
+            atoms.positions = unwrapper.of_atoms(atoms, name)
             yield atoms
 
 

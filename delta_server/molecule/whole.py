@@ -3,13 +3,13 @@
 Programs with a cell put every atom back into it, each for itself, so that a molecule at the boundary comes in parts.
 A model of an isolated complex needs it in one. So, frame by frame:
 
-1. *Bonds.* A bond that is stretched beyond all dynamics, but whose nearest image is less than a third as long, was cut:
-   it lay within a quarter of a lattice vector of that vector. Its atoms are brought together, walking along the bonds, so
+1. *Bonds.* A bond that is stretched beyond all dynamics, but whose nearest image is less than a third as long, was
+   cut: the image is within a quarter of a lattice vector. Its atoms are brought together, walking along the bonds, so
    that a molecule may be longer than half the cell. A bond that breaks has no such image, and stays as it is.
-2. *Molecules.* What has no bonds between it goes where it touches: each molecule is put, nearest first, at the image that
-   has the least distance between an atom of it and one of those before. Distances of centres would go wrong for long
-   molecules; contacts are right whenever images do not touch. A guest farther from its host than half the cell is
-   taken for its image, for one frame cannot tell them apart.
+2. *Molecules.* What has no bonds between it goes where it touches: each molecule is put, nearest first, at the image
+   that has the least distance between an atom of it and one of those before. Distances of centres would go wrong for
+   long molecules; contacts are right whenever images do not touch. A guest farther from its host than from its image
+   is taken for its image, for one frame cannot tell them apart.
 
 Images differ by whole lattice vectors, and a frame that needs none is returned as it came, to the last bit: one that
 is smaller than half the cell is known to be whole from its extent alone.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from .._types import FloatArray, IntArray
 from ..errors import GeometryError
 from .bonds import bonded, symbols
 from .lattice import Lattice
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 _STRETCHED = 1.45  # times the length in the reference: what `likeness` has for another molecule
 _IMAGE = 1 / 3  # of a bond's length: its image is this much shorter, or it was not cut
@@ -75,8 +79,9 @@ class Unwrapper:
 
         cells: (F, 3, 3) Å, zeros for none. periodic: (F, 3), the directions that are known to be periodic, by default
         all that have a cell; in others a molecule is put together where its bonds were cut, and else left alone.
-        name: what to call a frame. Where it is given, raises GeometryError for a bond that is torn where no cell tells
-        why, and for a molecule that was cut by a cell that is too small for it; where it is None, such frames stay.
+        name: what to call a frame; None: frames that cannot be made whole stay as they are. Otherwise raises
+        GeometryError for a bond that is torn where no cell tells why, and for a molecule that was cut by a cell too
+        small for it.
         """
         if cells is not None and positions.size:
             extent = np.maximum.reduce(positions, 1) - np.minimum.reduce(positions, 1)
@@ -96,6 +101,11 @@ class Unwrapper:
                 result[k] = moved
         return result
 
+    def of_atoms(self, atoms: Atoms, name: str | None) -> FloatArray:
+        """The positions (N, 3) of one structure, with its own cell and periodic directions; name: as above."""
+        call = None if name is None else lambda _: name
+        return self(atoms.positions[None], atoms.cell.array[None], atoms.pbc[None], call)[0]
+
     def _whole(self, frame: FloatArray, cell: FloatArray, periodic: npt.NDArray[np.bool_] | None) -> FloatArray:
         """A frame (N, 3), made whole; itself where it is."""
         if not np.isfinite(frame).all():
@@ -113,12 +123,10 @@ class Unwrapper:
             lattice = _lattice(np.where(periodic[:, None], cell, 0.0).tobytes())
         if lattice is None:
             return frame
+        if moved is not frame and not self._fits(moved, lattice):
+            raise GeometryError(_too_small(lattice))
         together = self._together(moved, lattice)
-        if together is moved or self._fits(moved, lattice):
-            return together
-        if moved is not frame:
-            raise GeometryError(_too_small(cell))
-        return frame
+        return together if together is moved or self._fits(moved, lattice) else frame
 
     def _vectors(self, frame: FloatArray) -> FloatArray:
         return np.asarray(frame[self._ends] - frame[self._starts])
@@ -133,7 +141,7 @@ class Unwrapper:
             return
         (i, j), symbol = self._bonds[worst], symbols(self.numbers)
         raise GeometryError(
-            f"bond {symbol[i]}{i}–{symbol[j]}{j} is {lengths[worst]:.2f} Å, expected {self._lengths[worst]:.2f} Å: cut "
+            f"bond {symbol[i]}{i}–{symbol[j]}{j} is {lengths[worst]:.2f} Å, expected {self._lengths[worst]:.2f}: cut "
             "by periodic wrapping, and no cell comes with it that could undo that (for i-PI: pbc='False' in "
             "<ffsocket>), or broken long before"
         )
@@ -154,7 +162,7 @@ class Unwrapper:
             return frame
         moved = frame + self._paths @ shifts
         if self._cut(moved, lattice).any():  # a ring that does not close: bonds to an image
-            raise GeometryError(_too_small(lattice.vectors))
+            raise GeometryError(_too_small(lattice))
         return moved
 
     def _fits(self, frame: FloatArray, lattice: Lattice) -> bool:
@@ -190,12 +198,12 @@ class Unwrapper:
 
 def _lengths(vectors: FloatArray) -> FloatArray:
     """(n,) of (n, 3)."""
-    return np.sqrt(np.einsum("na,na->n", vectors, vectors))
+    return np.asarray(np.sqrt(np.einsum("na,na->n", vectors, vectors)))
 
 
 @lru_cache(maxsize=64)
 def _least(cells: bytes) -> float:
-    """The least height of some cells, (F, 3, 3) in Å; 0 where one is none. Runs have the same cell again and again."""
+    """The least height of some cells, (F, 3, 3) in Å; 0 where one is none. Most runs have one cell all along."""
     each = np.frombuffer(cells).reshape(-1, 3, 3)
     if not np.isfinite(each).all():
         return 0.0
@@ -211,8 +219,8 @@ def _lattice(cell: bytes) -> Lattice | None:
 
 
 def _walks(n: int, bonds: IntArray) -> tuple[list[IntArray], IntArray, FloatArray]:
-    """The molecules that bonds (b, 2) make of n atoms, by their first atoms; the bonds of a spanning tree (t,); and of each
-    atom the bonds on the way to it from its molecule's first atom, (n, t) of 1, −1 (walked backwards) and 0."""
+    """The molecules that bonds (b, 2) make of n atoms, by their first atoms; the bonds of a spanning tree (t,); and
+    the way to each atom from its molecule's first, (n, t): 1 for a bond on it, −1 for one walked backwards, or 0."""
     neighbours: list[list[tuple[int, int, float]]] = [[] for _ in range(n)]
     for b, (i, j) in enumerate(bonds.tolist()):
         neighbours[i].append((j, b, 1.0))
@@ -238,9 +246,9 @@ def _walks(n: int, bonds: IntArray) -> tuple[list[IntArray], IntArray, FloatArra
     return molecules, chosen, paths[:, chosen]
 
 
-def _too_small(cell: FloatArray) -> str:
-    lengths = " × ".join(f"{length:.1f}" for length in np.linalg.norm(cell, axis=1))
+def _too_small(lattice: Lattice) -> str:
+    lengths = " × ".join(f"{length:.1f}" for length in np.linalg.norm(lattice.vectors, axis=1))
     return (
-        f"a molecule was cut by a cell of {lengths} Å that is too small for it, so that it cannot be told from its images; "
-        "use a larger cell, or none (for i-PI: pbc='False' in <ffsocket>)"
+        f"a molecule was cut by a cell of {lengths} Å, too small to tell it from its images; use a larger cell, or none "
+        "(for i-PI: pbc='False' in <ffsocket>)"
     )

@@ -60,7 +60,9 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
     def _evaluate(self, h: FloatArray, positions: FloatArray) -> list[Reply]:
         """h: (F, 3, 3), columns are lattice vectors."""
         wrapped = Frames(positions * BOHR, h.transpose(0, 2, 1) * BOHR)
-        frames, cells = self._potential.whole(wrapped, name="structure {} from i-PI".format if self._checked else None)
+        frames, cells = self._potential.whole(
+            wrapped, name="structure {} from i-PI".format if self._checked else None
+        )
         if not self._checked:
             self._potential.check_geometry(frames[0], "first geometry from i-PI")
             self._checked = True
