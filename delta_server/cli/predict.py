@@ -154,7 +154,7 @@ def predict(
     else:
         energies = [row["energy"] for number, row in enumerate(rows) if number not in unlike]
         mean = sum(energies) / len(energies)
-        of = f" of {len(energies)}" if unlike else ""
+        of = f" of {len(energies)}:" if unlike else ""
         print(f"{len(rows)} structures → {output} (mean energy{of} {mean:.6f} eV)")
 
 

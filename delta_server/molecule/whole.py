@@ -104,7 +104,8 @@ class Unwrapper:
     def of_atoms(self, atoms: Atoms, name: str | None) -> FloatArray:
         """The positions (N, 3) of one structure, with its own cell and periodic directions; name: as above."""
         call = None if name is None else lambda _: name
-        return self(atoms.positions[None], atoms.cell.array[None], atoms.pbc[None], call)[0]
+        (whole,) = self(atoms.positions[None], atoms.cell.array[None], atoms.pbc[None], call)
+        return np.asarray(whole)
 
     def _whole(self, frame: FloatArray, cell: FloatArray, periodic: npt.NDArray[np.bool_] | None) -> FloatArray:
         """A frame (N, 3), made whole; itself where it is."""
@@ -249,6 +250,6 @@ def _walks(n: int, bonds: IntArray) -> tuple[list[IntArray], IntArray, FloatArra
 def _too_small(lattice: Lattice) -> str:
     lengths = " × ".join(f"{length:.1f}" for length in np.linalg.norm(lattice.vectors, axis=1))
     return (
-        f"a molecule was cut by a cell of {lengths} Å, too small to tell it from its images; use a larger cell, or none "
-        "(for i-PI: pbc='False' in <ffsocket>)"
+        f"a molecule was cut by a cell of {lengths} Å, too small to tell it from its images; use a larger cell, or "
+        "none (for i-PI: pbc='False' in <ffsocket>)"
     )

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from ipi.pes.dummy import Dummy_driver
 
-from .. import load_potential
-from .._types import FloatArray
-from ..terms.base import Frames
-from ..units import BOHR, HARTREE
-from .driver import extras_json
+from delta_server import load_potential
+from delta_server._types import FloatArray
+from delta_server.server.driver import extras_json
+from delta_server.terms.base import Frames
+from delta_server.units import BOHR, HARTREE
 
 __DRIVER_NAME__ = "delta"
 __DRIVER_CLASS__ = "DeltaDriver"
