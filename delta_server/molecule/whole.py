@@ -112,7 +112,7 @@ class Unwrapper:
         if not np.isfinite(frame).all():
             return frame  # whoever evaluates it says so
         lattice = _lattice(cell.tobytes())
-        stretched = self._stretched(frame).any()
+        stretched = self.stretched(frame).any()
         if lattice is None:
             if stretched:
                 self._refuse_torn(frame)
@@ -129,11 +129,12 @@ class Unwrapper:
         together = self._together(moved, lattice)
         return together if together is moved or self._fits(moved, lattice) else frame
 
-    def _vectors(self, frame: FloatArray) -> FloatArray:
-        return np.asarray(frame[self._ends] - frame[self._starts])
+    def stretched(self, frames: FloatArray) -> npt.NDArray[np.bool_]:
+        """Which bonds (F, n) of frames (F, N, 3) are longer than any dynamics makes them."""
+        return np.asarray(_lengths(self._vectors(frames)) > _STRETCHED * self._lengths)
 
-    def _stretched(self, frame: FloatArray) -> npt.NDArray[np.bool_]:
-        return np.asarray(_lengths(self._vectors(frame)) > _STRETCHED * self._lengths)
+    def _vectors(self, frames: FloatArray) -> FloatArray:
+        return np.asarray(frames[..., self._ends, :] - frames[..., self._starts, :])
 
     def _refuse_torn(self, frame: FloatArray) -> None:
         lengths = _lengths(self._vectors(frame))
@@ -150,7 +151,7 @@ class Unwrapper:
     def _cut(self, frame: FloatArray, lattice: Lattice) -> FloatArray:
         """The lattice vectors (n, 3) that bring the two ends of cut bonds together; zeros for other bonds."""
         shifts = np.zeros((len(self._bonds), 3))
-        stretched = self._stretched(frame)
+        stretched = self.stretched(frame)
         vectors = self._vectors(frame)[stretched]
         nearest = lattice.to_nearest(vectors)
         shorter = _lengths(vectors + nearest) < _IMAGE * _lengths(vectors)
@@ -198,8 +199,8 @@ class Unwrapper:
 
 
 def _lengths(vectors: FloatArray) -> FloatArray:
-    """(n,) of (n, 3)."""
-    return np.asarray(np.sqrt(np.einsum("na,na->n", vectors, vectors)))
+    """(…,) of (…, 3)."""
+    return np.asarray(np.sqrt(np.einsum("...a,...a->...", vectors, vectors)))
 
 
 @lru_cache(maxsize=64)
