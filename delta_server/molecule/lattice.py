@@ -9,6 +9,8 @@ import numpy as np
 
 from .._types import FloatArray
 
+_WIDEST = 1e6  # Å
+
 
 @dataclass(frozen=True)
 class Lattice:
@@ -27,9 +29,14 @@ class Lattice:
         from ase.geometry import minkowski_reduce
 
         periodic = cell.any(1)
-        if not periodic.any() or not np.isfinite(cell).all() or np.linalg.matrix_rank(cell) < periodic.sum():
+        if not periodic.any() or not (np.abs(cell) < _WIDEST).all():
             return None
-        vectors = np.asarray(minkowski_reduce(cell, periodic)[0][periodic])
+        if np.linalg.matrix_rank(cell, tol=1e-3) < periodic.sum():
+            return None
+        try:
+            vectors = np.asarray(minkowski_reduce(cell, periodic)[0][periodic])
+        except (RuntimeError, ValueError, ArithmeticError):  # of a cell so oblique that it is none
+            return None
         inverse = np.linalg.pinv(vectors)
         return cls(vectors, inverse, 1 / np.linalg.norm(inverse, axis=0))
 

@@ -83,6 +83,16 @@ class Unwrapper:
         GeometryError for a bond that is torn where no cell tells why, and for a molecule that was cut by a cell too
         small for it.
         """
+        with np.errstate(all="ignore"):  # what is not finite, or overflows, is for whoever evaluates it
+            return self._all_whole(positions, cells, periodic, name)
+
+    def _all_whole(
+        self,
+        positions: FloatArray,
+        cells: FloatArray | None,
+        periodic: npt.NDArray[np.bool_] | None,
+        name: Callable[[int], str] | None,
+    ) -> FloatArray:
         if cells is not None and positions.size:
             extent = np.maximum.reduce(positions, 1) - np.minimum.reduce(positions, 1)
             if 4 * (extent * extent).sum(1).max() < _least(cells.tobytes()) ** 2:
@@ -110,7 +120,7 @@ class Unwrapper:
     def _whole(self, frame: FloatArray, cell: FloatArray, periodic: npt.NDArray[np.bool_] | None) -> FloatArray:
         """A frame (N, 3), made whole; itself where it is."""
         if not np.isfinite(frame).all():
-            return frame  # whoever evaluates it says so
+            return frame
         lattice = _lattice(cell.tobytes())
         stretched = self.stretched(frame).any()
         if lattice is None:
@@ -203,7 +213,7 @@ def _lengths(vectors: FloatArray) -> FloatArray:
     return np.asarray(np.sqrt(np.einsum("...a,...a->...", vectors, vectors)))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _least(cells: bytes) -> float:
     """The least height of some cells, (F, 3, 3) in Å; 0 where one is none. Most runs have one cell all along."""
     each = np.frombuffer(cells).reshape(-1, 3, 3)
