@@ -164,7 +164,6 @@ class Session:
             directory=self.folder,
             threads=self.options.threads,
             holds=locks,
-            recorded=False,
         )
         try:
             outcome = supervisor.run(lambda: self._stopping() or broken(), on_progress, self.options.on_event)
