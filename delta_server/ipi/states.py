@@ -43,7 +43,8 @@ def newest_state(folder: Path, root: Element) -> State:
     for path, state in _whole(found):
         step = read_schedule(path, state).step
         ends, complete = places((o for files in outputs_of(state, folder).values() for o in files), step)
-        states.append((complete, step, path.name == "RESTART", State(path, step, state, ends)))
+        ended = path.name == "RESTART"  # the step at which an optimisation converges has no records
+        states.append((step > 0 and (complete or ended), step, ended, State(path, step, state, ends)))
     if states:
         return max(states, key=lambda known: known[:3])[3]
     cut_off = f" ({found[0].name} is cut off)" if found else ""

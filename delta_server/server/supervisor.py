@@ -1,7 +1,7 @@
 """i-PI and its drivers as one job: started together, watched, ended softly.
 
 The processes live in sessions of their own, so that Ctrl-C reaches the supervisor alone, which then asks i-PI to
-stop; the drivers serve on until i-PI has written its RESTART.
+stop; the drivers serve on until i-PI has written its RESTART. Of a supervisor that is killed all are asked to end.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ class _DriverProcess:
         self._ended_at = None
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                self.command,
+                leashed(self.command),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
