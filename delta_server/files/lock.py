@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import InputError
 
 LOCK = ".lock"
+_DYING = 0.5  # s that a process may take to die of a kill -9
 
 
 @contextmanager
@@ -36,12 +37,12 @@ def locked(
     """
     with ExitStack() as stack:
         held = []
-        deadline = time.monotonic() + patience
+        began = time.monotonic()
         for folder in folders:
             file = stack.enter_context(_open(folder / LOCK))
             while not _take(file.fileno()):
                 owner = _owner(folder / LOCK)
-                if time.monotonic() > deadline or (orphans_only and owner):
+                if time.monotonic() - began > (min(patience, _DYING) if orphans_only and owner else patience):
                     running = f"is running there{owner}" if owner else "has not ended there"
                     raise InputError(f"{folder}: another run {running}; wait for it, or stop it")
                 waiting()

@@ -54,7 +54,8 @@ def copy_input(source: Path, folder: Path) -> Path:
 
 def refuse_missing(source: Path, root: Element) -> None:
     """Raise InputError where a file from which an input begins is not there."""
-    for element in root.iter():
+    in_templates = {element for template in root.iter("system_template") for element in template.iter()}
+    for element in (element for element in root.iter() if element not in in_templates):
         name = (element.text or "").strip()
         mode = element.get("mode", "chk" if element.tag == "file" else "manual").strip()
         begins_from = element.tag in _READ_FROM and mode in _MODES and name and not glob.has_magic(name)
@@ -97,10 +98,10 @@ def _words_of_input(root: Element) -> Iterator[str]:
         yield "plumed.dat"  # i-PI's default
     for template in root.iter("system_template"):
         text = ElementTree.tostring(template, encoding="unicode")
-        labels = [word for element in template.iter("labels") for word in _words(element.text)]
+        labels = _list(template.findtext("labels"))
         for instance in template.iter("instance"):
             one = text
-            for label, value in zip(labels, _list(instance.text), strict=False):
+            for label, value in sorted(zip(labels, _list(instance.text), strict=False), reverse=True):
                 one = one.replace(label, value)
             yield from _words(one)
     for element in root.iter():

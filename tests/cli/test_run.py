@@ -349,8 +349,7 @@ def motion(xml: str) -> Callable[[str], str]:
     [
         ('mode="minimize"> <optimizer mode="lbfgs"> <tolerances> <energy> 1e-3 </energy> <force> 1e-1 </force> '
          "<position> 1e-1 </position> </tolerances> </optimizer>", "Geometry optimization converged"),
-        ('mode="vibrations"> <vibrations mode="fd"> <pos_shift> 0.01 </pos_shift> <prefix> ph </prefix> </vibrations>',
-         "Dynamic matrix is calculated"),
+        ('mode="vibrations"> <vibrations mode="fd"> </vibrations>', "Dynamic matrix is calculated"),
     ],
     ids=["optimisation", "phonons"],
 )  # fmt: skip

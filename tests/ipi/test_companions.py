@@ -100,5 +100,9 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
     source = made(tmp_path / "here", "<velocities mode='xyz'> vel.xyz </velocities>")
     with pytest.raises(InputError, match=r"input\.xml: <velocities> names vel\.xyz, no such file in "):
         refuse_missing(source, read_input(source))
-    for body in ("<velocities mode='thermal'> 300 </velocities>", "<positions> [0, 0, 0] </positions>"):
+    for body in (
+        "<velocities mode='thermal'> 300 </velocities>",
+        "<positions> [0, 0, 0] </positions>",
+        "<system_template><template><file mode='xyz'> TT.xyz </file></template></system_template>",
+    ):
         refuse_missing(source, ElementTree.fromstring(f"<simulation>{body}</simulation>"))
