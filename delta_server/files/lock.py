@@ -42,10 +42,12 @@ def locked(
             file = stack.enter_context(_open(folder / LOCK))
             while not _take(file.fileno()):
                 owner = _owner(folder / LOCK)
-                if time.monotonic() - began > (min(patience, _DYING) if orphans_only and owner else patience):
+                refused = orphans_only and owner
+                if time.monotonic() - began > (min(patience, _DYING) if refused else patience):
                     running = f"is running there{owner}" if owner else "has not ended there"
                     raise InputError(f"{folder}: another run {running}; wait for it, or stop it")
-                waiting()
+                if not refused:
+                    waiting()
                 time.sleep(0.1)
             file.truncate(0)
             file.write(f"{os.getpid()} {socket.gethostname()}\n")

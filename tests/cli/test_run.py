@@ -93,9 +93,9 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
             os.kill(pid, signal.SIGKILL)
 
 
-def assert_contiguous(folder: Path, last: int) -> None:
+def assert_contiguous(folder: Path, last: int, *others: str) -> None:
     """Each record is in each output once, in order, to the last; read from the files as they are."""
-    for name in ("run.out", "run.pos_0.xyz", "run.energy_binding_0"):
+    for name in ("run.out", "run.pos_0.xyz", "run.energy_binding_0", *others):
         text = (folder / name).read_text()
         rows = re.findall(r"^ +(\d\S+) " if name == "run.out" else r"Step:\s*(\d+)", text, re.M)
         assert [int(float(row)) for row in rows] == list(range(0, last + 1, 2)), name
@@ -312,7 +312,7 @@ def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> No
     found = re.search(r"going on from step (\d+)", err)
     assert found, err
     assert int(found[1]) >= reached - 22  # a checkpoint interval, and a record
-    assert_contiguous(job.folder, 800)
+    assert_contiguous(job.folder, 800, "run.p_0.pdb", "run.v_0.extxyz")
     assert not job.pids("i-pi")
     assert not job.pids("delta-driver")
 
