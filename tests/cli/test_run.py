@@ -290,10 +290,14 @@ def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> No
     """kill -9 twice, then to the end: nothing is missing, nothing twice, nobody is left; --restart waits for the i-PI
     of the killed one."""
 
+    more = (
+        '<trajectory stride="2" filename="p" format="pdb"> positions </trajectory> '
+        '<trajectory stride="2" filename="v" format="ase"> velocities </trajectory> </output>'
+    )
+
     def often(text: str) -> str:
-        return text.replace(
-            'stride="1000" filename="chk" overwrite="True"', 'stride="20" filename="chk" overwrite="False"'
-        )
+        text = text.replace("</output>", more).replace('overwrite="True"', 'overwrite="False"')
+        return text.replace('stride="1000"', 'stride="20"')
 
     reached = 0
     for options in ([], ["--restart"]):
