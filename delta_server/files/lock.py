@@ -32,11 +32,13 @@ def locked(
 ) -> Iterator[list[int]]:
     """Hold the locks of these folders; yields their descriptors, for a child to hold them as long as it lives.
 
-    A run whose master was killed ends softly by itself: that is waited for, `patience` seconds. orphans_only: a run
-    whose master lives is not. Raises InputError when another run works there.
+    A run whose master was killed ends softly by itself: that is waited for, `patience` seconds, and `waiting` is
+    called once. orphans_only: a run whose master lives is not waited for. Raises InputError when another run works
+    there.
     """
     with ExitStack() as stack:
         held = []
+        told = False
         began = time.monotonic()
         for folder in folders:
             file = stack.enter_context(_open(folder / LOCK))
@@ -46,7 +48,8 @@ def locked(
                 if time.monotonic() - began > (min(patience, _DYING) if refused else patience):
                     running = f"is running there{owner}" if owner else "has not ended there"
                     raise InputError(f"{folder}: another run {running}; wait for it, or stop it")
-                if not refused:
+                if not refused and not told:
+                    told = True
                     waiting()
                 time.sleep(0.1)
             file.truncate(0)

@@ -133,11 +133,11 @@ class Supervisor:
         Raises RunError with the last words of whoever failed, InputError where another run works in the folder.
         """
         began = time.monotonic()
-        waits = [lambda: on_event(f"waiting for the i-PI of an earlier run in {self.directory} to end")]
         with ExitStack() as stack:
             holds = self._holds
             if holds is None:
-                lock = locked([self.directory], waiting=lambda: waits.pop()() if waits else None, orphans_only=True)
+                wait = f"waiting for the i-PI of an earlier run in {self.directory} to end"
+                lock = locked([self.directory], waiting=lambda: on_event(wait), orphans_only=True)
                 holds = stack.enter_context(lock)
                 self._make_ready(on_event)
             if self.progress.step >= self.progress.total_steps:
