@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import RunError
+from ..files.scratch import socket_folder
 from ..potential import Potential
 from ..server.address import parse_address
 from ..server.connect import connect
@@ -35,15 +36,15 @@ def time_dynamics(potential: Potential, write: Callable[[Path], Path], socket: s
     """
     driver = Driver(potential)
     driver.warm_up()
-    with tempfile.TemporaryDirectory(prefix="delta-") as name:
+    with tempfile.TemporaryDirectory(prefix="delta-") as name, socket_folder(socket) as (sockets, _):
         folder = Path(name)
         with (folder / "log").open("w", encoding="utf-8") as log:
             ipi = subprocess.Popen(
-                [*script("i-pi"), "-S", f"{folder}/", write(folder).name],
+                [*script("i-pi"), "-S", f"{sockets}/", write(folder).name],
                 cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
         try:
-            sock = connect(parse_address(f"unix:{socket}", f"{folder}/"), 60.0, lambda: ipi.poll() is not None)
+            sock = connect(parse_address(f"unix:{socket}", f"{sockets}/"), 60.0, lambda: ipi.poll() is not None)
             began = time.perf_counter()
             driver.serve(sock)
             seconds = time.perf_counter() - began

@@ -36,6 +36,7 @@ def write_input(
     Example: delta-sgdml input models/h2o_benzene/manifest.yaml -o demo/nvt.xml --temperature 300
     """
     from ..errors import InputError
+    from ..files.whole import write_whole
     from ..ipi.simulation import Simulation
     from ..manifest import load_manifest
     from ..molecule.structures import read_structure, write_structure
@@ -51,7 +52,13 @@ def write_input(
     )  # fmt: skip
     run = f"delta-sgdml run {output} {manifest}"
     comment = f"{described.name}: {simulation.summary}.\n     {run}"
+    atoms = read_structure(described.resolve(described.structure))
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_structure(start, read_structure(described.resolve(described.structure)))
-    output.write_text(simulation.xml(start.name, output.stem, comment), encoding="utf-8")
+    write_structure(start, atoms)
+    try:
+        write_whole(output, simulation.xml(start.name, output.stem, comment))
+    except InputError:
+        if not overwrite:
+            start.unlink()  # so that the same can be asked for again
+        raise
     print(f"{output}: {simulation.steps} steps; run it: {run}")

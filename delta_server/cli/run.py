@@ -52,8 +52,6 @@ def run(
         input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads,
         command=shlex.join(["delta-sgdml", *sys.argv[1:]]),
     )  # fmt: skip
-    if not restart and (left := job.directory / "RESTART").is_file():
-        complain(f"{left} is of an earlier run; this one begins anew, old files become #…# (--restart goes on)")
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     with _Steps(job.progress) as show:
         outcome = job.run(stop, show, complain)
@@ -61,13 +59,14 @@ def run(
     picoseconds = "" if p.picoseconds is None else f" ({p.picoseconds:.3f} ps)"
     speed = "" if p.ns_per_day is None else f", {p.ns_per_day:.2f} ns/day"
     restarts = f", driver restarts: {p.restarted_drivers}" if p.restarted_drivers else ""
+    why = f": {outcome.why}" if outcome.why else ""
     if outcome.finished:
-        print(
-            f"finished: {p.total_steps} steps{picoseconds} in {outcome.wall:.1f} s{speed}{restarts}; {job.directory}"
-        )
+        steps = f"{p.step} of {p.total_steps}" if p.step < p.total_steps else f"{p.total_steps}"
+        print(f"finished: {steps} steps{picoseconds} in {outcome.wall:.1f} s{speed}{restarts}{why}; {job.directory}")
         return
     print(
-        f"stopped at step {p.step} of {p.total_steps}{picoseconds}{restarts}; go on with --restart; {job.directory}"
+        f"stopped at step {p.step} of {p.total_steps}{picoseconds}{restarts}{why}; go on with --restart; "
+        f"{job.directory}"
     )
     raise SystemExit(stop.exit_code if stop() else ENDED_EARLY)
 

@@ -25,13 +25,16 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
     """Write to the path that this yields; it takes the place of `path` when the block ends without an exception.
 
     A block that leaves no file there replaces nothing. suffix: of the file that is written to, for a writer that goes
-    by the name. Raises OSError; nothing is left then.
+    by the name. Raises OSError, which names the file (of a full disk the system names none); nothing is left then.
     """
     part = _beside(path, f"part{suffix}")
     try:
         yield part
         if part.exists():
             _put(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         _remove(part)
 

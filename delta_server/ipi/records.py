@@ -6,7 +6,9 @@ on, so that outputs end contiguous. Files are read from their end: a trajectory 
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -19,14 +21,20 @@ from .._types import FloatArray
 from ..errors import InputError
 from .simulation import COLUMNS
 
-OutputKind = Literal["properties", "xyz", "extras"]
+OutputKind = Literal["properties", "xyz", "pdb", "extras"]
 
 _HEADS = {  # where a record begins, and its step
     "properties": re.compile(rb"^[ \t]*(\d[\d.eE+]*)[ \t]", re.M),
-    "xyz": re.compile(rb"^[ \t]*\d+[ \t]*\n#[^\n]*Step:\s*(\d+)", re.M),
+    "xyz": re.compile(rb"^[ \t]*\d+[ \t]*\n[^\n]*Step:\s*(\d+)", re.M),
+    "pdb": re.compile(rb"^TITLE [^\n]*Step:\s*(\d+)", re.M),
     "extras": re.compile(rb"^ #EXTRAS[^\n]*Step:\s*(\d+)", re.M),
 }
 _NAMES = {"properties": "out", "trajectory": "traj"}  # i-PI's defaults, which its checkpoints leave out
+_FORMATS: dict[str, tuple[str, OutputKind]] = {"xyz": ("xyz", "xyz"), "ase": ("extxyz", "xyz"), "pdb": ("pdb", "pdb")}
+_OF_ONE_BEAD = {  # a file for each bead; everything else is of the ring polymer
+    "positions", "velocities", "momenta", "forces", "forces_sc", "forces_spring", "Eforces", "becx", "becy", "becz",
+    "extras", "extras_bias",
+}  # fmt: skip
 _BLOCK = 2**18
 _MOST = 2**24  # bytes taken in at once from a file that is followed
 
@@ -50,41 +58,66 @@ class Place:
 
 def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
     """The outputs of each system of an i-PI input or checkpoint, by the system's prefix; under ``""`` those of the
-    run as a whole. Raises InputError, also for outputs outside of the sweep: they will be cut."""
+    run as a whole. Left out are those whose records do not tell their step: binary trajectories, and tables without a
+    column of steps in front. Raises InputError."""
     outputs: dict[str, list[Output]] = {}
     block = root.find("output")
     if block is None:
         raise InputError("i-PI's input has no <output>")
-    stem = block.get("prefix", "").strip()
+    stem = block.get("prefix", "i-pi").strip()
+    stem += "." * bool(stem)
     beads = root.find(".//beads")
     nbeads = int(beads.get("nbeads", "1")) if beads is not None else _beads(root)
-    width = len(str(nbeads))
     for system in root.iter("system"):
         prefix = system.get("prefix", "").strip()
         files = outputs.setdefault(prefix, [])
         for element in block:
-            name = f"{prefix}_{stem}.{element.get('filename', _NAMES.get(element.tag, '')).strip()}"
+            name = f"{prefix}{'_' * bool(prefix)}{stem}{element.get('filename', _NAMES.get(element.tag, '')).strip()}"
             stride = round(float(element.get("stride", "1")))
-            if element.tag == "properties":
+            if element.tag == "properties" and re.match(r"[\[\s]*step\b", element.text or "step"):
                 files.append(Output(folder / name, "properties", stride))
             elif element.tag == "trajectory":
-                extras = (element.text or "").strip() == "extras"
-                whole = (element.text or "").strip().startswith("x_centroid")
-                suffix = "" if extras else ".xyz"
-                names = [name + suffix] if whole else [f"{name}_{i:0{width}d}{suffix}" for i in range(nbeads)]
-                files.extend(Output(folder / n, "extras" if extras else "xyz", stride) for n in names)
+                files.extend(Output(folder / n, kind, stride) for n, kind in _files(element, name, nbeads))
     if root.find("smotion") is not None:
-        outputs[""] = [Output(folder / f"{stem}.remd_idx", "properties", 0)]
-    home = folder.resolve().parent
-    for output in (o for files in outputs.values() for o in files):
-        if not output.path.resolve().is_relative_to(home):
-            raise InputError(f"{folder}: i-PI's input has an output outside of the sweep: {output.path}")
+        swaps = (root.findtext("smotion/remd/swapfile") or "remd_idx").strip()
+        outputs.setdefault("", []).append(Output(folder / f"{stem}{swaps}", "properties", 0))
     return outputs
+
+
+def _files(trajectory: Element, name: str, nbeads: int) -> list[tuple[str, OutputKind]]:
+    """The files of one ``<trajectory>``, as i-PI names them (`TrajectoryOutput.open_stream`)."""
+    quantity = re.split(r"[({]", trajectory.text or "")[0].strip()
+    kind: OutputKind
+    if quantity.startswith("extras"):
+        suffix, kind = "", "extras"
+    elif (form := trajectory.get("format", "xyz").strip()) in _FORMATS:
+        suffix, kind = "." + _FORMATS[form][0], _FORMATS[form][1]
+    else:
+        return []
+    if quantity not in _OF_ONE_BEAD:
+        return [(name + suffix, kind)]
+    bead = int(trajectory.get("bead", "-1"))
+    numbers = [bead] if bead >= 0 else range(0, nbeads, -bead)
+    return [(f"{name}_{i:0{len(str(nbeads))}d}{suffix}", kind) for i in numbers]
 
 
 def _beads(root: Element) -> int:
     initialize = root.find(".//initialize")
     return 1 if initialize is None else int(initialize.get("nbeads", "1"))
+
+
+def places(outputs: Iterable[Output], step: int) -> tuple[dict[Path, Place], bool]:
+    """Where each output is cut for a state of this step, and whether all records that belong to it are whole."""
+    ends = {output: place(output, step) for output in outputs}
+    whole = all(not o.stride or end.step == step // o.stride * o.stride for o, end in ends.items())
+    return {output.path: end for output, end in ends.items()}, whole
+
+
+def cut(ends: dict[Path, Place]) -> None:
+    """Cut outputs back to these places. Raises OSError."""
+    for path, end in ends.items():
+        if path.exists() and path.stat().st_size > end.offset:
+            os.truncate(path, end.offset)
 
 
 def properties_of(row: str) -> dict[str, float]:
@@ -138,6 +171,9 @@ def _step(head: re.Match[bytes]) -> int:
 
 def _end(data: bytes, head: re.Match[bytes], kind: OutputKind) -> int | None:
     """Where the record with this head ends; None if the file ends before."""
+    if kind == "pdb":
+        end = data.find(b"\nEND\n", head.end())
+        return None if end < 0 else end + len(b"\nEND\n")
     lines = {"properties": 1, "extras": 2}.get(kind) or int(head[0].split(b"\n")[0]) + 2
     end = head.start()
     for _ in range(lines):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
+from ..files.whole import write_whole
 from ..units import IPI_LENGTHS
 
 if TYPE_CHECKING:
@@ -34,11 +35,14 @@ def read_structure(path: Path) -> Atoms:
 
 
 def write_structure(path: Path, atoms: Atoms) -> None:
-    """Elements and positions as xyz that i-PI starts from too: it wants a cell and units in the comment line."""
+    """Elements and positions as xyz that i-PI starts from too: it wants a cell and units in the comment line.
+
+    Raises InputError where it cannot be written.
+    """
     lines = [str(len(atoms)), "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"]
     for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True):
         lines.append(f"{symbol:2} {x:16.10f} {y:16.10f} {z:16.10f}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def _regular(path: Path, what: str) -> Path:

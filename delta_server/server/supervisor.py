@@ -1,7 +1,7 @@
 """i-PI and its drivers as one job: started together, watched, ended softly.
 
 The processes live in sessions of their own, so that Ctrl-C reaches the supervisor alone, which then asks i-PI to
-stop; the drivers serve on until i-PI has written its RESTART.
+stop; the drivers serve on until i-PI has written its RESTART. Of a supervisor that is killed all are asked to end.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element
 
 from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
-from ..ipi.input import force_field_sockets, read_input, read_schedule, refuse_double_counting
-from ..ipi.states import logged_step, newest_state
+from ..files.lock import locked
+from ..files.scratch import socket_folder
+from ..ipi.companions import copy_input, refuse_missing
+from ..ipi.input import ForceFieldSocket, force_field_sockets, read_input, read_schedule, refuse_double_counting
+from ..ipi.records import cut
+from ..ipi.states import logged_step, newest_state, set_aside
 from .leash import leashed
 from .record import refuse_another_manifest, write_run
 
@@ -32,6 +34,7 @@ _FATAL = {
     NonFiniteError.exit_code: "forces that are not finite",
     ProtocolError.exit_code: "a server that does not speak i-PI's protocol",
 }
+_SOFT_EXIT = re.compile(r"with message: '(.*?) (?:I-PI reports (success|a problem)\. )?Restartable as is")
 _MAX_DEATHS = 5  # of one driver while the run does not advance
 _GRACE = 60.0  # s for i-PI to end softly; its signal handler alone sleeps for one
 _DRIVER_GRACE = 10.0
@@ -58,11 +61,13 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: `finished` is false when it was asked to stop, or ended softly before its last step."""
+    """How a run ended: `finished` is false when it was asked to stop, or ended softly before what it was to reach.
+    why: i-PI's words, where it ended before its last step."""
 
     finished: bool
     progress: RunProgress
     wall: float  # s
+    why: str = ""
 
 
 class DriverError(RunError):
@@ -78,13 +83,14 @@ class Supervisor:
 
     input_file: i-PI's input; manifest: of the potential. drivers: for each ``<ffsocket>`` of the input. An ffsocket
     called ``fragments`` or ``binding`` is served that part. directory: where to run; another than the input's gets
-    a copy of the input and of the files that it names. restart: go on from RESTART there, or else from the
-    newest checkpoint. recorded: leave a run.json there (`record.RunRecord`), with the command that was typed; a
-    sweep has a record of its own.
+    a copy of the input and of the files that it names. restart: go on from the newest state there, a checkpoint or
+    RESTART; what the outputs have beyond it is cut off, for it will be written again.
 
     Unix sockets are put in a folder of their own: any number of runs can share a machine.
-    holds: open files (locks) that i-PI keeps open as long as it lives. It is asked to end softly when its
-    supervisor is killed. grace: seconds for it to end when it is asked to; then it is killed, which is a stop too.
+    holds: open files (locks) that i-PI keeps open as long as it lives, from a caller that has locked the folder and
+    made it ready, and keeps a record of its own; by default the folder is locked here, and gets a run.json
+    (`record.RunRecord`), with the command that was typed. i-PI is asked to end softly when its supervisor is killed.
+    grace: seconds for it to end when it is asked to; then it is killed, which is a stop too.
     """
 
     def __init__(
@@ -96,45 +102,25 @@ class Supervisor:
         directory: Path | None = None,
         restart: bool = False,
         threads: int = 1,
-        holds: Sequence[int] = (),
+        holds: Sequence[int] | None = None,
         grace: float = _GRACE,
-        recorded: bool = True,
         command: str = "",
     ) -> None:
-        self.manifest, self.holds, self.grace = manifest.resolve(), tuple(holds), grace
+        """Reads, and touches nothing. Raises InputError."""
+        self.manifest, self.grace = manifest.resolve(), grace
         self.directory = (directory or input_file.parent).resolve()
         self.drivers, self.threads = drivers, threads
-        self._recorded, self._command = recorded, command
-        root = read_input(input_file)
-        if not force_field_sockets(root):
+        self.input, self._restart, self._holds, self._command = input_file.resolve(), restart, holds, command
+        self._root = read_input(input_file)
+        if not force_field_sockets(self._root):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
+        refuse_double_counting(input_file, self._root)
         if restart:
-            self.input, root = newest_state(self.directory)
             refuse_another_manifest(self.directory, self.manifest)
         else:
-            self.input = self._place(input_file, root)
-        self.sockets = list(force_field_sockets(root))
-        refuse_double_counting(self.input, root)
-        self.progress = RunProgress(*read_schedule(self.input, root))
+            refuse_missing(input_file, self._root)
+        self.progress = RunProgress(*read_schedule(input_file, self._root))
         self._processes: list[_DriverProcess] = []
-
-    def _place(self, input_file: Path, root: Element) -> Path:
-        """The input in the run's directory, with the files it names."""
-        source = input_file.resolve()
-        if source.parent == self.directory:
-            return source
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, self.directory / source.name)
-            for element in root.iter("file"):
-                name = Path((element.text or "").strip())
-                named = source.parent / name
-                if name.name and not name.is_absolute() and ".." not in name.parts and named.is_file():
-                    (self.directory / name).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(named, self.directory / name)
-        except OSError as error:
-            raise InputError(f"{self.directory}: {error.strerror}") from None
-        return self.directory / source.name
 
     def run(
         self,
@@ -144,19 +130,27 @@ class Supervisor:
     ) -> RunOutcome:
         """Run to the end, or until should_stop. on_event is told what a user would want to know, as a line.
 
-        Raises RunError with the last words of whoever failed.
+        Raises RunError with the last words of whoever failed, InputError where another run works in the folder.
         """
         began = time.monotonic()
-        if self._recorded:
-            write_run(self.directory, self.manifest, self._command)
-        (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
-        with tempfile.TemporaryDirectory(prefix="delta-") as sockets:
-            ipi = self._start_ipi(sockets + "/")
+        with ExitStack() as stack:
+            holds = self._holds
+            if holds is None:
+                wait = f"waiting for the i-PI of an earlier run in {self.directory} to end"
+                lock = locked([self.directory], waiting=lambda: on_event(wait), orphans_only=True)
+                holds = stack.enter_context(lock)
+                self._make_ready(on_event)
+            if self.progress.step >= self.progress.total_steps:
+                return RunOutcome(True, self.progress, time.monotonic() - began, "it had reached its last step")
+            (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
+            names = [socket.address for socket in self.sockets.values() if socket.mode != "inet"]
+            sockets, held = stack.enter_context(socket_folder(max(names, key=len, default="")))
+            ipi = self._start_ipi(f"{sockets}/", (*holds, held))
             grace = self.grace
             try:
                 for name in self.sockets:
                     for i in range(self.drivers):  # one by one: those that run are ended if another cannot start
-                        self._processes.append(_DriverProcess(self, name, f"{name or 'driver'}-{i}", sockets + "/"))
+                        self._processes.append(_DriverProcess(self, name, f"{name or 'driver'}-{i}", f"{sockets}/"))
                 finished = self._watch(ipi, should_stop, on_progress, on_event)
             except KeyboardInterrupt:
                 grace = 0.0
@@ -166,11 +160,44 @@ class Supervisor:
                 for driver in self._processes:
                     _end(driver.process, min(grace, _DRIVER_GRACE))
                 ipi.close()
-        return RunOutcome(finished, self.progress, time.monotonic() - began)
+        return RunOutcome(finished, self.progress, time.monotonic() - began, ipi.why)
 
-    def _start_ipi(self, prefix: str) -> _Ipi:
+    @property
+    def sockets(self) -> dict[str, ForceFieldSocket]:
+        """The ``<ffsocket>`` of the input, by name."""
+        return force_field_sockets(self._root)
+
+    def _make_ready(self, on_event: Callable[[str], None]) -> None:
+        """Fill the folder, which is locked now, for a beginning or for going on."""
+        try:
+            if self._restart:
+                self._go_back(on_event)
+            else:
+                if (left := self.directory / "RESTART").is_file():
+                    on_event(
+                        f"{left} is of an earlier run; this one begins anew, old files become #…# (--restart goes on)"
+                    )
+                set_aside(self.directory, self._root)
+                if self.input.parent != self.directory:
+                    self.input = copy_input(self.input, self.directory)
+        except OSError as error:
+            raise InputError(f"{error.filename or self.directory}: {error.strerror}") from None
+        write_run(self.directory, self.manifest, self._command)
+
+    def _go_back(self, on_event: Callable[[str], None]) -> None:
+        """To the newest state, and the outputs with it."""
+        state = newest_state(self.directory, self._root)
+        self.input, self._root = state.path, state.root
+        refuse_double_counting(self.input, self._root)
+        schedule = read_schedule(self.input, self._root)
+        self.progress.step, self.progress.total_steps, self.progress.timestep = schedule
+        if state.step:  # at the first i-PI begins its outputs anew
+            cut(state.ends)
+        on_event(f"going on from step {state.step} ({state.path.name})")
+
+    def _start_ipi(self, prefix: str, holds: tuple[int, ...]) -> _Ipi:
         command = [*script("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
-        return _Ipi(leashed(command), self.directory, self.progress, self.threads, self.holds)
+        return _Ipi(leashed(command), self.directory, self.progress, self.threads, holds)
 
     def _watch(
         self,
@@ -204,10 +231,17 @@ class Supervisor:
             raise RunError(
                 f"i-PI ended with code {ipi.process.returncode}: {ipi.last_words()} (whole log: {ipi.log})"
             )
+        if ipi.ending == "a problem":
+            raise RunError(f"i-PI reports a problem: {ipi.why} (whole log: {ipi.log})")
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came
         if (left := self.directory / "RESTART").is_file():
             self.progress.step = read_schedule(left, read_input(left)).step
-        return stopping_since is None and self.progress.step >= self.progress.total_steps
+        if stopping_since is not None:
+            ipi.why = ""
+            return False
+        if self.progress.step >= self.progress.total_steps:
+            return True
+        return ipi.ending == "success" and bool(ipi.why)  # an optimisation that converged, a phonon calculation
 
 
 def script(name: str) -> list[str]:
@@ -228,6 +262,8 @@ class _Ipi:
     ) -> None:
         self.log = directory / "i-pi.log"
         self.thread_died: str | None = None
+        self.ending = ""  # what i-PI reports: "success", "a problem"
+        self.why = ""  # and in which words, but for "exiting cleanly", which it also says when it was told to
         self._progress = progress
         self._tail: list[str] = []
         self._rest = ""
@@ -256,6 +292,10 @@ class _Ipi:
                 self._tail = [*self._tail[-19:], line.strip()]
             if line.startswith("Exception in thread poll"):
                 self.thread_died = line.strip()
+            if (said := _SOFT_EXIT.search(line)) is not None:
+                self.ending, self.why = said[2] or "", said[1].strip(" @#.")
+                if "Exiting cleanly" in self.why:
+                    self.why = ""
             if (step := logged_step(line)) is not None:
                 self._progress.step = step
                 self._first_seen = self._first_seen or (time.monotonic(), step)
@@ -295,7 +335,7 @@ class _DriverProcess:
         self._ended_at = None
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                self.command,
+                leashed(self.command),
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -13,10 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
+from ..errors import InputError
 from ..files.whole import write_whole
 from ..ipi.input import keep_systems, read_input
-from ..ipi.records import Output, Place, outputs_of, place
+from ..ipi.records import Output, cut, outputs_of, places
 from ..ipi.states import numbered_checkpoints, remove_states, states_with_steps
 from .record import INPUT
 
@@ -40,26 +42,24 @@ def prepare(folder: Path, prefixes: Collection[str]) -> Origin:
     """
     for step, root in sorted(states_with_steps(folder, folder / RESUME), key=lambda state: -state[0]):
         keep_systems(root, prefixes)
-        outputs = outputs_of(root, folder)
-        places = _places(outputs, step)
-        if places is not None:
+        outputs = _outputs(root, folder)
+        ends, whole = places((o for files in outputs.values() for o in files), step)
+        if whole:
             write_whole(folder / RESUME, ElementTree.tostring(root, encoding="unicode"))
-            for path, end in places.items():
-                if path.exists() and path.stat().st_size > end.offset:
-                    os.truncate(path, end.offset)
+            cut(ends)
             remove_states(folder)
             return Origin(folder / RESUME, step, outputs)
     (folder / RESUME).unlink(missing_ok=True)
     remove_states(folder)
     root = read_input(folder / INPUT)
-    everything = outputs_of(root, folder)
+    everything = _outputs(root, folder)
     for prefix in (*prefixes, ""):
         for output in everything.get(prefix, []):
             output.path.unlink(missing_ok=True)
     if any(prefix not in prefixes for prefix in everything if prefix):
         keep_systems(root, prefixes)
         write_whole(folder / RESUME, ElementTree.tostring(root, encoding="unicode"))
-        return Origin(folder / RESUME, 0, outputs_of(root, folder))
+        return Origin(folder / RESUME, 0, _outputs(root, folder))
     return Origin(folder / INPUT, 0, everything)
 
 
@@ -75,11 +75,11 @@ def prune(folder: Path) -> None:
             path.unlink()
 
 
-def _places(outputs: dict[str, list[Output]], step: int) -> dict[Path, Place] | None:
-    """Where each output is to be cut; None where a row that belongs to the state is missing."""
-    places = {}
+def _outputs(root: Element, folder: Path) -> dict[str, list[Output]]:
+    """As `outputs_of`. Raises InputError for outputs outside of the sweep: they will be cut."""
+    outputs = outputs_of(root, folder)
+    home = folder.resolve().parent
     for output in (o for files in outputs.values() for o in files):
-        places[output.path] = end = place(output, step)
-        if output.stride and end.step != step // output.stride * output.stride:
-            return None
-    return places
+        if not output.path.resolve().is_relative_to(home):
+            raise InputError(f"{folder}: i-PI's input has an output outside of the sweep: {output.path}")
+    return outputs

@@ -64,7 +64,7 @@ class Session:
         if not (self.folder / INPUT).is_file():
             raise InputError(f"{self.folder / INPUT}: no such file; write the sweep anew")
         folders = dict.fromkeys([*(m.folder for m in self.members), self.folder])
-        with locked(list(folders), waiting=self._telling_of_a_wait()) as locks:
+        with locked(list(folders), waiting=self._tell_of_a_wait) as locks:
             if self.mode == "jobs" and self.sweep.record.kind == "remd":
                 raise InputError(f"{self.sweep.folder}: replicas that exchange run in one process: sweep run")
             self.states = {m.name: self._state(m) for m in self.members}
@@ -83,17 +83,8 @@ class Session:
             self._tell()
         return "finished"
 
-    def _telling_of_a_wait(self) -> Callable[[], None]:
-        """Tell it once, however often it is asked to."""
-        told = False
-
-        def tell() -> None:
-            nonlocal told
-            if not told:
-                told = True
-                self.options.on_event("waiting for an earlier run to end")
-
-        return tell
+    def _tell_of_a_wait(self) -> None:
+        self.options.on_event("waiting for an earlier run to end")
 
     def _state(self, member: Member) -> MemberState:
         state = load_state(self.sweep, member)
@@ -164,7 +155,6 @@ class Session:
             directory=self.folder,
             threads=self.options.threads,
             holds=locks,
-            recorded=False,
         )
         try:
             outcome = supervisor.run(lambda: self._stopping() or broken(), on_progress, self.options.on_event)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import DeltaError, GeometryError, InputError
 from ..files.documents import versions
 from ..files.lock import is_locked
-from ..files.whole import write_json
+from ..files.whole import write_json, write_whole
 from ..ipi.simulation import Simulation, System
 from ..loading import load_potential
 from ..manifest import Manifest, load_manifest
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FMAX = 1e-3  # eV/Å
 _MAX_STEPS = 1000
 START = "start.xyz"
+_STAGED = ".part"  # where a sweep is written before it appears in its folder
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,29 @@ def write_sweep(
     if plan.kind == "mts" and not described.binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
     potential = load_potential(described)
-    _clear(folder, overwrite)
+    old = _make_room(folder, overwrite)
     source = structure or described.resolve(described.structure)
     atoms = read_structure(source)
     if atoms.numbers.tolist() != potential.numbers.tolist():
         raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
     potential.check_geometry(atoms.positions, str(source))
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
-    return lay_out(folder, described, plan, atoms, start, command)
+    return lay_out(folder, described, plan, atoms, start, command, old)
 
 
 def lay_out(
-    folder: Path, described: Manifest, plan: SweepPlan, atoms: Atoms, start: Relaxed, command: str = ""
+    folder: Path,
+    described: Manifest,
+    plan: SweepPlan,
+    atoms: Atoms,
+    start: Relaxed,
+    command: str = "",
+    old: Sweep | None = None,
 ) -> Sweep:
-    """Write a sweep's record, and its inputs, for a start geometry as it is. start: how it was relaxed."""
+    """Write a sweep's record, and its inputs, for a start geometry as it is.
+
+    start: how it was relaxed; old: the sweep that it replaces, which stays until all is written. Raises InputError.
+    """
     plan = _checked(plan)
     simulation = _simulation(plan, described)
     record = SweepRecord(
@@ -110,9 +120,24 @@ def lay_out(
         versions=versions("delta-server", "ipi", "ase", "numpy", missing="not installed"),
         command=command,
     )
-    sweep = Sweep(folder, record)
-    _write(sweep, simulation, atoms)
-    return sweep
+    new = not folder.exists()
+    staged = Sweep(folder / _STAGED, record)
+    try:
+        _write(staged, simulation, atoms)
+        if old is not None:
+            _delete(old)
+        for path in staged.folder.iterdir():
+            if path.name != RECORD:
+                path.replace(folder / path.name)
+        (staged.folder / RECORD).replace(folder / RECORD)
+        staged.folder.rmdir()
+    except BaseException as error:  # Ctrl-C too
+        if not (staged.folder / RECORD).exists():  # the record comes last
+            shutil.rmtree(folder if new else staged.folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(f"{error.filename or folder}: {error.strerror}") from None
+        raise
+    return Sweep(folder, record)
 
 
 def _checked(plan: SweepPlan) -> SweepPlan:
@@ -137,22 +162,36 @@ def _checked(plan: SweepPlan) -> SweepPlan:
     return replace(plan, timestep=plan.timestep or default, inner=inner, beads=beads if plan.kind == "pimd" else 1)
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
-    """An empty folder, or none yet. What is deleted to make room is a sweep's own."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not overwrite:
+def _make_room(folder: Path, overwrite: bool) -> Sweep | None:
+    """The sweep that is there and may be replaced; None where nothing is. What is left of a sweep that was being
+    written when that was interrupted is deleted. Raises InputError."""
+    staged = folder / _STAGED
+    if not folder.exists() or (folder.is_dir() and not set(folder.iterdir()) - {staged}):
+        shutil.rmtree(staged, ignore_errors=True)
+        return None
+    interrupted = (staged / RECORD).is_file() and not (folder / RECORD).exists()
+    if not overwrite and not interrupted:
         raise InputError(f"{folder}: is there already; give --overwrite, or another folder")
     try:
-        old = load_sweep(folder)
+        old = Sweep(folder, load_sweep(staged if interrupted else folder).record)
     except DeltaError:
         raise InputError(f"{folder}: holds something else than a sweep; give another folder") from None
     for place in (old.ladder, *(member.folder for member in old.members)):
         if is_locked(place):
             raise InputError(f"{place}: a run works here; stop it first")
-    for place in (old.ladder, *(member.folder for member in old.members)):
+    if not interrupted:
+        return old
+    _delete(old)
+    shutil.rmtree(staged, ignore_errors=True)
+    return None
+
+
+def _delete(sweep: Sweep) -> None:
+    """What is a sweep's own. Raises OSError."""
+    for place in (sweep.ladder, *(member.folder for member in sweep.members)):
         shutil.rmtree(place, ignore_errors=True)
-    (folder / RECORD).unlink()
+    for name in (START, RECORD):
+        (sweep.folder / name).unlink(missing_ok=True)
 
 
 def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[int, float], None]) -> Relaxed:
@@ -204,26 +243,24 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
 
 
 def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
+    """All of a sweep, the record last. Raises OSError, InputError."""
     record = sweep.record
-    try:
-        sweep.folder.mkdir(parents=True, exist_ok=True)
-        write_structure(sweep.folder / START, atoms)
-        for i, member in enumerate(sweep.members):
-            member.folder.mkdir(exist_ok=True)
-            if record.kind != "remd":
-                alone = (_system(member, "alone"),)
-                port = simulation.port + i * len(simulation.sockets)
-                single = replace(simulation, systems=alone, seed=record.seed + i, port=port)
-                (member.folder / INPUT).write_text(single.xml(prefix=PREFIX), encoding="utf-8")
-                write_structure(member.folder / INIT, atoms)
-        sweep.ladder.mkdir(exist_ok=True)
-        write_structure(sweep.ladder / INIT, atoms)
-        run = sweep.ladder.name
-        systems = tuple(_system(member, run) for member in sweep.members)
-        several = replace(simulation, systems=systems, seed=record.seed)
-        (sweep.ladder / INPUT).write_text(several.xml(prefix=PREFIX), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{error.filename or sweep.folder}: {error.strerror}") from None
+    sweep.folder.mkdir(parents=True)
+    write_structure(sweep.folder / START, atoms)
+    for i, member in enumerate(sweep.members):
+        member.folder.mkdir()
+        if record.kind != "remd":
+            alone = (_system(member, "alone"),)
+            port = simulation.port + i * len(simulation.sockets)
+            single = replace(simulation, systems=alone, seed=record.seed + i, port=port)
+            write_whole(member.folder / INPUT, single.xml(prefix=PREFIX))
+            write_structure(member.folder / INIT, atoms)
+    sweep.ladder.mkdir()
+    write_structure(sweep.ladder / INIT, atoms)
+    run = sweep.ladder.name
+    systems = tuple(_system(member, run) for member in sweep.members)
+    several = replace(simulation, systems=systems, seed=record.seed)
+    write_whole(sweep.ladder / INPUT, several.xml(prefix=PREFIX))
     write_json(sweep.folder / RECORD, record.model_dump(mode="json"))
 
 

@@ -93,6 +93,14 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
             os.kill(pid, signal.SIGKILL)
 
 
+def assert_contiguous(folder: Path, last: int, *others: str) -> None:
+    """Each record is in each output once, in order, to the last; read from the files as they are."""
+    for name in ("run.out", "run.pos_0.xyz", "run.energy_binding_0", *others):
+        text = (folder / name).read_text()
+        rows = re.findall(r"^ +(\d\S+) " if name == "run.out" else r"Step:\s*(\d+)", text, re.M)
+        assert [int(float(row)) for row in rows] == list(range(0, last + 1, 2)), name
+
+
 def steps_of(folder: Path) -> list[int]:
     return [int(s) for s in read_properties(folder / "run.out")["step"]]
 
@@ -129,9 +137,7 @@ def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.
     again = start(1500, "--restart")
     code, out, err = again.ended()
     assert code == 0, err
-    steps = steps_of(job.folder)
-    assert steps[-1] == 1500
-    assert sorted(set(steps)) == list(range(0, 1501, 2))
+    assert_contiguous(job.folder, 1500)
 
 
 def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
@@ -262,6 +268,128 @@ def test_beginning_anew_over_an_earlier_run_is_said(start: Callable[..., Job]) -
     code, _, err = start(20).ended()
     assert code == 0
     assert "begins anew" in err
+
+
+def test_a_second_run_in_the_same_folder_touches_nothing(start: Callable[..., Job]) -> None:
+    first = start(100000)
+    first.wait_step(20)
+    kept = [(path.name, path.stat().st_ino) for path in sorted(first.folder.iterdir())]
+    for options in (["--restart"], []):
+        code, _, err = start(100000, *options).ended()
+        assert code == 2
+        assert f"another run is running there, process {first.process.pid};" in err
+        assert len(err.strip().splitlines()) == 1
+    assert [(path.name, path.stat().st_ino) for path in sorted(first.folder.iterdir())] == kept
+    first.process.send_signal(signal.SIGINT)
+    assert first.ended()[0] == 130
+    assert_contiguous(first.folder, first.step())
+
+
+@pytest.mark.parametrize("everything", [True, False], ids=["all", "supervisor"])
+def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> None:
+    """kill -9 twice, then to the end: nothing is missing, nothing twice, nobody is left; --restart waits for the i-PI
+    of the killed one."""
+
+    more = (
+        '<trajectory stride="2" filename="p" format="pdb"> positions </trajectory> '
+        '<trajectory stride="2" filename="v" format="ase"> velocities </trajectory> </output>'
+    )
+
+    def often(text: str) -> str:
+        text = text.replace("</output>", more).replace('overwrite="True"', 'overwrite="False"')
+        return text.replace('stride="1000"', 'stride="20"')
+
+    reached = 0
+    for options in ([], ["--restart"]):
+        job = start(800, *options, edit=often)
+        job.wait_step(reached + 50)
+        for pid in [job.process.pid, *(job.pids("i-pi") + job.pids("delta-driver") if everything else [])]:
+            os.kill(pid, signal.SIGKILL)
+        job.process.communicate()
+        reached = job.step()
+    code, _, err = start(800, "--restart", edit=often).ended()
+    assert code == 0, err
+    found = re.search(r"going on from step (\d+)", err)
+    assert found, err
+    assert int(found[1]) >= reached - 22  # a checkpoint interval, and a record
+    assert_contiguous(job.folder, 800, "run.p_0.pdb", "run.v_0.extxyz")
+    assert not job.pids("i-pi")
+    assert not job.pids("delta-driver")
+
+
+def test_the_state_of_an_earlier_run_is_not_gone_on_from(start: Callable[..., Job]) -> None:
+    job = start(100)
+    assert job.ended()[0] == 0
+    again = start(100000)
+    wait_until(lambda: bool(again.pids("i-pi")), "i-PI")
+    for pid in [again.process.pid, *again.pids("i-pi")]:
+        os.kill(pid, signal.SIGKILL)
+    again.process.communicate()
+    code, _, err = start(100, "--restart").ended()
+    assert (code, "no RESTART and no checkpoint" in err) == (2, True), err
+    assert (job.folder / "#RESTART#0#").is_file()
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(start: Callable[..., Job]) -> None:
+    job = start(40)
+    assert job.ended()[0] == 0
+    code, out, _ = start(40, "--restart").ended()
+    assert code == 0
+    assert "it had reached its last step" in out
+    assert_contiguous(job.folder, 40)
+
+
+def motion(xml: str) -> Callable[[str], str]:
+    """An edit of an input: another motion."""
+    return lambda text: re.sub(r"<motion.*</motion>", f"<motion {xml} </motion>", text, flags=re.S)
+
+
+@pytest.mark.parametrize(
+    ("xml", "says"),
+    [
+        ('mode="minimize"> <optimizer mode="lbfgs"> <tolerances> <energy> 1e-3 </energy> <force> 1e-1 </force> '
+         "<position> 1e-1 </position> </tolerances> </optimizer>", "Geometry optimization converged"),
+        ('mode="vibrations"> <vibrations mode="fd"> </vibrations>', "Dynamic matrix is calculated"),
+    ],
+    ids=["optimisation", "phonons"],
+)  # fmt: skip
+def test_what_ends_before_its_last_step_because_it_is_done(start: Callable[..., Job], xml: str, says: str) -> None:
+    for options in ([], ["--restart"]):
+        code, out, err = start(1000, *options, edit=motion(xml)).ended()
+        assert code == 0, err
+        assert re.search(rf"finished: \d+ of 1000 steps in .*: {says}", out), out
+
+
+def test_the_files_that_an_input_names_and_a_long_tmpdir(
+    start: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Positions, masses, labels and velocities from files, some above the input; a TMPDIR that no socket fits in."""
+    init = Path(__file__).parents[2] / "inputs/h2o_benzene/init.xyz"
+    (tmp_path / "above.xyz").write_text(init.read_text())
+    names, atoms = [line.split()[0] for line in init.read_text().splitlines()[2:]], "".join
+    head = "15\n# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} velocities{atomic_unit}\n"
+    places = (
+        '<positions mode="xyz"> ../above.xyz </positions> <cell mode="abc" units="angstrom"> [100, 100, 100] </cell> '
+        '<masses mode="xyz"> ../above.xyz </masses> <labels mode="xyz"> init.xyz </labels> '
+        '<velocities mode="xyz"> vel.xyz </velocities>'
+    )
+    (tmp_path / "source/vel.xyz").write_text(head + atoms(f"{name} 0 0 1e-4\n" for name in names))
+    long = tmp_path.joinpath(*["a-long-name"] * 12)
+    long.mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(long))
+    edit = re.compile(r"(<initialize[^>]*>).*(</initialize>)", re.S)
+    job = start(20, edit=lambda text: edit.sub(rf"\1 {places} \2", text))
+    code, _, err = job.ended()
+    assert code == 0, err
+    assert_contiguous(job.folder, 20)
+    assert read_properties(job.folder / "run.out")["temperature"][0] > 0
+
+
+def test_a_file_that_is_missing(start: Callable[..., Job], tmp_path: Path) -> None:
+    code, _, err = start(20, edit=lambda text: text.replace("init.xyz", "gone.xyz")).ended()
+    assert code == 2
+    assert "<file> names gone.xyz, no such file in" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_restart_without_a_restart(start: Callable[..., Job]) -> None:

@@ -121,6 +121,35 @@ def test_what_is_written(write: Callable[..., Path], manifest: Path) -> None:
     assert {p.name for p in folder.iterdir()} == {"300K", "ladder", "sweep.json", "start.xyz"}
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["new", "replaced"])
+def test_a_disk_that_is_full_while_a_sweep_is_written(tmp_path: Path, manifest: Path, old: bool) -> None:
+    """The file is named, an old sweep stays, and the same can be asked again."""
+    folder = tmp_path / "sweep"
+    arguments = ["sweep", "write", manifest, "-o", folder, "--no-relax"]
+    if old:
+        assert sgdml(*arguments, "--temperatures", "100").returncode == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    arguments += ["--temperatures", "200,300", *["--overwrite"] * old]
+    # a file of more than 1 KiB is refused by the system, as by a disk that is full
+    command = ["bash", "-c", 'ulimit -f 1; exec "$@"', "-", BIN / "delta-sgdml", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(r"200K/input\.xml: cannot be written: File too large$", done.stderr.strip())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert folder.exists() == old
+    assert sgdml(*arguments).returncode == 0
+    assert {p.name for p in folder.iterdir()} == {"200K", "300K", "ladder", "sweep.json", "start.xyz"}
+
+
+def test_a_sweep_that_was_interrupted_while_it_appeared(write: Callable[..., Path]) -> None:
+    folder = write("100,300", 0.05)
+    (folder / ".part").mkdir()
+    for name in ("300K", "sweep.json"):
+        (folder / name).rename(folder / ".part" / name)
+    assert write("200", 0.05) == folder
+    assert {p.name for p in folder.iterdir()} == {"200K", "ladder", "sweep.json", "start.xyz"}
+
+
 def test_a_ladder_in_one_process(write: Callable[..., Path]) -> None:
     folder = write("50,300", 0.1)
     done = sgdml("sweep", "run", folder, "--json")

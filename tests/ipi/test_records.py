@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -18,12 +19,16 @@ def record(kind: OutputKind, step: int) -> str:
         return f"   {step:.10e}     {step * 5e-4:.10e}    -5.7018e+02   \n"
     if kind == "extras":
         return f" #EXTRAS(energy_binding)# Step:  {step:10d} \n -1.0e-01\n"
+    if kind == "pdb":
+        return (
+            f"TITLE {f'Step:  {step:10d}  Bead:       0':>70}\nCRYST1  100.000\nATOM      1    H  0 0 {step}\nEND\n"
+        )
     head = "# CELL(abcABC):  100.0  100.0  100.0 90.0 90.0 90.0"
     return f"2\n{head} Step: {step:11d}  Bead:       0 positions{{angstrom}}\n H  0 0 {step}\n O 1 1 {step}\n"
 
 
 HEADER = "# column   1     --> step : The current simulation time step.\n# column   2     --> time{picosecond}\n"
-each_kind = pytest.mark.parametrize("kind", ["properties", "extras", "xyz"])
+each_kind = pytest.mark.parametrize("kind", ["properties", "extras", "xyz", "pdb"])
 
 
 def whole(kind: OutputKind, steps: range) -> str:
@@ -80,3 +85,25 @@ def test_followed_from_a_step_on(tmp_path: Path, kind: OutputKind) -> None:
     path = tmp_path / "out"
     path.write_text(whole(kind, STEPS))
     assert [step for step, _ in Tail(Output(path, kind, 10), 45).read()] == [50, 60]
+
+
+def test_the_names_that_i_pi_gives_to_outputs(tmp_path: Path) -> None:
+    """By prefix, format, bead and quantity; what does not tell its steps is left out."""
+    root = ElementTree.fromstring("""<simulation> <output prefix=' a '>
+        <properties stride='5'> [ step, time ] </properties> <properties filename='e'> [ time, step ] </properties>
+        <trajectory filename='pos' format='ase'> positions{angstrom} </trajectory>
+        <trajectory filename='v' bead='1' format='pdb'> velocities </trajectory>
+        <trajectory filename='w' bead='-2'> forces(bead=0) </trajectory>
+        <trajectory filename='xc'> x_centroid </trajectory>
+        <trajectory filename='b' format='bin'> positions </trajectory>
+        <trajectory filename='q' extra_type='q'> extras </trajectory> <checkpoint/>
+        </output> <system prefix='s'> <beads nbeads='3' natoms='1'/> </system> </simulation>""")
+    found = {output.path.name: output.kind for output in outputs.outputs_of(root, tmp_path)["s"]}
+    assert found == {
+        "s_a.out": "properties", "s_a.pos_0.extxyz": "xyz", "s_a.pos_1.extxyz": "xyz", "s_a.pos_2.extxyz": "xyz",
+        "s_a.v_1.pdb": "pdb", "s_a.w_0.xyz": "xyz", "s_a.w_2.xyz": "xyz", "s_a.xc.xyz": "xyz",
+        "s_a.q_0": "extras", "s_a.q_1": "extras", "s_a.q_2": "extras",
+    }  # fmt: skip
+    root.find("output").set("prefix", "")  # type: ignore[union-attr]
+    del root.find("system").attrib["prefix"]  # type: ignore[union-attr]
+    assert outputs.outputs_of(root, tmp_path)[""][0].path.name == "out"

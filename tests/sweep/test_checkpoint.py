@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from delta_server.errors import InputError
-from delta_server.files.lock import is_locked, locked
 from delta_server.files.whole import write_whole
 from delta_server.ipi.simulation import Simulation, System
 from delta_server.sweep.checkpoint import prepare, prune
@@ -119,15 +118,6 @@ def test_old_checkpoints_go(ladder: Path) -> None:
         (ladder / f"md.chk_{number}").write_text("<simulation/>")
     prune(ladder)
     assert sorted(p.name for p in ladder.glob("*.chk_*")) == ["md.chk_10", "md.chk_11", "md.chk_12"]
-
-
-def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
-    assert not is_locked(tmp_path)
-    with locked([tmp_path]):
-        assert is_locked(tmp_path)
-        with pytest.raises(InputError, match="another run works here"), locked([tmp_path], patience=0.2):
-            pass
-    assert not is_locked(tmp_path)
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
