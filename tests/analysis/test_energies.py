@@ -12,7 +12,8 @@ from delta_server.analysis.energies import analyze_energies
 from delta_server.analysis.pictures.energies import plot_energies
 from delta_server.analysis.statistics import correlated_mean, slope
 from delta_server.errors import InputError
-from delta_server.ipi.tables import find_frames, find_outputs, read_extras, read_properties, systems
+from delta_server.ipi.outputs import find_frames, find_outputs, systems
+from delta_server.ipi.tables import read_extras, read_properties
 
 HEADER = """\
 # column   1     --> step : The current simulation time step.

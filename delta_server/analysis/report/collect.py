@@ -181,7 +181,7 @@ def _analysed(
             missing[stage] = str(error)
             return None
 
-    if _exchanged(part.run):
+    if part.run.exchanged:
         missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments]
     held = attempt(
@@ -189,9 +189,9 @@ def _analysed(
         lambda run: _verdict(stability(run, source.limits, source.start, fragments=fragments), part.told, run),
     )
     cut = None if held is None else held.step
-    until = None if cut is None else cut * part.run.time_per_step
+    until = None if cut is None else float(part.run.time(np.array([cut]))[0])
     energies = attempt("energies", lambda run: analyze_energies(run, until=until))
-    trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), run, cut))
+    trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), cut))
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
     movie = attempt("molecule", lambda run: movie_of(run, choices.host, choices.frames, cut, place))
@@ -207,17 +207,12 @@ def _analysed(
     )
 
 
-def _exchanged(run: Run) -> bool:
-    column = None if run.outputs is None else run.outputs.properties.get("ensemble_temperature")
-    return column is not None and float(np.ptp(column)) > 0
-
-
 def _verdict(found: StabilityReport, told: WhileRunning | None, run: Run) -> StabilityReport:
     """The earlier of what the outputs show and what was seen while it ran, when every geometry's expected error was
     looked at as well; of the same step, in the words of the latter."""
     if told is None or told.broken_step is None or (found.step is not None and found.step < told.broken_step):
         return found
-    time = told.broken_step * run.time_per_step
+    time = float(run.time(np.array([told.broken_step]))[0])
     cause = f"{told.reason} (seen while it ran)"
     return replace(found, failed=time, step=told.broken_step, cause=cause, length=max(found.length, time))
 
@@ -228,9 +223,9 @@ def _needed(choices: Choices) -> Variables:
     return choices.variables
 
 
-def _before(samples: Samples, run: Run, cut: int | None) -> Samples:
+def _before(samples: Samples, cut: int | None) -> Samples:
     """Without what came after the molecule was gone."""
-    kept = samples if cut is None else samples.take(slice(0, int(np.searchsorted(run.steps, cut))))
+    kept = samples if cut is None else samples.take(slice(0, int(np.searchsorted(samples.steps, cut))))
     if len(kept) < 2:
         raise InputError(f"only {len(kept)} frames before it failed")
     return kept
