@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 # Isotopes that i-PI knows by a label of their own, as it has them (its utils/units.py): element and mass in u.
 _ISOTOPES = {
@@ -48,3 +56,47 @@ def atom_of(label: str) -> tuple[int, float]:
     raise InputError(
         f"{label!r} is no element, and no isotope that i-PI knows (D, T, {', '.join(list(_ISOTOPES)[4:])})"
     )
+
+
+def frames_with_labels(path: Path) -> Iterator[Atoms] | None:
+    """The frames of an xyz file whose first one has labels that are no elements' symbols, which ase would not read:
+    as elements, with the masses of their isotopes. None for any other file.
+
+    The iterator raises InputError for labels that are none, ValueError for lines that are no frame.
+    """
+    from ase.data import atomic_numbers
+
+    try:
+        with path.open(encoding="utf-8") as lines:
+            labels = [line.split()[0] for line in _frame(lines)[2:]]
+    except (OSError, ValueError, IndexError):
+        return None
+    return None if all(label in atomic_numbers for label in labels) or not labels else _read(path)
+
+
+def _frame(lines: TextIO) -> list[str]:
+    """The next frame's lines, none at the end of the file. Raises ValueError."""
+    first = lines.readline()
+    if not first.strip():
+        return []
+    count = int(first)
+    frame = [first, lines.readline(), *islice(lines, count)]
+    if count < 1 or len(frame) != count + 2 or any(not line.strip() for line in frame[2:]):
+        raise ValueError(f"expected {count} lines of an atom")
+    return frame
+
+
+def _read(path: Path) -> Iterator[Atoms]:
+    import ase.io
+    from ase.data import chemical_symbols
+
+    with path.open(encoding="utf-8") as lines:
+        while frame := _frame(lines):
+            atoms = [atom_of(line.split()[0]) for line in frame[2:]]
+            as_elements = [
+                f"{chemical_symbols[number]} {line.split(maxsplit=1)[1]}"
+                for (number, _), line in zip(atoms, frame[2:], strict=True)
+            ]
+            for structure in ase.io.iread(StringIO("".join([*frame[:2], *as_elements])), format="extxyz"):
+                structure.set_masses([mass for _, mass in atoms])
+                yield structure

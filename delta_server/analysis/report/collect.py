@@ -140,6 +140,7 @@ def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage
             part = RunReport(source.name, label, run, at, source.told.get(run.name))
             parts.append(_analysed(part, source, choices, place, len(STAGES) * len(parts), total, on_stage))
     notes = alike([part.trace for part in parts if part.trace is not None])
+    notes += [f"{part.title}: {note}" for part in parts for note in part.run.notes]
     on_stage(total, total, "free energies")
     parts = _with_surfaces(parts, choices)
     ladders, more = _ladders(sources, parts, choices)
@@ -191,7 +192,9 @@ def _analysed(
     cut = None if held is None else held.step
     until = None if cut is None else float(part.run.time(np.array([cut]))[0])
     energies = attempt("energies", lambda run: analyze_energies(run, until=until))
-    trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), cut))
+    trace = attempt(
+        "free energy", lambda run: replace(_before(samples_of(run, _needed(choices)), cut), name=part.title)
+    )
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
     movie = attempt("molecule", lambda run: movie_of(run, choices.host, choices.frames, cut, place))
@@ -247,7 +250,9 @@ def _with_surfaces(parts: Sequence[RunReport], choices: Choices) -> list[RunRepo
                 edges = common_grid(beside, choices.over, choices.bins)
                 part = replace(part, surface=replace(surface(part.samples, choices.over, edges), name=part.title))
             except DeltaError as error:
-                part = replace(part, missing={**part.missing, "free energy": str(error)})
+                part = replace(
+                    part, missing={**part.missing, "free energy": str(error).removeprefix(f"{part.title}: ")}
+                )
         complete.append(part)
     return complete
 

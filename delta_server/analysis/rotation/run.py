@@ -96,7 +96,7 @@ def rotation_in(
     times = run.time(run.steps[::every])
     if len(times) < 2:
         raise InputError(f"{run.path}: one frame has no time between frames; expected a trajectory")
-    interval = spacing(times)
+    interval = float(f"{spacing(times):.9g}")  # a difference of times knows no more digits
     if not interval > 0:
         raise InputError(f"{run.path}: the time between its frames is not known; give --timestep")
     turned = orientations(run.blocks(every), run.masses, guest, host)
