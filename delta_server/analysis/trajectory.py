@@ -136,10 +136,10 @@ class Run:
         notes = [] if self.outputs is None else list(self.outputs.notes)
         broken = 0 if self._index is None else self._index.broken
         if broken:
-            notes.append(f"{self.path.name}: {broken} frames are cut off or damaged, and left out")
+            notes.append(f"{self.path.name}: frames cut off or damaged, and left out: {broken}")
         if self.unreadable:
-            first = min(self.unreadable)
-            notes.append(f"{self.path.name}: {len(self.unreadable)} damaged frames are left out, first step {first}")
+            some = ", ".join(map(str, sorted(self.unreadable)[:5])) + (" …" if len(self.unreadable) > 5 else "")
+            notes.append(f"{self.path.name}: damaged frames left out: {len(self.unreadable)}, of steps {some}")
         return tuple(notes)
 
     def blocks(self, every: int = 1) -> Iterator[Block]:

@@ -111,10 +111,10 @@ def test_damage_is_left_out_with_a_word(tmp_path: Path) -> None:
     out, err = call(tmp_path, "analyze", "stability", ".", "--manifest", MANIFEST)
     assert "stable for 0.06 ps" in out
     assert "line 31 is damaged" in err
-    assert "sim.pos_0.xyz: 1 damaged frames are left out, first step 4" in err
+    assert "sim.pos_0.xyz: damaged frames left out: 1, of steps 4" in err
     made = call(tmp_path, "report", ".", "--manifest", MANIFEST)[0]
     assert "line 31 is damaged and left out" in made
-    assert "sim.pos_0.xyz: 1 damaged frames" in made
+    assert "sim.pos_0.xyz: damaged frames left out: 1" in made
 
 
 def test_one_frame(tmp_path: Path) -> None:

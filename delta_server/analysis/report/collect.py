@@ -61,7 +61,8 @@ class ReportSource:
 @dataclass(frozen=True)
 class Choices:
     """variables and over: of the free energy; guest, host: atoms (None: the laboratory); why_not: a line for what of
-    these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K."""
+    these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K.
+    temperature: K, of runs that recorded none."""
 
     variables: Variables | None = None
     over: tuple[str, ...] = ()
@@ -71,6 +72,11 @@ class Choices:
     bins: int | None = None
     frames: int = FRAMES
     mbar: float | None = None
+    temperature: float | None = None
+
+    def kelvin(self, run: Run) -> float | None:
+        """What a run recorded as its temperature, or else `temperature`."""
+        return self.temperature if run.temperature is None and not run.exchanged else run.temperature
 
 
 @dataclass(frozen=True)
@@ -133,9 +139,9 @@ def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage
     total = len(STAGES) * sum(len(source.runs) for source in sources)
     parts: list[RunReport] = []
     for source in sources:
-        kelvins = Counter(run.temperature for run in source.runs)
+        kelvins = Counter(map(choices.kelvin, source.runs))
         for run in source.runs:
-            at = run.temperature
+            at = choices.kelvin(run)
             label = run.name if at is None or kelvins[at] > 1 else f"{at:g} K"
             part = RunReport(source.name, label, run, at, source.told.get(run.name))
             parts.append(_analysed(part, source, choices, place, len(STAGES) * len(parts), total, on_stage))
@@ -187,13 +193,16 @@ def _analysed(
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments]
     held = attempt(
         "stability",
-        lambda run: _verdict(stability(run, source.limits, source.start, fragments=fragments), part.told, run),
+        lambda run: _verdict(
+            stability(run, source.limits, source.start, part.temperature, fragments), part.told, run
+        ),
     )
     cut = None if held is None else held.step
     until = None if cut is None else float(part.run.time(np.array([cut]))[0])
     energies = attempt("energies", lambda run: analyze_energies(run, until=until))
     trace = attempt(
-        "free energy", lambda run: replace(_before(samples_of(run, _needed(choices)), cut), name=part.title)
+        "free energy",
+        lambda run: replace(_before(samples_of(run, _needed(choices), part.temperature), cut), name=part.title),
     )
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
