@@ -92,7 +92,8 @@ def systems(directory: Path) -> dict[str, System]:
     if not tables:
         there = ", ".join(path.name for path in files[:6]) + (" …" if len(files) > 6 else "") or "no file"
         raise InputError(
-            f"{directory}: no property output of an i-PI run, which begins '# column 1 --> …'; there is {there}"
+            f"{directory}: no property output in it; expected the folder of an i-PI run, with a file that begins "
+            f"'# column 1 --> …'; there is {there}"
         )
     heads = {path: head for path in files if path not in tables and (head := _head(path)) is not None}
     starts = {table: _start(table.name, [path.name for path in heads]) for table in tables}

@@ -110,7 +110,7 @@ def test_other_files_are_refused(tmp_path: Path, content: str, match: str) -> No
 
 def test_folders_without_a_run_or_with_several(tmp_path: Path) -> None:
     (tmp_path / "slurm-1.out").write_text("job starts\n")
-    with pytest.raises(InputError, match=r"no property output of an i-PI run.*slurm-1\.out"):
+    with pytest.raises(InputError, match=r"no property output in it.*slurm-1\.out"):
         find_outputs(tmp_path)
     write_run(tmp_path)
     (tmp_path / "nve.out").write_text((tmp_path / "nvt.out").read_text())

@@ -12,6 +12,7 @@ from made_runs import correlated, frame
 from delta_server.analysis.free_energy.run import analyze_free_energy
 from delta_server.analysis.free_energy.sampling import samples_by_temperature
 from delta_server.analysis.free_energy.variables import Variable, Variables
+from delta_server.analysis.pictures.free_energy import plot_surfaces
 from delta_server.analysis.report.collect import Choices, ReportSource, collect
 from delta_server.analysis.rotation.run import analyze_rotation
 from delta_server.analysis.runs import find_runs
@@ -152,6 +153,8 @@ def test_one_filled_bin_says_so(tmp_path: Path) -> None:
     (one,) = analyze_free_energy(runs, variables=far, bins=8, equilibrated=False).surfaces
     assert one.of_one_bin
     assert any("one bin alone of 8 holds 10 samples" in note for note in one.notes)
+    plot_surfaces([one], ("Å",), tmp_path / "f.png")
+    assert (tmp_path / "f.png").stat().st_size > 5000
     page = collect([ReportSource("mine", tmp_path, tuple(runs))], Choices(far, ("R",), bins=8))
     shown = page.parts[0].surface
     assert shown is not None

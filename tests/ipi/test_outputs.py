@@ -97,7 +97,7 @@ def test_stray_files_and_copies_are_no_runs(tmp_path: Path) -> None:
     assert [run.name for run in runs_in(tmp_path / "sweep")] == ["sim"]
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "slurm-12.out").write_text("x\n")
-    with pytest.raises(InputError, match=r"no property output of an i-PI run.*there is slurm-12\.out"):
+    with pytest.raises(InputError, match=r"no property output in it.*there is slurm-12\.out"):
         runs_in(tmp_path / "logs")
 
 
