@@ -86,7 +86,7 @@ def draw_profile(axis: Any, surface: Surface, **style: Any) -> None:
 
 def _say_one_bin(axis: Any, surface: Surface) -> None:
     text = f"{surface.name}:\none bin alone is filled,\nso there is nothing to compare"
-    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", fontsize="small", color=GREY)
+    axis.text(0.5, 0.97, text, transform=axis.transAxes, ha="center", va="top", fontsize="small", color=GREY)
 
 
 def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
