@@ -14,8 +14,10 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..ipi import frames
+from ..ipi.cells import cells_of
 from ..ipi.outputs import RunOutputs, frames_of, is_run, natural, read_outputs, systems
 from ..molecule.labels import atom_of
+from ..molecule.whole import Unwrapper
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -51,6 +53,7 @@ class Run:
     ladder: Path | None = None
     progress: OnFrames | None = field(default=None, compare=False)
     unreadable: set[int] = field(default_factory=set, compare=False)
+    torn: bool = False  # frames whose molecules are torn, and no cell tells why, are kept and not refused
 
     @cached_property
     def _index(self) -> frames.FrameIndex | None:
@@ -164,9 +167,29 @@ class Run:
             some = steps[start : start + size]
             self.unreadable.update(np.delete(some, sound).tolist())
             read += len(sound)
-            yield some[sound], positions
+            yield some[sound], self._made_whole(self._index, positions, which[start : start + size][sound])
         if not read:
             raise InputError(f"{self.path}: no frame whose lines are all an atom's")
+
+    @cached_property
+    def _unwrapper(self) -> Unwrapper:
+        """From the first sound frame of an i-PI trajectory."""
+        assert self._index is not None
+        for k in range(len(self._index.steps)):
+            first, sound = self._index.read(np.array([k]))
+            if len(sound):
+                (cell,) = cells_of(self.path, self._index.begins[k : k + 1])
+                return Unwrapper.of_frame(self.numbers, first[0], cell)
+        raise InputError(f"{self.path}: no frame whose lines are all an atom's")
+
+    def _made_whole(self, index: frames.FrameIndex, positions: FloatArray, which: IntArray) -> FloatArray:
+        """Some frames of an i-PI trajectory. i-PI wraps none, but its files may be rewritten: cut bonds tell."""
+        if not len(which) or not self._unwrapper.stretched(positions).any():
+            return positions
+        cells = cells_of(self.path, index.begins[which])
+        if self._unwrapper(positions, cells, np.zeros((len(cells), 3), dtype=bool), None) is positions:
+            return positions
+        return self._unwrapper(positions, cells, None, lambda k: f"{self.path}, step {index.steps[which[k]]}")
 
     def _read_ase(self, steps: IntArray, every: int, size: int) -> Iterator[tuple[IntArray, FloatArray]]:
         wanted = set(self._marks[0][::every].tolist())
@@ -186,10 +209,14 @@ class Run:
         from ..molecule.structures import iter_structures
 
         numbers: IntArray | None = None
+        unwrapper: Unwrapper | None = None
         for i, atoms in enumerate(iter_structures(self.path)):
             numbers = atoms.numbers if numbers is None else numbers
             if not np.array_equal(atoms.numbers, numbers):
                 raise InputError(f"{self.path}: frame {i} has other atoms than frame 0")
+            unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, atoms.cell.array)
+            name = None if self.torn else f"{self.path}, frame {i}"
+            atoms.positions = unwrapper.of_atoms(atoms, name)
             yield atoms
 
 
