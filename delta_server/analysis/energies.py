@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .._types import FloatArray
+import numpy as np
+
+from .._types import BoolArray, FloatArray
 from ..errors import InputError
 from ..files.documents import plain
-from ..ipi.tables import find_outputs
+from ..ipi.outputs import find_outputs
+from ..ipi.tables import PropertyTable
 from ..units import KCAL_MOL
 from .statistics import Mean, correlated_mean, equilibration, slope
 from .trajectory import Run
@@ -19,7 +22,8 @@ class EnergyReport:
     """Series over time (ps): energies in eV, temperature in K, binding and fragments in kcal/mol.
 
     Means leave out what comes before ``equilibrated`` (ps), which pymbar finds in the potential energy. ``drift``:
-    slope of the conserved energy (per bead, as i-PI gives it), meV/ps.
+    slope of the conserved energy (per bead, as i-PI gives it), meV/ps. ``notes``: what casts doubt on them, and lines
+    that were left out.
     """
 
     title: str
@@ -35,6 +39,7 @@ class EnergyReport:
     mean_binding: Mean | None
     mean_fragments: dict[str, Mean]
     drift: float | None
+    notes: tuple[str, ...] = ()
 
     def line(self) -> str:
         """What was seen."""
@@ -67,6 +72,7 @@ class EnergyReport:
             "binding_kcal_per_mol": mean(self.mean_binding),
             "fragments_kcal_per_mol": {name: mean(value) for name, value in self.mean_fragments.items()},
             "drift_meV_per_ps": plain(self.drift),
+            "notes": list(self.notes),
         }
 
 
@@ -84,21 +90,12 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
         (1500, 300.0)
 
     prefix: takes one of several runs in a folder. until: ps, leaves out what came later, as when a trajectory failed.
-    Raises InputError if a quantity is missing or in another unit than eV, K or ps.
+    Raises InputError if a quantity is missing, or in a unit that i-PI does not have.
     """
     outputs = run.outputs if isinstance(run, Run) else find_outputs(Path(run), prefix)
     if outputs is None:
         raise InputError(f"{run.path if isinstance(run, Run) else run}: i-PI recorded no energies beside it")
     table = outputs.properties
-    for name, unit in (
-        ("time", "picosecond"),
-        ("potential", "electronvolt"),
-        ("conserved", "electronvolt"),
-        ("temperature", "kelvin"),
-    ):
-        if table.units.get(name, unit) != unit:
-            given = table.units[name] or "atomic units"
-            raise InputError(f"{table.path}: {name} is in {given}; ask the input for {name}{{{unit}}}")
     end = table["time"][-1] + 1 if until is None else until
     sound = table["time"] < end
     if not sound.any():
@@ -136,4 +133,14 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
         mean_binding=None if binding is None else late(binding),
         mean_fragments={name: late(series) for name, series in fragments.items()},
         drift=None if conserved is None or len(time) < 3 else 1e3 * slope(time, conserved),
+        notes=(*outputs.notes, *_changing(table, sound)),
     )
+
+
+def _changing(table: PropertyTable, sound: BoolArray) -> list[str]:
+    """A line where the set temperature changed, so that means are of no one temperature."""
+    column = table.get("ensemble_temperature")
+    if column is None or not float(np.ptp(column[sound])) > 0:
+        return []
+    low, high = column[sound].min(), column[sound].max()
+    return [f"{table.path.name}: set to {low:g} to {high:g} K (replicas exchanged?): means are of no one temperature"]

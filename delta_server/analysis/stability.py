@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..files.documents import plain
@@ -98,19 +100,19 @@ def stability(
     last, molecule, found = _of_frames(replace(run, torn=True).blocks(), run.numbers, limits, start, fragments)
     failures = [] if found is None else [found]
     examined = ["bonds"]
-    if run.outputs is not None:
+    if run.outputs is not None and "step" in run.outputs.properties:
         columns, more = _of_records(run, molecule, temperature)
         examined += columns
         failures += more
         last = max(last, int(run.outputs.properties["step"][-1]))
-    per_step = run.time_per_step
-    if not per_step > 0:
+    length = float(run.time(np.array([last]))[0])
+    if np.isnan(length):
         raise InputError(f"{run.path}: the time between its steps is not known; give --timestep")
-    length = last * per_step
     if not failures:
         return StabilityReport(run.name, temperature, length, None, None, None, tuple(examined))
     step, cause = min(failures)
-    return StabilityReport(run.name, temperature, length, step * per_step, step, cause, tuple(examined))
+    failed = float(run.time(np.array([step]))[0])
+    return StabilityReport(run.name, temperature, length, failed, step, cause, tuple(examined))
 
 
 def _of_frames(
@@ -144,18 +146,20 @@ def _of_records(
     failures: list[tuple[int, str]] = []
 
     def look(allowed: Allowed, steps: FloatArray, values: FloatArray) -> None:
-        examined.append(allowed.quantity)
+        if allowed.quantity not in examined:
+            examined.append(allowed.quantity)
         if (breach := allowed.first_breach(values)) is not None:
             failures.append((int(steps[breach[0]]), breach[1]))
 
-    potential, warmth = table.get("potential"), table.get("temperature")
-    classical = "xc" not in run.path.name  # quantum atoms have their zero-point energy
-    if temperature is not None:
-        if potential is not None and table.units.get("potential") == "electronvolt":
-            allowed = molecule.energies(float(potential[0]), temperature, 1 if classical else None)
-            look(allowed, table["step"], potential)
-        if warmth is not None and table.units.get("temperature") == "kelvin" and classical:
-            look(molecule.temperatures(temperature), table["step"], warmth)
+    steps, potential, warmth = table["step"], table.get("potential"), table.get("temperature")
+    states = run.states(steps.astype(np.intp)) if temperature is None else np.full(len(steps), temperature)
+    for kelvin in () if states is None else np.unique(states[np.isfinite(states)]).tolist():
+        of_it = states == kelvin
+        if potential is not None:  # quantum atoms have their zero-point energy
+            allowed = molecule.energies(float(potential[0]), kelvin, 1 if run.classical else None)
+            look(allowed, steps[of_it], potential[of_it])
+        if warmth is not None and run.classical:
+            look(molecule.temperatures(kelvin), steps[of_it], warmth[of_it])
     if "error_total" in run.outputs.extras:
         steps, errors = run.outputs.extras["error_total"]
         look(molecule.expected_error, steps, errors)

@@ -58,6 +58,9 @@ def report(
         float | None,
         typer.Option(min=0.1, help="K: also F of each ladder at this temperature from all of its own."),
     ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.1, help="K, of runs that recorded no ensemble_temperature.")
+    ] = None,
     frames: Annotated[int, typer.Option(min=2, max=2000, help="Of each trajectory in the viewer, at most.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,7 +85,7 @@ def report(
     choices = choose_what(sources, manifest, variables, over, guest, host)
     runs = [run for source in sources for run in source.runs]
     room = frames_within(len(runs[0].numbers), len(runs), frames) if runs else frames
-    choices = replace(choices, bins=bins, mbar=mbar, frames=room)
+    choices = replace(choices, bins=bins, mbar=mbar, frames=room, temperature=temperature)
     progress = Progress(0, "steps of the analysis")
 
     def on_stage(done: int, total: int, what: str) -> None:

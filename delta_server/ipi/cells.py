@@ -13,11 +13,13 @@ from ..units import IPI_LENGTHS
 _LINE = 4000  # bytes of a comment, at most
 _CELL = re.compile(rb"CELL\(abcABC\):((?:\s+[-+.\deE]+){6})")
 _UNIT = re.compile(rb"cell\{(\w+)\}")
+_CRYST1 = re.compile(rb"CRYST1(.{9})(.{9})(.{9})(.{7})(.{7})(.{7})")  # of a pdb, behind its title; in Å
+_LATTICE = re.compile(rb'Lattice="([^"]*)"')  # of ase's form, in Å
 
 
 def cells_of(path: Path, begins: IntArray) -> FloatArray:
-    """(n, 3, 3) Å, rows are lattice vectors; zeros where the comment tells none. begins: (n,) where in the file the
-    lines of the frames' atoms begin, behind the comment."""
+    """(n, 3, 3) Å, rows are lattice vectors; zeros where neither the comment nor the line behind a pdb's title tells
+    one. begins: (n,) where in the file the lines behind the frames' comments begin."""
     from ase.geometry import cellpar_to_cell
 
     cells = np.zeros((len(begins), 3, 3))
@@ -27,7 +29,13 @@ def cells_of(path: Path, begins: IntArray) -> FloatArray:
             start = max(0, begin - _LINE)
             file.seek(start)
             comment = file.read(begin - start).rstrip(b"\n").rpartition(b"\n")[2]
-            cell, unit = _CELL.search(comment), _UNIT.search(comment)
+            lattice, cell, unit = (pattern.search(comment) for pattern in (_LATTICE, _CELL, _UNIT))
+            if crystal := _CRYST1.match(file.read(80)):
+                cells[k] = cellpar_to_cell([float(number) for number in crystal.groups()])
+                continue
+            if lattice is not None:
+                cells[k] = np.array(lattice[1].split(), dtype=np.float64).reshape(3, 3)
+                continue
             scale = IPI_LENGTHS.get(unit[1].decode()) if unit else None
             if cell is None or scale is None:
                 continue

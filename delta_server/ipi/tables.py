@@ -1,190 +1,217 @@
-"""Reading what i-PI wrote: property tables and extras.
+"""Reading the numbers that i-PI wrote: property tables and extras.
 
-i-PI's own `read_trajectory` keeps only the first digit of a step number, and its `read_output` needs i-PI
-installed; both formats are a few lines to read.
+A crash leaves what no program wrote: NULs, half a row, half a row with a whole one behind it. Such lines are left out
+and their numbers told. i-PI's own `read_output` needs i-PI installed; both formats are a few lines to read.
 """
 
 from __future__ import annotations
 
-import glob
-import math
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
+from .._types import FloatArray
 from ..errors import InputError
+from .frames import lasting
+from .units import factor
 
-# "# column   2     --> time{picosecond} : …", or "# cols.    4-9   --> cell_abcABC : …" for a vector
-_COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:-\d+)?\s*-->\s*([^\s{]+)(?:\{(\w+)\})?")
+# "# column   2     --> time{picosecond} : …", or "# cols.    4-9   --> cell_h : …" for an array
+_COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:\s*-\s*(\d+))?\s*-->\s*(.+?)\s*(?:\s:.*)?$")
+_UNIT = re.compile(r"\{(.*?)\}")
+_SELECTION = re.compile(r"\((.*?)\)")
 _EXTRAS = re.compile(r"#EXTRAS\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
-# Extras that the analysis asks for; others need be no numbers.
-_NUMBERS = re.compile(r"#EXTRAS\((energy|error)_\w[\w\-]*\)#")
-_BEAD = re.compile(r"_0+$")  # the first of any number of beads
-_FRAMES = ("xc.xyz", "x_centroid.xyz", "pos_0.xyz", "pos_00.xyz", "pos_000.xyz", "xyz")
+_HEADER = 2**16  # bytes in which a header names its first column
+
+QUANTITIES = {
+    "time": "time",
+    **dict.fromkeys(("temperature", "ensemble_temperature"), "temperature"),
+    **dict.fromkeys(
+        (
+            "conserved", "potential", "bead_potentials", "pot_component", "pot_component_raw", "ensemble_bias",
+            "spring", "kinetic_md", "kinetic_cv", "kinetic_td", "kinetic_tens", "kinetic_ij", "virial_fq",
+            "interaction_energy",
+        ),
+        "energy",
+    ),
+    **dict.fromkeys(("cell_h", "r_gyration", "atom_x", "atom_x_path"), "length"),
+    "volume": "volume",
+}  # fmt: skip
+"""Of those properties of i-PI's that are converted, by their names."""
 
 
 @dataclass(frozen=True)
 class PropertyTable:
-    """A property output: columns by name, with i-PI's unit names."""
+    """A property output. Columns (n,), or (n, k) of arrays, by the names and selections of i-PI's header, as
+    ``temperature`` and ``temperature(O)``: in ps, eV, K, Å and Å³ whatever the header's unit; of other quantities
+    (pressures, forces, cell_abcABC) as they stand in the file.
+
+    damaged: the lines, from 1 on, that were left out. unusable: columns in a unit that is none, and the complaint.
+    """
 
     path: Path
     columns: dict[str, FloatArray]
-    units: dict[str, str]
+    damaged: tuple[int, ...] = ()
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> FloatArray:
-        if name not in self.columns:
+        column = self.get(name)
+        if column is None:
             raise InputError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns)}")
-        return self.columns[name]
+        return column
 
     def get(self, name: str) -> FloatArray | None:
+        """The column, or None. Raises InputError where its unit is none."""
+        if name in self.unusable:
+            raise InputError(f"{self.path}: column {name}: {self.unusable[name]}")
         return self.columns.get(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns or name in self.unusable
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, in a line."""
+        return damage(self.path, self.damaged)
+
+
+def damage(path: Path, lines: tuple[int, ...]) -> tuple[str, ...]:
+    """A line on the damaged lines of a file, if it has any."""
+    if not lines:
+        return ()
+    some = ", ".join(map(str, lines[:5])) + (" …" if len(lines) > 5 else "")
+    if len(lines) == 1:
+        return (f"{path.name}: line {some} is damaged and left out",)
+    return (f"{path.name}: {len(lines)} damaged lines are left out ({some})",)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """Where a property stands in a row."""
+
+    name: str
+    unit: str
+    first: int
+    last: int
+
+
+def _header(line: str) -> _Column | None:
+    match = _COLUMN.match(line)
+    if match is None:
+        return None
+    what = match[3]
+    unit, selection = _UNIT.search(what), _SELECTION.search(what)
+    name = re.split(r"[({]", what)[0].strip()
+    if selection is not None and selection[1].strip():
+        name += f"({selection[1].strip()})"
+    first = int(match[1]) - 1
+    return _Column(name, unit[1] if unit else "", first, int(match[2] or match[1]) - 1)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file begins as a property output of i-PI's."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER).decode("utf-8", "replace")
+    except OSError:
+        return False
+    lines = (line for line in head.splitlines() if line.startswith("#"))
+    return head.startswith("#") and any(_COLUMN.match(line) for line in lines)
 
 
 def read_properties(path: Path) -> PropertyTable:
-    """An i-PI property output (``*.out``). A last line that is still being written is left out. Raises InputError."""
-    places: dict[str, int] = {}
-    units: dict[str, str] = {}
+    """An i-PI property output. Of a step that a resumed run repeated, the last row counts. A last line that is still
+    being written is left out. Raises InputError."""
+    places: dict[str, _Column] = {}
     rows: list[list[float]] = []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if match := _COLUMN.match(line):
-                    places[match[2]] = int(match[1]) - 1
-                    units[match[2]] = match[3] or ""
-                elif not line.startswith("#") and line.endswith("\n") and line.strip():
-                    rows.append([float(value) for value in line.split()])
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"{path}: not an i-PI property output (one number a column expected)") from None
-    if not places or not rows or len(set(map(len, rows))) > 1 or len(rows[0]) <= max(places.values()):
-        raise InputError(f"{path}: not an i-PI property output with at least one row")
-    table = np.array(rows)
-    columns = {name: table[:, place] for name, place in places.items()}
-    if "step" in columns:  # a run that went on from a checkpoint repeats steps: the last of each counts
-        last = _last_of_each(columns["step"])
-        columns = {name: column[last] for name, column in columns.items()}
-    return PropertyTable(path, columns, units)
+    numbers: list[int] = []
+    damaged: list[int] = []
+    for number, line in _lines(path):
+        if line.startswith("#"):
+            column = _header(line)
+            if column is not None and rows and places.get(column.name) != column:
+                raise InputError(
+                    f"{path}: the header in line {number} is another than the first one; give each part a file"
+                )
+            if column is not None:
+                places.setdefault(column.name, column)
+        elif line.endswith("\n") and line.strip():
+            try:
+                rows.append([float(value) for value in line.split()])
+                numbers.append(number)
+            except ValueError:
+                damaged.append(number)
+    if not places or not rows:
+        raise InputError(f"{path}: not an i-PI property output with at least one row of numbers")
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    if width <= max(column.last for column in places.values()):
+        raise InputError(f"{path}: not an i-PI property output: its rows are shorter than its header says")
+    damaged += [number for row, number in zip(rows, numbers, strict=True) if len(row) != width]
+    table = np.array([row for row in rows if len(row) == width])
+    if "step" in places:
+        table = table[lasting(table[:, places["step"].first])]
+    columns: dict[str, FloatArray] = {}
+    unusable: dict[str, str] = {}
+    for name, column in places.items():
+        values = table[:, column.first : column.last + 1]
+        quantity = QUANTITIES.get(re.split(r"\(", name)[0])
+        try:
+            scale = 1.0 if quantity is None else factor(quantity, column.unit)
+        except ValueError as error:
+            unusable[name] = str(error)
+            continue
+        columns[name] = scale * (values[:, 0] if column.first == column.last else values)
+    return PropertyTable(path, columns, tuple(sorted(damaged)), unusable)
 
 
-def _last_of_each(steps: FloatArray) -> IntArray:
-    """Where each step stands for the last time, in order of the steps."""
-    _, backwards = np.unique(steps[::-1], return_index=True)
-    return np.asarray(len(steps) - 1 - backwards, dtype=np.intp)
+@dataclass(frozen=True)
+class Extras:
+    """An output of one number a step: its key, steps (n,) and values (n,); damaged: the lines that were left out."""
+
+    key: str
+    steps: FloatArray
+    values: FloatArray
+    damaged: tuple[int, ...] = ()
 
 
 def read_extras(path: Path) -> tuple[str, FloatArray, FloatArray]:
     """An extras output of one number a step: its key, the steps, the values. Raises InputError."""
+    extras = extras_of(path)
+    return extras.key, extras.steps, extras.values
+
+
+def extras_of(path: Path) -> Extras:
+    """As `read_extras`, with what was left out. Raises InputError where not even a tenth of it are numbers."""
     steps: list[int] = []
     values: list[float] = []
+    damaged: list[int] = []
     key = ""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                if match := _EXTRAS.search(line):
-                    key = match[1]
-                    del steps[len(values) :]  # a step whose value was never written
-                    steps.append(int(match[2]))
-                elif line.strip() and len(values) < len(steps):
-                    values.append(float(line))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise InputError(f"{path}: not an i-PI extras output of one number a step") from None
+    for number, line in _lines(path):
+        if match := _EXTRAS.search(line):
+            key = match[1]
+            del steps[len(values) :]  # a step whose value was never written
+            steps.append(int(match[2]))
+        elif line.strip() and len(values) < len(steps):
+            try:
+                values.append(float(line))
+            except ValueError:
+                damaged.append(number)
+                del steps[len(values) :]
+    if len(damaged) > 9 * len(values):
+        raise InputError(f"{path}: not an i-PI extras output of one number a step")
     if not values:
         raise InputError(f"{path}: holds no extras")
     at, column = np.array(steps[: len(values)], dtype=float), np.array(values)
-    last = _last_of_each(at)
-    return key, at[last], column[last]
+    last = lasting(at)
+    return Extras(key, at[last], column[last], tuple(damaged))
 
 
-def _begins_with(path: Path, pattern: re.Pattern[str]) -> bool:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return pattern.search(lines.readline(1000)) is not None
-
-
-@dataclass(frozen=True)
-class RunOutputs:
-    """The outputs of one i-PI system: properties, and extras by key as (steps, values)."""
-
-    prefix: str
-    properties: PropertyTable
-    extras: dict[str, tuple[FloatArray, FloatArray]]
-
-    @property
-    def time_per_step(self) -> float:
-        """ps; NaN where the run has a single row."""
-        step, time = self.properties["step"], self.properties["time"]
-        return float((time[-1] - time[0]) / (step[-1] - step[0])) if len(step) > 1 else math.nan
-
-    def along(self, key: str) -> tuple[FloatArray, FloatArray] | None:
-        """An extra against time: (ps, values), or None where it was not recorded."""
-        if key not in self.extras:
-            return None
-        steps, values = self.extras[key]
-        step, time = self.properties["step"], self.properties["time"]
-        return time[0] + (steps - step[0]) * self.time_per_step, values
-
-
-def systems(directory: Path) -> dict[str, Path]:
-    """The property outputs ``PREFIX.out`` of a run's folder by prefix, which for each of several systems in one i-PI
-    process begins with the system's. Raises InputError if there is none."""
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such folder")
-    outputs = {path.stem: path for path in directory.glob("*.out") if path.is_file() and _begins_with(path, _COLUMN)}
-    if not outputs:
-        raise InputError(f"{directory}: no *.out; expected the property output of an i-PI run")
-    return dict(sorted(outputs.items(), key=lambda item: natural(item[0])))
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Names in the order of the numbers in them: 10, 50, 100."""
-    return [(int(piece), "") if piece.isdigit() else (0, piece) for piece in re.split(r"(\d+)", name)]
-
-
-def _property_file(directory: Path, prefix: str | None) -> tuple[str, Path]:
-    outputs = systems(directory)
-    if prefix is None and len(outputs) > 1:
-        raise InputError(f"{directory}: several runs, {', '.join(outputs)}; choose one with --prefix")
-    if prefix is not None and prefix not in outputs:
-        raise InputError(f"{directory}: no {prefix}.out; there is {', '.join(outputs)}")
-    name = prefix or next(iter(outputs))
-    return name, outputs[name]
-
-
-def _beside(properties: Path) -> Iterator[tuple[str, Path]]:
-    """The other outputs of the same system: what follows the prefix in their names, and their paths."""
-    start = properties.name.removesuffix("out")
-    for path in sorted(properties.parent.glob(f"{glob.escape(start)}*")):
-        yield path.name.removeprefix(start), path
-
-
-def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
-    """The property output of a run's folder (see `systems`) and the extras ``energy_…`` and ``error_…`` beside it, of
-    the first bead.
-
-    Raises InputError if there is none, or several and no prefix.
-    """
-    name, properties = _property_file(directory, prefix)
-    extras = {}
-    for rest, path in _beside(properties):
-        if _BEAD.search(rest) and _begins_with(path, _NUMBERS):
-            key, steps, values = read_extras(path)
-            extras[key] = (steps, values)
-    return RunOutputs(name, read_properties(properties), extras)
-
-
-def find_frames(directory: Path, prefix: str | None = None) -> Path:
-    """The positions that a run of i-PI wrote: of the centroids, or of the first bead. Raises InputError."""
-    name, properties = _property_file(directory, prefix)
-    beside = dict(_beside(properties))
-    for ending in _FRAMES:
-        if ending in beside:
-            return beside[ending]
-    raise InputError(
-        f"{directory}: {name} has no trajectory; expected {properties.name.removesuffix('out')}pos_0.xyz"
-    )
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            yield from enumerate(lines, 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None

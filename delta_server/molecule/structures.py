@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..files.whole import write_whole
 from ..units import IPI_LENGTHS
+from .labels import frames_with_labels
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -22,7 +23,9 @@ def read_structure(path: Path) -> Atoms:
     from ase import Atoms
 
     try:
-        atoms = ase.io.read(_regular(path, "structure"), index=0, do_not_split_by_at_sign=True)
+        file = _regular(path, "structure")
+        labelled = frames_with_labels(file)
+        atoms = next(labelled) if labelled else ase.io.read(file, index=0, do_not_split_by_at_sign=True)
     except InputError:
         raise
     except Exception as error:  # ase's readers raise whatever their format makes them trip over
@@ -65,13 +68,16 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
     """
     import ase.io
 
-    frames = ase.io.iread(_regular(path, "file"), do_not_split_by_at_sign=True)
+    file = _regular(path, "file")
+    frames = frames_with_labels(file) or ase.io.iread(file, do_not_split_by_at_sign=True)
     number = 0
     while True:
         try:
             atoms = next(frames)
         except StopIteration:
             break
+        except InputError as error:
+            raise InputError(f"{path}: frame {number}: {error}") from None
         except Exception as error:  # as in read_structure
             raise InputError(f"{path}: ase cannot read frame {number}: {_line(error)}") from None
         number += 1

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_runs import frame
 
 from delta_server.analysis.energies import analyze_energies
 from delta_server.analysis.pictures.energies import plot_energies
 from delta_server.analysis.statistics import correlated_mean, slope
 from delta_server.errors import InputError
-from delta_server.ipi.tables import find_frames, find_outputs, read_extras, read_properties, systems
+from delta_server.ipi.outputs import find_frames, find_outputs, systems
+from delta_server.ipi.tables import read_extras, read_properties
 
 HEADER = """\
 # column   1     --> step : The current simulation time step.
@@ -107,7 +109,8 @@ def test_other_files_are_refused(tmp_path: Path, content: str, match: str) -> No
 
 
 def test_folders_without_a_run_or_with_several(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no \*\.out"):
+    (tmp_path / "slurm-1.out").write_text("job starts\n")
+    with pytest.raises(InputError, match=r"no property output in it.*slurm-1\.out"):
         find_outputs(tmp_path)
     write_run(tmp_path)
     (tmp_path / "nve.out").write_text((tmp_path / "nvt.out").read_text())
@@ -118,10 +121,28 @@ def test_folders_without_a_run_or_with_several(tmp_path: Path) -> None:
         find_outputs(tmp_path / "missing")
 
 
-def test_energies_in_another_unit_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("potential{kilocal/mol}", -6 / 0.04339311964524193),
+        ("potential", -6 * 0.036749326),
+        ("potential{millielectronvolt}", -6000.0),
+        ("potential{kiloj/mol}", -6 / 0.010364268721554241),
+        ("potential {ElectronVolt}", -6.0),
+    ],
+)
+def test_energies_in_any_unit_are_converted(tmp_path: Path, column: str, values: float) -> None:
     path = write_run(tmp_path) / "nvt.out"
-    path.write_text(path.read_text().replace("potential{electronvolt}", "potential"))
-    with pytest.raises(InputError, match="atomic units"):
+    expected = analyze_energies(tmp_path)
+    head, *rows = path.read_text().split("potential{electronvolt} : The physical system potential energy.")
+    scaled = "\n".join(
+        " ".join([*row.split()[:4], repr(float(row.split()[4]) / -6 * values)]) for row in rows[0].split("\n")[1:-1]
+    )
+    path.write_text(f"{head}{column} : .\n{scaled}\n")
+    report = analyze_energies(tmp_path)
+    assert report.potential == pytest.approx(expected.potential, rel=1e-9)
+    path.write_text(f"{head}potential{{hartrees}} : .\n{scaled}\n")
+    with pytest.raises(InputError, match="'hartrees' is no unit of energy"):
         analyze_energies(tmp_path)
 
 
@@ -164,6 +185,7 @@ def test_several_systems_in_one_folder(tmp_path: Path) -> None:
         for name in ("out", "energy_binding_0", "pos_0.xyz"):
             source = tmp_path / "one" / f"nvt.{name}"
             (tmp_path / f"{kelvin}_sw.{name}").write_text(source.read_text())
+        (tmp_path / f"{kelvin}_sw.pos_0.xyz").write_text(frame(0, np.zeros((2, 3))))
     assert list(systems(tmp_path)) == ["10_sw", "50_sw", "100_sw"]
     assert list(find_outputs(tmp_path, "50_sw").extras) == ["energy_binding"]
     assert find_frames(tmp_path, "10_sw").name == "10_sw.pos_0.xyz"

@@ -82,10 +82,22 @@ def test_gaps_end_a_segment() -> None:
     assert segments(np.array([7])) == [slice(0, 1)]
 
 
-def test_damaged_lines_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["   1.0100#00000e+0", "\0" * 18, "1.01  2.0", "1.01\n0.5"])
+def test_damaged_frames_are_left_out_and_told(tmp_path: Path, damage: str) -> None:
     path = write(tmp_path, [0, 10, 20])
-    path.write_text(path.read_text().replace(f"{1.01:18.10e}", "   1.0100#00000e+0"))
-    with pytest.raises(InputError, match="step 10 is damaged"):
+    whole = path.read_text()
+    path.write_text(whole.replace(f"{1.01:18.10e}", damage))
+    (run,) = runs_in(tmp_path)
+    (block,) = run.blocks()
+    assert block.steps.tolist() == [0, 20]
+    assert block.positions == pytest.approx(np.stack([place(0), place(20)]))
+    (note,) = run.notes
+    assert note.startswith("nvt.pos_0.xyz: ")
+    assert "left out: 1" in note
+    for step in (0.0, 0.01, 0.02):
+        whole = whole.replace(f"{1 + step:18.10e}", "x")
+    path.write_text(whole)
+    with pytest.raises(InputError, match=r"no frame whose lines|lines of an atom"):
         positions_of(runs_in(tmp_path)[0])
     path.write_text(frame(0, place(0))[:200])
     with pytest.raises(InputError, match="3 lines of an atom"):
@@ -104,7 +116,7 @@ def test_what_ase_reads(tmp_path: Path) -> None:
     assert positions_of(run, 2) == pytest.approx(np.stack([place(0), place(20)]))
     ase.io.write(tmp_path / "y.xyz", [Atoms("C3", place(s)) for s in range(5)])
     assert runs_in(tmp_path / "y.xyz")[0].steps.tolist() == [0, 1, 2, 3, 4]
-    assert np.isnan(runs_in(tmp_path / "y.xyz")[0].time_per_step)
+    assert np.isnan(runs_in(tmp_path / "y.xyz")[0].time(np.array([3]))).all()
 
 
 def test_folders_of_runs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ..statistics import Mean
 from ..trajectory import OnFrames, Run
 from .choice import choose
 from .mbar import ladder_surface
-from .sampling import alike, samples_of
+from .sampling import alike, samples_by_temperature
 from .surface import MIN_COUNT, Surface, common_grid, difference, surface
 from .variables import Variables
 
@@ -92,7 +92,7 @@ def analyze_free_energy(
     at = None if split is None else _parse_split(split)
     ladders, notes = {}, []
     for name, some in ladders_of(runs).items():
-        samples = [samples_of(replace(run, progress=progress), known, temperature, every) for run in some]
+        samples = samples_by_temperature([replace(r, progress=progress) for r in some], known, temperature, every)
         notes += alike(samples)
         ladders[name] = [one.equilibrated() for one in samples] if equilibrated else samples
     everything = [one for samples in ladders.values() for one in samples]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..._types import FloatArray, IntArray
 from ...errors import InputError
 from ...units import KCAL_MOL
 from ..statistics import equilibration, statistical_inefficiency
-from ..trajectory import Run
+from ..trajectory import Block, Run
 from .variables import Variables, along
 
 _BLOCK = 5  # statistical inefficiencies in a block of the bootstrap: shorter ones state errors too small
@@ -24,12 +24,13 @@ _TOGETHER = 0.7  # least correlation, of every variable, of trajectories that mo
 @dataclass(frozen=True)
 class Samples:
     """One trajectory's values (n,) by variable, in Å and degrees, and its potential energies (n,) in eV if known;
-    temperature in K."""
+    temperature in K. steps: (n,), empty where they do not matter."""
 
     name: str
     temperature: float
     values: dict[str, FloatArray]
     energies: FloatArray | None = None
+    steps: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -37,7 +38,9 @@ class Samples:
     def take(self, which: slice | IntArray) -> Samples:
         """Some of the frames."""
         energies = None if self.energies is None else self.energies[which]
-        return replace(self, values={name: v[which] for name, v in self.values.items()}, energies=energies)
+        values = {name: v[which] for name, v in self.values.items()}
+        steps = self.steps[which] if len(self.steps) else self.steps
+        return replace(self, values=values, energies=energies, steps=steps)
 
     def inefficiency(self) -> float:
         """Frames from one independent sample to the next, for the slowest variable."""
@@ -59,28 +62,75 @@ def kt(temperature: float) -> float:
 def samples_of(run: Run, variables: Variables, temperature: float | None = None, every: int = 1) -> Samples:
     """From a run's frames, and its energies where it recorded them at the same steps.
 
-    temperature: K, by default what i-PI recorded. Raises InputError where there is none.
+    temperature: K, by default what i-PI recorded. Raises InputError where there is none, or where it changed.
     """
-    from ase.data import atomic_masses
-
-    temperature = run.temperature if temperature is None else temperature
-    if temperature is None:
+    if temperature is None and run.exchanged:
         raise InputError(
-            f"{run.path}: its temperature is not known (no column ensemble_temperature{{kelvin}}); give --temperature"
+            f"{run.path}: its temperature changed while it ran (replicas exchanged theirs?); sort the frames of all "
+            "replicas by temperature"
         )
-    values = along(variables, run.blocks(every), atomic_masses[run.numbers])
-    return Samples(run.name, temperature, values, _energies(run, run.steps[::every]))
+    (samples,) = _by_state(run, variables, temperature, every)
+    return replace(samples, name=run.name)
+
+
+def samples_by_temperature(
+    runs: Sequence[Run], variables: Variables, temperature: float | None = None, every: int = 1
+) -> list[Samples]:
+    """Of each run; where replicas exchanged their temperatures, of each temperature: all frames that were made at it,
+    in the order of their steps, whichever run they are in. Raises InputError as `samples_of`."""
+    if temperature is not None or not any(run.exchanged for run in runs):
+        return [samples_of(run, variables, temperature, every) for run in runs]
+    pieces = [piece for run in runs for piece in _by_state(run, variables, None, every)]
+    states = sorted({piece.temperature for piece in pieces})
+    return [_merged([piece for piece in pieces if piece.temperature == kelvin]) for kelvin in states]
+
+
+def _by_state(run: Run, variables: Variables, temperature: float | None, every: int) -> list[Samples]:
+    """The frames of a run at each temperature that it had; those at a step whose temperature was not recorded are of
+    no state, and left out."""
+    blocks: list[IntArray] = []
+
+    def noted() -> Iterator[Block]:
+        for block in run.blocks(every):
+            blocks.append(block.steps)
+            yield block
+
+    known = temperature is not None or run.exchanged or run.temperature is not None
+    if not known:
+        raise InputError(
+            f"{run.path}: its temperature is not known (no column ensemble_temperature); give --temperature"
+        )
+    values = along(variables, noted(), run.masses)
+    steps = np.concatenate(blocks)
+    states = run.states(steps) if temperature is None else np.full(len(steps), temperature)
+    assert states is not None
+    everything = Samples(run.name, math.nan, values, _energies(run, steps), steps)
+    found = np.unique(states[np.isfinite(states)])
+    if not len(found):
+        raise InputError(
+            f"{run.path}: no frame is of a step whose temperature was recorded; write positions and properties at "
+            "the same steps"
+        )
+    return [
+        replace(everything.take(np.flatnonzero(states == kelvin)), temperature=float(kelvin), name=f"{kelvin:g} K")
+        for kelvin in found
+    ]
+
+
+def _merged(pieces: Sequence[Samples]) -> Samples:
+    """Samples of one state from several runs, in the order of their steps."""
+    order = np.argsort(np.concatenate([piece.steps for piece in pieces]), kind="stable")
+    values = {name: np.concatenate([piece.values[name] for piece in pieces]) for name in pieces[0].values}
+    energies = [piece.energies for piece in pieces if piece.energies is not None]
+    together = np.concatenate(energies) if len(energies) == len(pieces) else None
+    steps = np.concatenate([piece.steps for piece in pieces])
+    return replace(pieces[0], values=values, energies=together, steps=steps).take(order)
 
 
 def _energies(run: Run, steps: IntArray) -> FloatArray | None:
-    table = None if run.outputs is None else run.outputs.properties
-    if table is None or table.units.get("potential") != "electronvolt" or "step" not in table.columns:
-        return None
-    if "xc" in run.path.name:  # of ring polymers: not a function of the centroids
-        return None
-    at = np.searchsorted(table["step"], steps)
-    at[at == len(table["step"])] = 0
-    return table["potential"][at] if np.array_equal(table["step"][at], steps) else None
+    """eV; of ring polymers none, which are no function of one bead's positions or of the centroids."""
+    energies = None if run.outputs is None or not run.classical else run.outputs.at("potential", steps)
+    return None if energies is None or np.isnan(energies).any() else energies
 
 
 def alike(samples: Sequence[Samples]) -> list[str]:

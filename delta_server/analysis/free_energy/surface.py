@@ -22,6 +22,7 @@ _PER_BIN = 20  # samples that a bin should hold on average
 _FEWEST, _MOST = 8, 40  # bins along a variable
 MIN_COUNT = 10
 FEW = 50  # independent samples; with fewer, an error bar is a guess
+ONE_BIN = "one bin alone"
 Edges = tuple[FloatArray, ...]
 
 
@@ -46,6 +47,11 @@ class Surface:
     @property
     def centres(self) -> Edges:
         return tuple((edges[1:] + edges[:-1]) / 2 for edges in self.edges)
+
+    @property
+    def of_one_bin(self) -> bool:
+        """Whether F is known in a single bin, and says nothing."""
+        return int(np.isfinite(self.free_energy).sum()) == 1
 
     @property
     def lowest(self) -> tuple[float, ...]:
@@ -140,6 +146,8 @@ def build_surface(
     seen = counts >= min_count
     if not seen.any():
         raise InputError(f"{name}: no bin holds {min_count} samples; take fewer bins or run longer")
+    if seen.sum() == 1:
+        notes = [*notes, f"{ONE_BIN} of {len(seen)} holds {min_count} samples: take fewer bins, or run longer"]
     shape = tuple(len(edge) - 1 for edge in edges)
     density = weights / weights.sum()
     free_energy, error = np.full(len(counts), np.nan), np.full(len(counts), np.nan)

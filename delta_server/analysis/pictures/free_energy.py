@@ -28,7 +28,7 @@ def plot_surfaces(
     PNG, SVG or PDF by the path's ending. Raises InputError where matplotlib is missing or the path cannot be written.
     """
     labels = [f"{name} ({unit})" for name, unit in zip(surfaces[0].variables, units, strict=True)]
-    highest = highest or max(float(np.nanmax(s.free_energy)) for s in surfaces)
+    highest = highest or max(float(np.nanmax(s.free_energy)) for s in surfaces) or 1.0
     if len(labels) == 1:
         _curves(surfaces, labels[0], path)
         return
@@ -57,6 +57,8 @@ def draw_maps(
         mesh = axis.pcolormesh(x, y, one.free_energy.T, cmap="viridis", vmin=0.0, vmax=highest, rasterized=True)
         axis.plot(*one.lowest, marker="+", color="white", ms=9, mew=1.5)
         axis.set_title(titles[k], fontsize="medium")
+        if one.of_one_bin:
+            _say_one_bin(axis, one)
         if k % columns == 0:
             axis.set_ylabel(labels[1])
         if k + columns >= len(surfaces):
@@ -75,6 +77,16 @@ def draw_profile(axis: Any, surface: Surface, **style: Any) -> None:
     axis.plot(x, surface.free_energy, **style)
     low, high = surface.free_energy - surface.error, surface.free_energy + surface.error
     axis.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+    known = np.concatenate([[False], np.isfinite(surface.free_energy), [False]])
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]  # a line through one point is none
+    axis.errorbar(x[alone], surface.free_energy[alone], surface.error[alone], color=style["color"], fmt="o", ms=4)
+    if surface.of_one_bin:
+        _say_one_bin(axis, surface)
+
+
+def _say_one_bin(axis: Any, surface: Surface) -> None:
+    text = f"{surface.name}:\none bin alone is filled,\nso there is nothing to compare"
+    axis.text(0.5, 0.97, text, transform=axis.transAxes, ha="center", va="top", fontsize="small", color=GREY)
 
 
 def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:

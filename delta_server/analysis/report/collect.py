@@ -61,7 +61,8 @@ class ReportSource:
 @dataclass(frozen=True)
 class Choices:
     """variables and over: of the free energy; guest, host: atoms (None: the laboratory); why_not: a line for what of
-    these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K."""
+    these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K.
+    temperature: K, of runs that recorded none."""
 
     variables: Variables | None = None
     over: tuple[str, ...] = ()
@@ -71,6 +72,11 @@ class Choices:
     bins: int | None = None
     frames: int = FRAMES
     mbar: float | None = None
+    temperature: float | None = None
+
+    def kelvin(self, run: Run) -> float | None:
+        """What a run recorded as its temperature, or else `temperature`."""
+        return self.temperature if run.temperature is None and not run.exchanged else run.temperature
 
 
 @dataclass(frozen=True)
@@ -133,13 +139,14 @@ def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage
     total = len(STAGES) * sum(len(source.runs) for source in sources)
     parts: list[RunReport] = []
     for source in sources:
-        kelvins = Counter(run.temperature for run in source.runs)
+        kelvins = Counter(map(choices.kelvin, source.runs))
         for run in source.runs:
-            at = run.temperature
+            at = choices.kelvin(run)
             label = run.name if at is None or kelvins[at] > 1 else f"{at:g} K"
             part = RunReport(source.name, label, run, at, source.told.get(run.name))
             parts.append(_analysed(part, source, choices, place, len(STAGES) * len(parts), total, on_stage))
     notes = alike([part.trace for part in parts if part.trace is not None])
+    notes += [f"{part.title}: {note}" for part in parts for note in part.run.notes]
     on_stage(total, total, "free energies")
     parts = _with_surfaces(parts, choices)
     ladders, more = _ladders(sources, parts, choices)
@@ -181,17 +188,22 @@ def _analysed(
             missing[stage] = str(error)
             return None
 
-    if _exchanged(part.run):
+    if part.run.exchanged:
         missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments]
     held = attempt(
         "stability",
-        lambda run: _verdict(stability(run, source.limits, source.start, fragments=fragments), part.told, run),
+        lambda run: _verdict(
+            stability(run, source.limits, source.start, part.temperature, fragments), part.told, run
+        ),
     )
     cut = None if held is None else held.step
-    until = None if cut is None else cut * part.run.time_per_step
+    until = None if cut is None else float(part.run.time(np.array([cut]))[0])
     energies = attempt("energies", lambda run: analyze_energies(run, until=until))
-    trace = attempt("free energy", lambda run: _before(samples_of(run, _needed(choices)), run, cut))
+    trace = attempt(
+        "free energy",
+        lambda run: replace(_before(samples_of(run, _needed(choices), part.temperature), cut), name=part.title),
+    )
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
     movie = attempt("molecule", lambda run: movie_of(run, choices.host, choices.frames, cut, place))
@@ -207,17 +219,12 @@ def _analysed(
     )
 
 
-def _exchanged(run: Run) -> bool:
-    column = None if run.outputs is None else run.outputs.properties.get("ensemble_temperature")
-    return column is not None and float(np.ptp(column)) > 0
-
-
 def _verdict(found: StabilityReport, told: WhileRunning | None, run: Run) -> StabilityReport:
     """The earlier of what the outputs show and what was seen while it ran, when every geometry's expected error was
     looked at as well; of the same step, in the words of the latter."""
     if told is None or told.broken_step is None or (found.step is not None and found.step < told.broken_step):
         return found
-    time = told.broken_step * run.time_per_step
+    time = float(run.time(np.array([told.broken_step]))[0])
     cause = f"{told.reason} (seen while it ran)"
     return replace(found, failed=time, step=told.broken_step, cause=cause, length=max(found.length, time))
 
@@ -228,9 +235,9 @@ def _needed(choices: Choices) -> Variables:
     return choices.variables
 
 
-def _before(samples: Samples, run: Run, cut: int | None) -> Samples:
+def _before(samples: Samples, cut: int | None) -> Samples:
     """Without what came after the molecule was gone."""
-    kept = samples if cut is None else samples.take(slice(0, int(np.searchsorted(run.steps, cut))))
+    kept = samples if cut is None else samples.take(slice(0, int(np.searchsorted(samples.steps, cut))))
     if len(kept) < 2:
         raise InputError(f"only {len(kept)} frames before it failed")
     return kept
@@ -252,7 +259,9 @@ def _with_surfaces(parts: Sequence[RunReport], choices: Choices) -> list[RunRepo
                 edges = common_grid(beside, choices.over, choices.bins)
                 part = replace(part, surface=replace(surface(part.samples, choices.over, edges), name=part.title))
             except DeltaError as error:
-                part = replace(part, missing={**part.missing, "free energy": str(error)})
+                part = replace(
+                    part, missing={**part.missing, "free energy": str(error).removeprefix(f"{part.title}: ")}
+                )
         complete.append(part)
     return complete
 

@@ -46,7 +46,7 @@ def movie_of(
     still: atoms that keep their place (default: all, as far as a rigid fit goes); reference: (N, 3) Å, where that
     place is (default: the first frame). Raises InputError where there is no finite frame.
     """
-    from ase.data import atomic_masses, chemical_symbols
+    from ase.data import chemical_symbols
 
     steps = run.steps
     end = len(steps) if cut is None else min(len(steps), int(np.searchsorted(steps, cut)) + 1)
@@ -61,7 +61,7 @@ def movie_of(
     if not len(positions):
         raise InputError("no finite frame to show")
     atoms = still if still is not None and len(still) > 2 else np.arange(len(run.numbers))
-    masses = atomic_masses[run.numbers]
+    masses = run.masses
     goal = (positions[0] if reference is None else reference)[atoms]
     weights = masses[atoms] / masses[atoms].sum()
     rotations, _ = fit(goal, positions[:, atoms], masses[atoms])

@@ -47,7 +47,7 @@ def steps_of_rotation(rotations: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def largest_and_rms(found: Orientations) -> tuple[float, float]:
     """The angle from one frame to the next, rad: the largest, and the root mean square. Zeros without two frames."""
-    angles = [np.linalg.norm(steps_of_rotation(found.rotations[part])[0], axis=1) for part in segments(found.steps)]
+    angles = [np.linalg.norm(steps_of_rotation(found.rotations[part])[0], axis=1) for part in segments(found.time)]
     if not angles or not sum(map(len, angles)):
         return 0.0, 0.0
     together = np.concatenate(angles)
@@ -62,7 +62,7 @@ def curves(found: Orientations, lags: IntArray, interval: float) -> Curves:
     the body, which depends on the angle θ between two orientations alone: sin((2l + 1) θ/2) / ((2l + 1) sin(θ/2)).
     """
     longest = int(lags[-1])
-    parts = [part for part in segments(found.steps) if part.stop - part.start > longest]
+    parts = [part for part in segments(found.time) if part.stop - part.start > longest]
     origins = sum(part.stop - part.start - longest for part in parts)
     space = np.zeros((BLOCKS, len(lags), 3))
     body, c1, c2 = np.zeros_like(space), np.zeros(space.shape[:2]), np.zeros(space.shape[:2])

@@ -10,6 +10,7 @@ and C_2 shows it, and so does a D_r that depends on the stride between frames: b
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -32,6 +33,7 @@ _SEEN = 0.1  # C_l below this has nothing left to tell a rate
 _ALIKE = 0.75  # rates that differ by less than this factor agree
 _STRIDES = (2, 4)
 _RIGID = 0.5  # Å
+_FEW = 0.02  # of the frames may be left out at gaps, silently
 UNITS = {"lags": "ps", "msad": "rad^2", "d": "rad^2/ps", "window": "ps", "rmsd": "Ang", "temperature": "K"}
 
 
@@ -84,7 +86,7 @@ class Rotation:
     def line(self) -> str:
         """What was found."""
         if self.d is None or self.window is None:
-            return f"{self.name}: no D_r: {self.refused}"
+            return "; ".join((f"{self.name}: no D_r: {self.refused}", *self.notes))
         text = f"{self.name}: D_r {self.d} rad²/ps from MSAD/6 over {self.window[0]:.3g} to {self.window[1]:.3g} ps"
         for label, value in (("C_1", self.d_c1), ("C_2", self.d_c2)):
             if value is not None:
@@ -101,11 +103,11 @@ def rotation(
 ) -> Rotation:
     """From orientations `interval` ps apart in each part without a gap; lags go up to an eleventh of the longest
     part, or to `longest` ps if that is less."""
-    parts = segments(found.steps)
+    parts = segments(found.time)
     frames = max((part.stop - part.start for part in parts), default=0)
     angle, rms = largest_and_rms(found)
     typical = float(np.sqrt(np.mean(found.rmsd**2)))
-    nothing = Rotation(name, temperature, rms, typical)
+    nothing = Rotation(name, temperature, rms, typical, notes=_left_out(found, parts, interval))
     if angle > _WRAP or rms > _COARSE:
         return replace(
             nothing,
@@ -138,6 +140,17 @@ def rotation(
     return _measured(seen, found, all_of_it, where, interval)
 
 
+def _left_out(found: Orientations, parts: Sequence[slice], interval: float) -> tuple[str, ...]:
+    """A line where frames are spaced otherwise than most: lags of different times are not mixed."""
+    left = len(found.time) - sum(part.stop - part.start for part in parts)
+    if left <= _FEW * len(found.time):
+        return ()
+    return (
+        f"{left} of {len(found.time)} frames are not {interval:.3g} ps apart (another time step or stride after a "
+        "restart, or gaps) and are left out",
+    )
+
+
 def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: slice, interval: float) -> Rotation:
     """With the numbers of the diffusive window."""
     lags = all_of_it.lags[where]
@@ -147,7 +160,7 @@ def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: sli
     space = [_value(_slopes(lags, all_of_it.space[:, where, i]) / 2) for i in range(3)]
     expected = decays(np.maximum([a.value for a in body], 0.0), lags)
     rates: list[Estimate | None] = []
-    notes: list[str] = []
+    notes = list(seen.notes)
     doubts: list[str] = []
     if seen.rmsd > _RIGID:
         notes.append(f"the guest is not rigid: {seen.rmsd:.2f} Å from its first frame (root mean square)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..._types import IntArray
 from ...errors import InputError
 from ...manifest import Manifest, parse_atoms
 from ..runs import made_with
-from ..trajectory import OnFrames, Run
+from ..trajectory import OnFrames, Run, spacing
 from .diffusion import Rotation, rotation
 from .rigid import orientations
 
@@ -85,17 +84,22 @@ def rotation_in(
 
     Raises InputError for atoms that are not there, without a time between frames, or with fewer than two frames.
     """
-    from ase.data import atomic_masses
-
     numbers = run.numbers
     for atoms in (guest, host):
         if atoms is not None and int(atoms.max()) >= len(numbers):
             raise InputError(f"{run.path}: {len(numbers)} atoms, --guest or --host names atom {int(atoms.max())}")
-    steps = run.steps[::every]
-    interval = float(np.median(np.diff(steps))) * run.time_per_step if len(steps) > 1 else math.nan
+    if run.exchanged:
+        raise InputError(
+            f"{run.path}: its temperature changed while it ran (replicas exchanged theirs?); a rotation is of one "
+            "temperature"
+        )
+    times = run.time(run.steps[::every])
+    if len(times) < 2:
+        raise InputError(f"{run.path}: one frame has no time between frames; expected a trajectory")
+    interval = float(f"{spacing(times):.9g}")  # a difference of times knows no more digits
     if not interval > 0:
         raise InputError(f"{run.path}: the time between its frames is not known; give --timestep")
-    turned = orientations(run.blocks(every), atomic_masses[numbers], guest, host)
+    turned = orientations(run.blocks(every), run.masses, guest, host)
     if before is not None:
         turned = turned.take(slice(0, int(np.searchsorted(turned.steps, before))))
         if len(turned.steps) < 2:

@@ -60,10 +60,13 @@ def beside(paths: Sequence[Path], name: str) -> Path:
 
 @contextmanager
 def reading(runs: Sequence[Run], every: int = 1) -> Iterator[OnFrames]:
-    """A line on stderr while every `every`-th frame of the runs is read, one after the other."""
+    """A line on stderr while every `every`-th frame of the runs is read, one after the other; then what of them was
+    left out as damaged."""
     lines: dict[str, Progress] = {}
+    read: dict[str, Run] = {}
 
     def show(run: Run, done: int) -> None:
+        read[run.name] = run
         if run.name not in lines:
             end()
             of = f" of {run.name} ({len(lines) + 1} of {len(runs)})" if len(runs) > 1 else ""
@@ -78,3 +81,6 @@ def reading(runs: Sequence[Run], every: int = 1) -> Iterator[OnFrames]:
         yield show
     finally:
         end()
+    for name, run in read.items():
+        for note in run.notes:
+            complain(f"{name}: {note}")

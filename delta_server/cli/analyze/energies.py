@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..options import JsonOption, picture
+from ..process import complain
 
 
 def energies(
@@ -33,6 +34,8 @@ def energies(
     report = analyze_energies(directory, prefix=prefix)
     path = output or directory / f"{report.title}.png"
     plot_energies(report, path)
+    for note in report.notes:
+        complain(f"{report.title}: {note}")
     if as_json:
         print(json.dumps(report.as_dict() | {"picture": str(path)}, allow_nan=False))
     else:
