@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, JsonOption, ManifestArg, ThreadsOption
+from .options import DeviceOption, JsonOption, ManifestArg, OverwriteOption, ThreadsOption, check_new
 from .process import set_threads
 from .progress import Progress
 from .tables import blocks
@@ -39,6 +39,7 @@ def predict(
         bool,
         typer.Option("--uncertainty", help="Also expected force errors, by term and in total (RMSE, eV/Å)."),
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
@@ -55,6 +56,7 @@ def predict(
     from ..molecule.bonds import symbols
     from ..molecule.structures import iter_structures
 
+    check_new(output, overwrite)
     potential = load_potential(manifest, threads=threads, device=device)
     partial = _beside(output) if output else None
     rows: list[dict[str, float]] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..help import App
-from ..options import DatasetArg, JsonOption, ManifestArg
+from ..options import DatasetArg, JsonOption, ManifestArg, OverwriteOption, check_new
 from ..process import set_threads
 from ..progress import Line
 
@@ -140,6 +140,7 @@ def convert(
     ] = None,
     length_unit: LengthOption = None,
     energy_unit: EnergyOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model in another form, and compare the two.
@@ -159,6 +160,7 @@ def convert(
     model: Model = load_model(file, length_unit=length_unit, energy_unit=energy_unit)
     if output.exists() and output.samefile(file):
         raise InputError(f"{output}: is the model itself; write to another file and move it when all is well")
+    check_new(output, overwrite)
     form = form_of(file)
     to = to or ("sgdml" if form == "native" else "native")
     try:
