@@ -62,7 +62,7 @@ def import_(
 
     from ...data.calculators import parse_integers
     from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
-    from ...data.imports import FileUnits, Keys, import_files
+    from ...data.imports import FileUnits, Keys, check_lengths, import_files
     from ...data.structures import say_reactions, structures_of
     from ...errors import InputError
 
@@ -71,6 +71,7 @@ def import_(
     warnings: list[str] = []
     units, keys = FileUnits(energy_unit, length_unit), Keys(energy_key, forces_key)
     data = import_files(files, units, keys, isolated=isolated, warn=warnings.append)
+    check_lengths(data)
     if theory and data.theory and theory != data.theory:
         raise InputError(f"--theory {theory!r}: the files say {data.theory!r}")
     data = replace(data, name=output.stem, theory=data.theory or theory)

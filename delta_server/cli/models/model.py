@@ -29,6 +29,8 @@ EnergyOption = Annotated[
     typer.Option("--energy-unit", help="Where the file carries none, such as kcal/mol.", metavar="UNIT"),
 ]
 
+_NO_ZERO = "none: trained on forces alone (use_E is False), its energies have no zero"
+
 
 @dataclass(frozen=True)
 class _Info:
@@ -46,6 +48,7 @@ class _Info:
     sigma: float
     lam: float | None
     energies_in_fit: bool
+    has_energies: bool
     offset: float
     scale: float
     length_unit: str
@@ -70,7 +73,7 @@ class _Info:
             ("descriptor", self.descriptor),
             ("σ", f"{self.sigma:g}"),
             ("λ", "unknown" if self.lam is None else f"{self.lam:.3g}"),
-            ("c", f"{self.offset:.8g} {self.energy_unit}"),
+            ("c", f"{self.offset:.8g} {self.energy_unit}" if self.has_energies else _NO_ZERO),
             ("std of labels", f"{self.scale:.6g} ({self.energy_unit}, {self.energy_unit}/{self.length_unit})"),
             ("expected error", error),
             ("on disk", _size(self.bytes_on_disk)),
@@ -111,6 +114,7 @@ def info(
         sigma=model.sigma,
         lam=model.lam,
         energies_in_fit=model.energy_weights is not None,
+        has_energies=model.has_energies,
         offset=model.offset,
         scale=model.scale,
         length_unit=model.length_unit,

@@ -41,13 +41,10 @@ def import_files(
         data = load_dataset(path, units, keys, assume=None, isolated=isolated, warn=warn)
         return replace(data, theory="") if data.theory == "unknown" else data  # as sgdml and save_dataset write it
 
-    parts = [read(path) for path in paths]
-    for path, part in zip(paths, parts, strict=True):
-        _check_lengths(path, part)
-    return concatenate(parts, [str(path) for path in paths])
+    return concatenate([read(path) for path in paths], [str(path) for path in paths])
 
 
-def _check_lengths(path: Path, data: Dataset) -> None:
+def check_lengths(data: Dataset) -> None:
     """Raises InputError where the atoms of the first configuration are so far apart, or so near, that the unit of
     length is another."""
     if not (data.numbers == 1).any() or data.n_atoms < _SOME:
@@ -56,8 +53,8 @@ def _check_lengths(path: Path, data: Dataset) -> None:
     nearest = (np.linalg.norm(x[:, None] - x, axis=2) + np.diag(np.full(len(x), np.inf))).min()
     if len(find_fragments(data.numbers, x)) == data.n_atoms or nearest < _NEAREST:
         raise InputError(
-            f"{path}: the nearest atoms are {nearest:.3g} Å apart, and no molecules: is its length unit another? Say it, "
-            "--length-unit bohr or Ang"
+            f"the nearest atoms are {nearest:.3g} Å apart and form no molecules: is the unit of length another? Say "
+            "it, --length-unit bohr or Ang"
         )
 
 
