@@ -25,6 +25,7 @@ _TENDS = 0.3  # kcal/mol
 _COULOMB = 332.06371  # kcal/mol Å
 _OUTLIER = 12.0  # robust standard deviations
 _FEW = 0.05  # of all configurations
+_MANY = 20  # configurations whose median deviation says how far others may be off; of fewer it is chance
 _ALIKE = 1e-6  # Å
 
 
@@ -166,6 +167,8 @@ def _outliers(name: str, values: FloatArray, unit: str, most: float = _OUTLIER) 
     middle = float(np.median(values))
     scale = float(max(np.median(np.abs(values - middle)) / 0.6745, 0.1 * values.std(), 1e-6))
     score = np.abs(values - middle) / scale
+    if len(values) < _MANY:
+        most *= 5
     worst, bad = int(score.argmax()), int((score > most).sum())
     few = bad <= max(1, _FEW * len(values))
     words = f"at most {score[worst]:.1f} robust standard deviations ({scale:.3g} {unit}) from the median {middle:.6g}"

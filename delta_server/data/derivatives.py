@@ -17,12 +17,13 @@ _UNLIKE = 0.7  # a correlation of forces and energies below this is no correlati
 _GEOMETRIES = 4000  # configurations between which the nearest are looked for
 _SAME = 1e-6  # Å
 _CONTRADICTION = 15.0  # robust standard deviations of ΔE from the work
-_GROUP = 3  # configurations that may have a zero of energy of their own; fewer are outliers
+_GROUP = 3  # configurations that may have a zero of energy of their own, and
+_SHARE = 0.12  # of all; fewer are outliers
 _APART = 4.5  # widths of a group between two groups, and
 _APART_FEW = 10.0  # where there are less than _FEW configurations
 _FEW = 20
 _BETWEEN = 0.05  # of all configurations may lie between two groups
-_LEAST = 1.0  # kcal/mol between two zeros
+_LEAST, _LEAST_FEW = 5.0, 15.0  # kcal/mol between two zeros
 _TOUCH = 1.5  # times the usual distance of neighbours: groups that come so near are one in geometry
 _MOST_PAIRS = 2000  # distances that describe a geometry
 _UNITS = {23.0605: "1 eV", 627.5095: "1 hartree", 604.449: "1 hartree less 1 eV", 1.0: "1 kcal/mol"}
@@ -140,14 +141,15 @@ def check_zero(name: str, positions: FloatArray, energies: FloatArray) -> Check:
 def _boundaries(ordered: FloatArray) -> list[float]:
     """Where sorted energies fall apart into groups, rising."""
     n = len(ordered)
-    if n < 2 * _GROUP:
+    smallest = max(_GROUP, round(_SHARE * n))
+    if n < 2 * smallest:
         return []
     # the split that leaves least variance within (Otsu, IEEE Trans. SMC 9, 62 (1979))
     x = ordered - ordered.mean()
     count = np.arange(1, n)
     total = np.cumsum(x)[:-1]
     between = total**2 / (count * (n - count))
-    between[: _GROUP - 1] = between[n - _GROUP :] = 0.0
+    between[: smallest - 1] = between[n - smallest :] = 0.0
     at = int(between.argmax()) + 1
     left, right = ordered[:at], ordered[at:]
     a, b = float(np.median(left)), float(np.median(right))
@@ -155,7 +157,8 @@ def _boundaries(ordered: FloatArray) -> list[float]:
     third = (b - a) / 3
     inside = int(((ordered > a + third) & (ordered < b - third)).sum())
     few = n < _FEW
-    if b - a < max(_LEAST, (_APART_FEW if few else _APART) * width) or inside > (0 if few else _BETWEEN * n):
+    least = max(_LEAST_FEW, _APART_FEW * width) if few else max(_LEAST, _APART * width)
+    if b - a < least or inside > (0 if few else _BETWEEN * n):
         return []
     return [*_boundaries(left), float(left[-1] + right[0]) / 2, *_boundaries(right)]
 
