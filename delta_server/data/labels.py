@@ -210,7 +210,12 @@ def label(
             progress(len(work.labels), len(work.failures))
 
         if not work.labels and task.keeps:
-            _compare(task, stop)
+            try:
+                _compare(task, stop)
+            except InputError:
+                with suppress(OSError):
+                    path.unlink()
+                raise
         if not work.labels and not stop():
             _try(task, work, take, stop)
         skip = set(work.labels) | (set() if retry_failed else set(work.failures))
