@@ -141,7 +141,7 @@ def _groups(
 def too_few(sides: IntArray, recipe: Recipe) -> str:
     """What to say where fewer configurations validate than there should, "" where they suffice."""
     there, usual = int((sides == VALIDATION).sum()), min(_VALIDATION, recipe.n_train)
-    if there >= (min(recipe.n_validation, _FEW_VALIDATE) or usual):
+    if there >= (_FEW_VALIDATE if recipe.n_validation else usual):
         return ""
     what = "too few to choose by" if there < _FEW_VALIDATE else f"{usual} are usual"
     return f"validation: {there} configurations, {what}: label more, or train on fewer (-n)"
