@@ -14,6 +14,7 @@ from .errors import GeometryError
 from .loading import load_potential
 from .molecule.bonds import symbols
 from .potential import Part, Potential
+from .terms.base import Frames
 
 
 class DeltaCalculator(Calculator):
@@ -25,7 +26,9 @@ class DeltaCalculator(Calculator):
     ``results["parts"]`` holds the energy of each term in eV, ``results["binding_forces"]`` the forces of the
     binding. Isolated terms, as sGDML models are, see no cell: it gives the stress a volume and nothing else.
 
-    Raises GeometryError when the atoms are not those of the manifest, in its order.
+    Molecules that wrapping cut (`atoms.wrap()`) are made whole; `atoms` stay as they are.
+
+    Raises GeometryError when the atoms are not those of the manifest, in its order, or cut and without a cell.
     """
 
     implemented_properties = ("energy", "free_energy", "forces", "stress")  # type: ignore[assignment]
@@ -51,8 +54,10 @@ class DeltaCalculator(Calculator):
             )
         if properties and "stress" in properties and self.atoms.cell.rank < 3:
             raise PropertyNotImplementedError("stress needs a cell")
-        cell = self.atoms.cell.array if self.atoms.cell.rank else None
-        result = self.potential.compute(self.atoms.positions, self.part, cell)
+        cells = self.atoms.cell.array[None] if self.atoms.cell.rank else None
+        frames = Frames(self.atoms.positions[None], cells)
+        positions = self.potential.whole(frames, self.atoms.pbc[None], lambda i: "the atoms").positions[0]
+        result = self.potential.compute(positions, self.part, cells)
         self.results = {
             "energy": float(result.energy),
             "free_energy": float(result.energy),

@@ -8,7 +8,7 @@ driver, i-PI plug-in, ASE calculator, command line — goes through `Potential.c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ from ._types import FloatArray, IntArray
 from .errors import GeometryError, InputError, ManifestError, NonFiniteError
 from .manifest import format_atoms
 from .molecule.likeness import Likeness
+from .molecule.whole import Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
 from .terms.sgdml import as_slice
 
@@ -94,6 +95,7 @@ class Potential:
         self.fragments, self.terms = tuple(fragments), tuple(terms)
         self.name, self.theory = name, theory
         self.likeness = likeness or Likeness.of(self.numbers, self.reference, [f.atoms for f in self.fragments])
+        self._unwrapper = Unwrapper.of_reference(self.numbers, self.reference, self.likeness.bonds)
         # Of each part, its terms with the place of each of their copies among all atoms.
         self._parts: dict[Side, list[tuple[Term, list[IntArray | slice]]]] = {"fragments": [], "binding": []}
         for term in self.terms:
@@ -227,6 +229,16 @@ class Potential:
     def _blame(self, result: Result, frame: int) -> str:
         bad = [name for name, e in result.parts.energies.items() if not np.isfinite(e[frame])]
         return f"frame {frame}: {', '.join(bad) or 'the forces'} came out as not a number"
+
+    def whole(
+        self,
+        frames: Frames,
+        periodic: npt.NDArray[np.bool_] | None = None,
+        name: Callable[[int], str] | None = "frame {}".format,
+    ) -> Frames:
+        """The frames, where molecules that their cells cut are made whole, and others are as before to the last bit;
+        `periodic`, `name` and errors: see `molecule.whole.Unwrapper`."""
+        return frames._replace(positions=self._unwrapper(frames.positions, frames.cells, periodic, name))
 
     def check_geometry(self, positions: FloatArray, source: str = "geometry") -> None:
         """Raise GeometryError unless (N, 3) positions in Å can be this molecule: unit, order, wrapping."""

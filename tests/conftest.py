@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_kinds import made_dimer, made_kinds
+from made import made_dimer
+from made_kinds import RIPPLE, SPRING, made_kinds, with_terms
 
 from delta_server.data.dataset import Dataset, load_dataset
 
@@ -60,7 +61,9 @@ def springs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     site = str(made_kinds(tmp_path / "site"))
     monkeypatch.syspath_prepend(site)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([site, *filter(None, [os.environ.get("PYTHONPATH")])]))
-    return made_dimer(tmp_path / "dimer")
+    folder = tmp_path / "dimer"
+    folder.mkdir()
+    return with_terms(made_dimer(folder), SPRING, RIPPLE)
 
 
 @pytest.fixture(scope="session")

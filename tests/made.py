@@ -83,3 +83,14 @@ def made_manifest(
     path = folder / "manifest.yaml"
     path.write_text(yaml.safe_dump(entries | ({"binding": binding} if binding else {})))
     return path
+
+
+def made_dimer(folder: Path) -> Path:
+    """The manifest of two waters, ``first`` and ``second``, with a binding: computed in no time."""
+    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    positions = np.concatenate([water, water + np.array([0.3, 0.4, 2.9])])
+    numbers = np.array([8, 1, 1, 8, 1, 1])
+    made_model(folder / "water.npz", numbers[:3], water, [[0, 1, 2], [0, 2, 1]], n_train=5, seed=1)
+    made_model(folder / "binding.npz", numbers, positions, [range(6)], n_train=5, seed=2)
+    fragments = [{"name": n, "atoms": a, "model": "water.npz"} for n, a in (("first", "0:3"), ("second", "3:6"))]
+    return made_manifest(folder, numbers, positions, fragments, {"model": "binding.npz"})

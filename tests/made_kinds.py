@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import yaml
-from made import made_manifest, made_model
 
 SPRING = {"kind": "spring", "name": "cage", "over": "all", "options": {"stiffness": 0.2}}
 RIPPLE = {"kind": "ripple", "name": "ripple", "over": ["first", "second"], "options": {"stiffness": 0.5}}
@@ -71,15 +70,3 @@ def with_terms(path: Path, *terms: dict[str, Any]) -> Path:
     """The manifest, with these terms."""
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"terms": list(terms)}))
     return path
-
-
-def made_dimer(folder: Path) -> Path:
-    """A manifest of two waters with a binding, a spring over all, and a ripple between them in the cell."""
-    folder.mkdir()
-    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
-    positions = np.concatenate([water, water + np.array([0.3, 0.4, 2.9])])
-    numbers = np.array([8, 1, 1, 8, 1, 1])
-    made_model(folder / "water.npz", numbers[:3], water, [[0, 1, 2], [0, 2, 1]], n_train=5, seed=1)
-    made_model(folder / "binding.npz", numbers, positions, [range(6)], n_train=5, seed=2)
-    fragments = [{"name": n, "atoms": a, "model": "water.npz"} for n, a in (("first", "0:3"), ("second", "3:6"))]
-    return with_terms(made_manifest(folder, numbers, positions, fragments, {"model": "binding.npz"}), SPRING, RIPPLE)

@@ -93,3 +93,31 @@ def test_ase_as_the_server(atoms: Atoms, h2o_benzene: Path, options: list[str]) 
         finally:
             driver.kill()
             driver.wait()
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+@pytest.mark.parametrize("cell", [[14, 13, 12], [[13, 0, 0], [3, 14, 0], [-4, 2, 13]]])
+def test_molecules_that_were_cut_are_whole(atoms: Atoms, cell: list, periodic: bool) -> None:
+    """Whatever `pbc` says, a bond of a lattice vector's length was cut; the atoms themselves stay where they are."""
+    before, forces, parts = atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.results["parts"]
+    atoms.cell, atoms.pbc = cell, True
+    stress = atoms.get_stress()
+    atoms.positions += np.array([0.1, 0.2, 0.3]) - atoms.positions[4]
+    atoms.wrap()
+    atoms.pbc = periodic
+    cut = atoms.positions.copy()
+    assert np.ptp(cut, axis=0).max() > 8
+    assert atoms.get_potential_energy() == pytest.approx(before, abs=1e-6)
+    assert atoms.get_forces() == pytest.approx(forces, abs=1e-5)
+    assert atoms.get_stress() == pytest.approx(stress, abs=1e-6)
+    assert atoms.calc.results["parts"] == pytest.approx(parts, abs=1e-6)
+    assert (atoms.positions == cut).all()
+
+
+def test_molecules_that_were_cut_and_no_cell(atoms: Atoms) -> None:
+    atoms.cell, atoms.pbc = [14, 14, 14], True
+    atoms.positions += 0.1 - atoms.positions[4]
+    atoms.wrap()
+    atoms.cell, atoms.pbc = None, False
+    with pytest.raises(GeometryError, match=r"the atoms: bond .* cut by periodic wrapping, and no cell"):
+        atoms.get_potential_energy()

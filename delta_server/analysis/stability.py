@@ -95,7 +95,7 @@ def stability(
     temperature = run.temperature if temperature is None else temperature
     if start is not None and len(start) != len(run.numbers):
         raise InputError(f"{run.path}: {len(run.numbers)} atoms, the structure has {len(start)}")
-    last, molecule, found = _of_frames(run.blocks(), run.numbers, limits, start, fragments)
+    last, molecule, found = _of_frames(replace(run, torn=True).blocks(), run.numbers, limits, start, fragments)
     failures = [] if found is None else [found]
     examined = ["bonds"]
     if run.outputs is not None:

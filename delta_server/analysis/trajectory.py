@@ -14,7 +14,9 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..ipi import frames
+from ..ipi.cells import cells_of
 from ..ipi.tables import RunOutputs, find_frames, find_outputs, natural, systems
+from ..molecule.whole import Unwrapper
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -47,6 +49,7 @@ class Run:
     timestep: float | None = None  # fs, where there is no property output to take it from
     ladder: Path | None = None
     progress: OnFrames | None = field(default=None, compare=False)
+    torn: bool = False  # frames whose molecules are torn, and no cell tells why, are kept and not refused
 
     @cached_property
     def _index(self) -> frames.FrameIndex | None:
@@ -121,7 +124,25 @@ class Run:
         assert self._index is not None
         which = np.arange(0, len(self._index.steps), every)
         for start in range(0, len(which), size):
-            yield self._index.read(which[start : start + size])
+            some = which[start : start + size]
+            yield self._made_whole(self._index, some)
+
+    @cached_property
+    def _unwrapper(self) -> Unwrapper:
+        """From the first frame of an i-PI trajectory."""
+        assert self._index is not None
+        (first,), (cell,) = self._index.read(np.arange(1)), cells_of(self.path, self._index.begins[:1])
+        return Unwrapper.of_frame(self.numbers, first, cell)
+
+    def _made_whole(self, index: frames.FrameIndex, which: IntArray) -> FloatArray:
+        """Some frames of an i-PI trajectory. i-PI wraps none, but its files may be rewritten: cut bonds tell."""
+        positions = index.read(which)
+        if not self._unwrapper.stretched(positions).any():
+            return positions
+        cells = cells_of(self.path, index.begins[which])
+        if self._unwrapper(positions, cells, np.zeros((len(cells), 3), dtype=bool), None) is positions:
+            return positions
+        return self._unwrapper(positions, cells, None, lambda k: f"{self.path}, step {index.steps[which[k]]}")
 
     def _read_ase(self, every: int, size: int) -> Iterator[FloatArray]:
         wanted = set(self._marks[0][::every].tolist())
@@ -139,10 +160,14 @@ class Run:
         from ..molecule.structures import iter_structures
 
         numbers: IntArray | None = None
+        unwrapper: Unwrapper | None = None
         for i, atoms in enumerate(iter_structures(self.path)):
             numbers = atoms.numbers if numbers is None else numbers
             if not np.array_equal(atoms.numbers, numbers):
                 raise InputError(f"{self.path}: frame {i} has other atoms than frame 0")
+            unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, atoms.cell.array)
+            name = None if self.torn else f"{self.path}, frame {i}"
+            atoms.positions = unwrapper.of_atoms(atoms, name)
             yield atoms
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .options import DeviceOption, JsonOption, ManifestArg, OverwriteOption, ThreadsOption, check_new
-from .process import set_threads
+from .process import complain, set_threads
 from .progress import Progress
 from .tables import blocks
 
@@ -39,12 +39,18 @@ def predict(
         bool,
         typer.Option("--uncertainty", help="Also expected force errors, by term and in total (RMSE, eV/Å)."),
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End at a frame that is not this molecule.", show_default=False)
+    ] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
 ) -> None:
     """Energies (eV) and forces (eV/Å) of the structures of a file.
+
+    Molecules that periodic wrapping cut are made whole with the cell of their frame. Of frames after the first that
+    are not this molecule (a bond far off), the number is told, and no mean is taken over them.
 
     Example: delta-sgdml predict models/h2o_benzene/manifest.yaml trajectory.xyz -o predicted.extxyz
     """
@@ -55,24 +61,43 @@ def predict(
     from ..loading import load_potential
     from ..molecule.bonds import symbols
     from ..molecule.structures import iter_structures
+    from ..terms.base import Frames
 
     check_new(output, overwrite)
     potential = load_potential(manifest, threads=threads, device=device)
     partial = _beside(output) if output else None
     rows: list[dict[str, float]] = []
+    unlike: dict[int, str] = {}  # frames that are not this molecule, and why
+
+    def made_whole(atoms: list[Atoms]) -> Frames:
+        """Frames of this molecule; those that are not are noted, or end it."""
+        periodic = np.stack([a.pbc for a in atoms])
+        cut = Frames(np.stack([a.positions for a in atoms]), np.stack([a.cell.array for a in atoms]))
+        if not rows:
+            first = potential.whole(cut, periodic, name=None).positions[0]
+            potential.check_geometry(first, f"{structures}, frame 0")
+        frames = potential.whole(cut, periodic, lambda i: f"{structures}, frame {len(rows) + i}")
+        for number, positions in enumerate(frames.positions, len(rows)):
+            try:
+                potential.check_geometry(positions, f"{structures}, frame {number}")
+            except GeometryError as error:
+                if strict:
+                    raise
+                unlike[number] = str(error)
+        return frames
 
     def evaluate(frames: list[Atoms], sink: Any) -> None:
         from ase.calculators.singlepoint import SinglePointCalculator
         from ase.io import write
 
+        positions, cells = made_whole(frames)
         try:
-            positions = np.stack([a.positions for a in frames])
-            cells = np.stack([a.cell.array for a in frames])
             result = potential.compute(positions, part, cells)
             errors = potential.uncertainty(positions, part, cells) if uncertainty else {}
         except (GeometryError, NonFiniteError) as error:
             raise type(error)(f"{structures}, counting from frame {len(rows)}: {error}") from None
         for i, atoms in enumerate(frames):
+            atoms.positions = positions[i]
             row = {"energy": float(result.energy[i])}
             row |= {f"energy_{name}": float(e[i]) for name, e in result.parts.energies.items()}
             row |= {f"error_{name}": float(e[i]) for name, e in errors.items()}
@@ -94,8 +119,6 @@ def predict(
                     f"{structures}, frame {number}: {''.join(symbols(atoms.numbers))}, expected "
                     f"{''.join(symbols(potential.numbers))} in this order"
                 )
-            if number == 0:
-                potential.check_geometry(atoms.positions, f"{structures}, frame 0")
             waiting.append(atoms)
             if len(waiting) == _CHUNK:
                 evaluate(waiting, sink)
@@ -118,8 +141,11 @@ def predict(
                 partial.unlink()
         progress.end()
 
+    if unlike:
+        first = next(iter(unlike.values()))
+        complain(f"{len(unlike)} of {len(rows)} frames are not this molecule, the first of them: {first}")
     if as_json:
-        said = {"name": potential.name, "unit": "eV", "frames": rows}
+        said = {"name": potential.name, "unit": "eV", "frames": rows, "unlike": list(unlike)}
         print(json.dumps(said | ({"error_unit": "eV/Ang"} if uncertainty else {})))
     elif output is None:
         names = list(rows[0])
@@ -128,8 +154,10 @@ def predict(
         for line in blocks(["frame", *map(str, range(len(rows)))], columns):
             print(line)
     else:
-        mean = sum(row["energy"] for row in rows) / len(rows)
-        print(f"{len(rows)} structures → {output} (mean energy {mean:.6f} eV)")
+        energies = [row["energy"] for number, row in enumerate(rows) if number not in unlike]
+        mean = sum(energies) / len(energies)
+        of = f" of {len(energies)}:" if unlike else ""
+        print(f"{len(rows)} structures → {output} (mean energy{of} {mean:.6f} eV)")
 
 
 def _beside(output: Path) -> Path:

@@ -22,17 +22,21 @@ def symbols(numbers: IntArray) -> list[str]:
     return [chemical_symbols[z] for z in numbers]
 
 
-def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
-    """(n, 2) pairs closer than 1.25 times the sum of their covalent radii; ions of groups 1 and 2 have none."""
+def bonded(numbers: IntArray, i: IntArray, j: IntArray, distances: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which pairs (n,) of atoms i and j, Å apart, are closer than 1.25 times the sum of their covalent radii; ions of
+    groups 1 and 2 have no bonds."""
     from ase.data import covalent_radii
 
-    radii = covalent_radii[numbers]
+    radii, bonding = covalent_radii[numbers], ~np.isin(numbers, IONS)
+    return np.asarray((distances < _BONDED * (radii[j] + radii[i])) & bonding[j] & bonding[i])
+
+
+def bonds(numbers: IntArray, positions: FloatArray) -> IntArray:
+    """(n, 2) pairs that are `bonded`."""
     row, col = np.tril_indices(len(numbers), -1)
     distance = np.linalg.norm(positions[row] - positions[col], axis=1)
-    pairs: IntArray = np.stack([col, row], axis=1)
-    bonding = ~np.isin(numbers, IONS)
-    near: IntArray = pairs[(distance < _BONDED * (radii[row] + radii[col])) & bonding[row] & bonding[col]]
-    return near
+    pairs: IntArray = np.stack([col, row], axis=1)[bonded(numbers, col, row, distance)]
+    return pairs
 
 
 def bonds_within(numbers: IntArray, positions: FloatArray, fragments: Sequence[IntArray]) -> IntArray:

@@ -186,7 +186,7 @@ class _Connection:
         unique = batch = len(positions)
         while unique > 1 and np.array_equal(positions[unique - 1], positions[unique - 2]):
             unique -= 1  # i-PI pads a short batch with copies of its last structure
-        frames = Frames(positions[:unique] * BOHR, cells[:unique].transpose(0, 2, 1) * BOHR)
+        frames = self._whole(Frames(positions[:unique] * BOHR, cells[:unique].transpose(0, 2, 1) * BOHR))
         self._check(frames.positions)
         read = time.perf_counter()
         following = self.stream.header(wait=_DRAIN)
@@ -238,6 +238,14 @@ class _Connection:
             raise GeometryError(
                 f"the server sends {found} atoms, {self.driver.potential.name} has {self.n_atoms}{hint}"
             )
+
+    def _whole(self, frames: Frames) -> Frames:
+        """Molecules that i-PI's wrapping cut, made whole; of a first geometry, `_check` says what is wrong."""
+        request = self.driver.stats.requests
+        refused = self.driver.check_geometry and self.looked_at_geometry
+        return self.driver.potential.whole(
+            frames, name=(lambda i: f"request {request}, structure {i}") if refused else None
+        )
 
     def _check(self, frames: FloatArray) -> None:
         """On the first request of a connection: this molecule. (That positions are finite is for `Potential`.)"""

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 from ipi.pes.dummy import Dummy_driver
 
-from .. import load_potential
-from .._types import FloatArray
-from ..units import BOHR, HARTREE
-from .driver import extras_json
+from delta_server import load_potential
+from delta_server._types import FloatArray
+from delta_server.server.driver import extras_json
+from delta_server.terms.base import Frames
+from delta_server.units import BOHR, HARTREE
 
 __DRIVER_NAME__ = "delta"
 __DRIVER_CLASS__ = "DeltaDriver"
@@ -58,7 +59,10 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
 
     def _evaluate(self, h: FloatArray, positions: FloatArray) -> list[Reply]:
         """h: (F, 3, 3), columns are lattice vectors."""
-        frames, cells = positions * BOHR, h.transpose(0, 2, 1) * BOHR
+        wrapped = Frames(positions * BOHR, h.transpose(0, 2, 1) * BOHR)
+        frames, cells = self._potential.whole(
+            wrapped, name="structure {} from i-PI".format if self._checked else None
+        )
         if not self._checked:
             self._potential.check_geometry(frames[0], "first geometry from i-PI")
             self._checked = True

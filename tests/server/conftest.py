@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from made import made_manifest, made_model
+from made import made_dimer, made_manifest, made_model
 
+from delta_server.molecule.structures import read_structure
 from delta_server.units import BOHR
 
 from .peer import Peer, listening
@@ -45,14 +46,9 @@ class System:
 @pytest.fixture(scope="session")
 def dimer(tmp_path_factory: pytest.TempPathFactory) -> System:
     """Two waters with a binding: computed in no time."""
-    folder = tmp_path_factory.mktemp("dimer")
-    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
-    positions = np.concatenate([water, water + np.array([0.3, 0.4, 2.9])])
-    numbers = np.array([8, 1, 1, 8, 1, 1])
-    made_model(folder / "water.npz", numbers[:3], water, [[0, 1, 2], [0, 2, 1]], n_train=5, seed=1)
-    made_model(folder / "binding.npz", numbers, positions, [range(6)], n_train=5, seed=2)
-    fragments = [{"name": n, "atoms": a, "model": "water.npz"} for n, a in (("first", "0:3"), ("second", "3:6"))]
-    return System(made_manifest(folder, numbers, positions, fragments, {"model": "binding.npz"}), numbers, positions)
+    manifest = made_dimer(tmp_path_factory.mktemp("dimer"))
+    structure = read_structure(manifest.parent / "geometry.xyz")
+    return System(manifest, structure.numbers, structure.positions)
 
 
 @pytest.fixture(scope="session")

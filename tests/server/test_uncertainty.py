@@ -62,7 +62,7 @@ def test_models_without_calibration_are_told_before_a_server_is_waited_for(dimer
     command = [DRIVER, str(dimer.manifest), "--uncertainty", "--retry", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "water.npz: the model has no error calibration; `delta-sgdml model calibrate" in done.stderr
+    assert "first: the model has no error calibration; `delta-sgdml model calibrate" in done.stderr
     done = subprocess.run([*command, "--no-extras"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "--uncertainty goes with extras" in done.stderr
