@@ -106,6 +106,12 @@ def _model_terms(
     for group in copies.values():
         hashes = {entry.sha256: entry for _, entry, _ in group}
         *_, model = (read_model(manifest, entry) for entry in hashes.values())
+        if not model.has_energies and len(manifest.fragments) + len(manifest.binding) + len(manifest.terms) > 1:
+            raise ManifestError(
+                f"{manifest.path}: {', '.join(name for name, _, _ in group)}: {group[0][1].model} was trained on "
+                "forces alone (use_E is False): its energies have no zero and cannot be added to others; train it "
+                "again with energies"
+            )
         for name, entry, atoms in group:
             _check_elements(manifest, name, entry, atoms, model.numbers, numbers[list(atoms)])
         yield SgdmlTerm(

@@ -51,6 +51,12 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: permission denied")
 
 
+def check_new(path: Path | None, overwrite: bool) -> None:
+    """Whether nothing is lost by writing there. Raises InputError where a file may not be replaced."""
+    if path is not None and path.is_file() and not overwrite:
+        raise InputError(f"{path}: exists; give --overwrite, or another name")
+
+
 def check_suffix(path: Path, *suffixes: str) -> None:
     """Whether a file with this name can be written there. Raises InputError."""
     if path.suffix not in suffixes:

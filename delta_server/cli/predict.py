@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import DeviceOption, JsonOption, ManifestArg, ThreadsOption
+from .options import DeviceOption, JsonOption, ManifestArg, OverwriteOption, ThreadsOption, check_new
 from .process import complain, set_threads
 from .progress import Progress
 from .tables import blocks
@@ -42,6 +42,7 @@ def predict(
     strict: Annotated[
         bool, typer.Option("--strict", help="End at a frame that is not this molecule.", show_default=False)
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
@@ -62,6 +63,7 @@ def predict(
     from ..molecule.structures import iter_structures
     from ..terms.base import Frames
 
+    check_new(output, overwrite)
     potential = load_potential(manifest, threads=threads, device=device)
     partial = _beside(output) if output else None
     rows: list[dict[str, float]] = []

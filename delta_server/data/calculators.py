@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._types import IntArray
+from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..files.documents import versions
 
@@ -24,6 +28,7 @@ Option = bool | int | float | str
 _TBLITE = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB", "ipea1-xtb": "IPEA1-xTB"}
 _ACCURACY = 0.01  # of labels: forces to 5e-5 kcal/mol/Å where tblite's default, 1, leaves 5e-3; costs nothing
 _SAID_ELSEWHERE = {"charge": "--charges", "multiplicity": "--multiplicity", "method": "--calculator"}
+_SPIN_BY_ATOMS = ("aims", "nwchem")  # these take it as magnetic moments of the atoms
 _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 
 
@@ -77,22 +82,55 @@ class Method:
         known = f"did you mean {near[0]}?" if near else f"known: {', '.join(calculator.default_parameters)}"
         return InputError(f"{self.name}: no option {option!r}; {known}")
 
-    def make(self, charge: int = 0, multiplicity: int = 1) -> Calculator:
-        """A calculator for a molecule of this charge. Raises InputError, and what the calculator itself raises."""
+    def make(self, charge: int = 0, multiplicity: int = 1, home: Path | None = None) -> Calculator:
+        """A calculator for a molecule of this charge.
+
+        home: the folder from which files are named in the options and in the calculator's command, where it will run
+        in another. Raises InputError, and what the calculator itself raises.
+        """
         calculator = self.load()
         options: dict[str, Any] = dict(self.options)
         if self.tblite:
             options = {"accuracy": _ACCURACY, "verbosity": 0, "method": _TBLITE[self.name.lower()]} | options
             options |= {"charge": charge, "multiplicity": multiplicity}
-        elif charge or multiplicity != 1:
-            known = {*inspect.signature(calculator).parameters, *getattr(calculator, "default_parameters", {})}
-            for key, value, nothing in (("charge", charge, 0), ("multiplicity", multiplicity, 1)):
-                if value == nothing:
-                    continue
-                if key not in known:
-                    raise InputError(f"calculator {self.name!r} takes no {key}; it cannot label {key} {value}")
-                options[key] = value
-        return calculator(**options)
+        else:
+            options |= self._electrons(calculator, charge, multiplicity)
+        if home is None:
+            return calculator(**options)
+        made = calculator(**{key: _located(value, home) for key, value in options.items()})
+        profile = getattr(made, "profile", None)
+        if isinstance(command := getattr(profile, "command", None), str):
+            profile.command = _located(command, home)  # type: ignore[union-attr]
+        return made
+
+    def _electrons(self, calculator: type[Calculator], charge: int, multiplicity: int) -> dict[str, Any]:
+        """Charge and multiplicity as a calculator takes them. Raises InputError where it does not."""
+        way = _way(calculator)
+        given = _WAYS[way](charge, multiplicity) if way else {}
+        for key in sorted(set(given) & set(self.options) - {"reference", "spin"}):
+            option = "--charges" if "charge" in key else "--multiplicity"
+            raise InputError(f"{self.name}: --option {key} is said by {option}, for the complex and each fragment")
+        if way:
+            return {key: value for key, value in given.items() if value is not None and key not in self.options}
+        known = {*inspect.signature(calculator).parameters, *getattr(calculator, "default_parameters", {})}
+        for key, value, nothing in (("charge", charge, 0), ("multiplicity", multiplicity, 1)):
+            if value == nothing:
+                continue
+            if key not in known:
+                raise InputError(f"calculator {self.name!r} takes no {key}; it cannot label {key} {value}")
+            if key in self.options:
+                option = "--charges" if key == "charge" else "--multiplicity"
+                raise InputError(
+                    f"{self.name}: --option {key} is said by {option}, for the complex and each fragment"
+                )
+            given[key] = value
+        return given
+
+    def moments(self, n_atoms: int, multiplicity: int) -> FloatArray | None:
+        """(N,) magnetic moments of the atoms for calculators that take the spin so; None for the others."""
+        if self.tblite or multiplicity == 1 or _way(self.load()) not in _SPIN_BY_ATOMS:
+            return None
+        return np.full(n_atoms, (multiplicity - 1) / n_atoms)
 
     @property
     def theory(self) -> str:
@@ -107,6 +145,8 @@ class Method:
         numbers: (N,). what: the molecule, for the message. Raises InputError.
         """
         if not self.tblite:
+            if _way(self.load()):
+                self._check_parity(numbers, charge, multiplicity, what)
             return
         if numbers.max() > 86:
             raise InputError(f"{what}: {self.name} knows the elements up to 86 (Rn), found {numbers.max()}")
@@ -115,12 +155,54 @@ class Method:
             raise InputError(f"{what}: charge {charge} takes more than the {valence} valence electrons it has")
         if ((numbers > 56) & (numbers < 72)).any():  # xTB puts f electrons into the core
             return
+        self._check_parity(numbers, charge, multiplicity, what)
+
+    def _check_parity(self, numbers: IntArray, charge: int, multiplicity: int, what: str) -> None:
         electrons = int(numbers.sum()) - charge
         if (electrons - multiplicity) % 2 == 0:
             raise InputError(
                 f"{what}: charge {charge} leaves {electrons} electrons, which cannot have multiplicity "
                 f"{multiplicity}: say other --charges, or --multiplicity {multiplicity + 1} for this fragment"
             )
+
+
+_WAYS: Mapping[str, Callable[[int, int], dict[str, Any]]] = {
+    "orca": lambda q, m: {"charge": q, "mult": m},
+    "gaussian": lambda q, m: {"charge": q, "mult": m},
+    "psi4": lambda q, m: {"charge": q, "multiplicity": m, "reference": None if m == 1 else "uhf"},
+    "qchem": lambda q, m: {"charge": q, "multiplicity": m},
+    "aims": lambda q, m: {
+        "charge": q or None,
+        "spin": None if m == 1 else "collinear",
+        "fixed_spin_moment": None if m == 1 else m - 1,
+    },
+    "nwchem": lambda q, m: {"charge": q or None},
+}
+"""Charge and multiplicity as the keywords of ase's calculators that do not list them; None leaves one out."""
+
+
+def _way(calculator: type[Calculator]) -> str | None:
+    """Which of `_WAYS` is a calculator's, or its base class's."""
+    for base in calculator.__mro__:
+        package, _, name = base.__module__.rpartition(".")
+        if package == "ase.calculators" and name in _WAYS:
+            return name
+    return None
+
+
+def _located(value: Any, home: Path) -> Any:
+    """A text with each word that names a file seen from `home` made absolute; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        return value
+    for word in words:
+        with suppress(OSError, ValueError):
+            if not Path(word).is_absolute() and word not in (".", "..") and (home / word).exists():
+                value = re.sub(rf"(?<![^\s\"']){re.escape(word)}(?![^\s\"'])", str(home / word), value)
+    return value
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Option]:

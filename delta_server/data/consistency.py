@@ -9,14 +9,15 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..checks import Check
 from .dataset import Dataset
-from .derivatives import centred, check_slope, neighbours
+from .derivatives import centred, check_slope, check_zero, neighbours, response, work_within
 from .fragments import reactions
 from .inspect import lengths, names_of
 from .structures import say_reactions
 
 _NEAR = 0.3  # Å, the farthest that an atom may move between two configurations whose energies are compared
 _NEAR_ALONE = 0.5  # within one molecule: its bonds are springs, for which any step will do
-_MOST_BINDING = 0.7
+_RESPONSE = 2.2  # by which a fragment's bonds may be stiffer or softer in the complex; kJ for kcal is 4.2
+_FEW_ENERGY = 200.0  # kcal/mol that neutral fragments may bind by
 _MOST_ENERGY = 1000.0  # kcal/mol; salts stay below
 _NET = 0.05  # kcal/mol/Å; SCF noise leaves 1e-3
 _APART = 30.0  # Å between the nearest atoms of two fragments: nothing but charges is felt so far
@@ -24,6 +25,7 @@ _TENDS = 0.3  # kcal/mol
 _COULOMB = 332.06371  # kcal/mol Å
 _OUTLIER = 12.0  # robust standard deviations
 _FEW = 0.05  # of all configurations
+_MANY = 20  # configurations whose median deviation says how far others may be off; of fewer it is chance
 _ALIKE = 1e-6  # Å
 
 
@@ -33,6 +35,7 @@ def check_dataset(data: Dataset) -> Iterator[Check]:
     yield check_slope("forces = −dE/dr", data.positions, data.energies, data.forces, pairs, _NEAR)
     yield _net("net force", "kcal/mol/Å", np.abs(data.forces.sum(1)).max(1), data.forces)
     yield _net("net torque", "kcal/mol", _torques(data.positions, data.forces), data.forces)
+    yield _zero(data)
     if data.labelled_fragments:
         yield from _isolated(data, pairs)
     if data.fragment is not None and data.n_fragments > 1:
@@ -47,6 +50,15 @@ def check_dataset(data: Dataset) -> Iterator[Check]:
     # Together these two are the energy; apart, complexes pulled asunder are no outliers.
     yield _outliers("isolated energies", data.isolated()[1].sum(1), "kcal/mol")
     yield _outliers("binding energies", data.binding_energies(), "kcal/mol", 2 * _OUTLIER)  # contacts have tails
+
+
+def _zero(data: Dataset) -> Check:
+    """One zero of the complex's energies, less those of its fragments, or what their forces say of these."""
+    if data.labelled_fragments:
+        return check_zero("one zero of energy", data.positions, data.binding_energies())
+    fragments = [data.atoms_of(k) for k in range(data.n_fragments)] or [np.arange(data.n_atoms)]
+    work = work_within(data.positions, data.forces, fragments)
+    return check_zero("one zero of energy", data.positions, data.energies - work)
 
 
 def _isolated(data: Dataset, pairs: IntArray) -> Iterator[Check]:
@@ -67,6 +79,7 @@ def _isolated(data: Dataset, pairs: IntArray) -> Iterator[Check]:
             )
             continue
         yield check_slope(f"{name}: F0 = −dE_frag/dr", x, e, f, pairs, _NEAR_ALONE)
+        yield check_zero(f"{name}: one zero alone", x, e - work_within(x, f, [np.arange(len(atoms))]))
         yield _net(f"{name}: net force alone", "kcal/mol/Å", np.abs(f.sum(1)).max(1), f)
         yield _net(f"{name}: net torque alone", "kcal/mol", _torques(x, f), f)
     if data.n_fragments > 1:
@@ -75,15 +88,28 @@ def _isolated(data: Dataset, pairs: IntArray) -> Iterator[Check]:
 
 
 def _alike(data: Dataset) -> Check:
-    """Labels of complex and fragments in the same units and from the same zero: binding is the small part."""
-    ratio = float(lengths(data.binding_forces()).mean() / max(lengths(data.forces).mean(), 1e-12))
+    """Labels of complex and fragments in the same units and from the same zero.
+
+    However strong the bond between them, it leaves the springs within them about as stiff.
+    """
+    _, _, alone = data.isolated()
+    slopes: dict[str, float] = {}
+    for k, name in enumerate(names_of(data)):
+        atoms = data.atoms_of(k)
+        slope = response(data.positions[:, atoms], alone[:, atoms], data.forces[:, atoms]) if len(atoms) > 1 else None
+        if slope is not None:
+            slopes[name] = slope
+    wrong = {name: slope for name, slope in slopes.items() if not 1 / _RESPONSE < slope < _RESPONSE}
+    neutral = data.charges is not None and not data.charges.any()
+    most = _FEW_ENERGY if neutral else _MOST_ENERGY
     binding = np.abs(data.binding_energies())
     worst = int(binding.argmax())
-    good = ratio < _MOST_BINDING and float(binding[worst]) < _MOST_ENERGY
-    words = f"|F_b|/|F| {ratio:.3f} (below {_MOST_BINDING}), binding energies up to {binding[worst]:.4g} kcal/mol"
-    if not good:
-        words += f" in configuration {worst} (below {_MOST_ENERGY:g}): units, sign, zero or order of atoms differ"
-    return Check("complex and fragments go together", good, words)
+    listed = ", ".join(f"{slope:.2f} ({name})" for name, slope in (wrong or slopes).items())
+    words = f"forces change by {listed} of their change alone (1 expected), " if slopes else ""
+    words += f"binding energies up to {binding[worst]:.4g} kcal/mol"
+    if wrong or binding[worst] > most:
+        words += f" in configuration {worst} (below {most:g}): units, sign, zero or order of atoms differ"
+    return Check("complex and fragments go together", not wrong and float(binding[worst]) <= most, words)
 
 
 def _torques(positions: FloatArray, forces: FloatArray) -> FloatArray:
@@ -141,6 +167,8 @@ def _outliers(name: str, values: FloatArray, unit: str, most: float = _OUTLIER) 
     middle = float(np.median(values))
     scale = float(max(np.median(np.abs(values - middle)) / 0.6745, 0.1 * values.std(), 1e-6))
     score = np.abs(values - middle) / scale
+    if len(values) < _MANY:
+        most *= 5
     worst, bad = int(score.argmax()), int((score > most).sum())
     few = bad <= max(1, _FEW * len(values))
     words = f"at most {score[worst]:.1f} robust standard deviations ({scale:.3g} {unit}) from the median {middle:.6g}"

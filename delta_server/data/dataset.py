@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..files.npz import Arrays, open_arrays
 from ..files.whole import save_arrays
-from ..units import KCAL_MOL, energy_in_ev, length_in_angstrom
+from ..units import KCAL_MOL
+from .conventions import ARRAYS, NO_UNITS, USUAL_KEYS, FileUnits, Keys, check_isolated
 
 _KEYS = "type, z, R, E, F, name, theory, r_unit, e_unit and, for Δ-models, fragment, E_frag, F0, charges"
 _MAX_ATOMS = 5000
@@ -34,6 +36,8 @@ class Dataset:
     ``fragment_energies``  E_frag    (n, K)      kcal/mol, of each fragment alone; or None
     ``fragment_forces``    F0        (n, N, 3)   kcal/mol/Å, of each atom within its fragment alone; or None
     ``charges``            charges   (K,)        net charges of the fragments; or None
+    ``charge``             charge    ()          net charge of the complex, where it is known; or None
+    ``multiplicity``       mult      ()          spin multiplicity of the complex, where it is known; or None
     ``index``              index     (n,)        place in the trajectory
     ``run``                start     (n,)        which trajectory; neighbours in time share it
     ``split``              split     (n,)        0 training, 1 validation, 2 test; or None
@@ -50,6 +54,8 @@ class Dataset:
     fragment_energies: FloatArray | None = None
     fragment_forces: FloatArray | None = None
     charges: IntArray | None = None
+    charge: int | None = None
+    multiplicity: int | None = None
     index: IntArray | None = None
     run: IntArray | None = None
     split: IntArray | None = None
@@ -115,14 +121,34 @@ _PER_CONFIGURATION = (
 )
 
 
-def load_dataset(path: str | Path) -> Dataset:
-    """Read sGDML's data set format (type ``d``), in Å and kcal/mol whatever the file's units.
+_USUAL = FileUnits("kcal/mol", "Ang")
+
+
+def load_dataset(
+    path: str | Path,
+    units: FileUnits = NO_UNITS,
+    keys: Keys = USUAL_KEYS,
+    *,
+    assume: FileUnits | None = _USUAL,
+    isolated: bool = False,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Dataset:
+    """Read sGDML's data set format (type ``d``), or one with other codes' names, in Å and kcal/mol whatever the
+    file's units.
+
+    units: where the file names none that is known; assume: where nobody names one, and None to raise there. keys: of
+    energies and forces, where they are not the usual ones. isolated: whether labels are of isolated molecules
+    whatever lattice stands beside them. warn: told what may be wrong.
 
     Raises InputError, naming the file, the array, what was expected and what was found.
     """
     path = Path(path)
     with open_arrays(path, "data set", _KEYS, InputError) as arrays:
-        return _read(path, arrays)
+        _rename(arrays, keys)
+        data = _read(path, arrays, units, assume or NO_UNITS)
+        if "lattice" in arrays and not isolated:
+            _check_lattice(path, arrays, data, warn)
+        return data
 
 
 def save_dataset(path: Path, data: Dataset) -> None:
@@ -148,6 +174,8 @@ def save_dataset(path: Path, data: Dataset) -> None:
         "E_frag": data.fragment_energies,
         "F0": data.fragment_forces,
         "charges": data.charges,
+        "charge": data.charge,
+        "mult": data.multiplicity,
         "index": data.index,
         "start": data.run,
         "split": data.split,
@@ -164,32 +192,77 @@ def fingerprint(data: Dataset) -> str:
     return md5.hexdigest()
 
 
-def _read(path: Path, arrays: Arrays) -> Dataset:
-    kind = arrays.text("type") if "type" in arrays else "d"
+def _rename(arrays: Arrays, keys: Keys) -> None:
+    """Let sGDML's names mean the arrays that other codes, or the user, call otherwise."""
+    for key, said in (("E", keys.energy), ("F", keys.forces)):
+        if said:
+            if said not in arrays:
+                arrays.header(said)  # raises, with the names that there are
+            arrays.members[key] = arrays.members[said]
+    for key, others in ARRAYS.items():
+        found = [other for other in others if other in arrays]
+        if key in arrays or not found:
+            continue
+        if len(found) > 1:
+            raise InputError(
+                f"{arrays.path}: no array {key!r}, but {' and '.join(found)}: leave one, or say --energy-key and "
+                "--forces-key to `delta-sgdml dataset import`"
+            )
+        arrays.members[key] = arrays.members[found[0]]
+
+
+def _text(arrays: Arrays, key: str) -> str:
+    """A name, "" where it is a pickled object, which is left where it is."""
+    if key not in arrays or arrays.header(key)[1].hasobject:
+        return ""
+    return arrays.text(key) or ""
+
+
+def _check_lattice(path: Path, arrays: Arrays, data: Dataset, warn: Callable[[str], None]) -> None:
+    """sGDML keeps the vectors of a cell as columns. Raises InputError where labels are of a periodic system."""
+    if arrays.header("lattice")[1].hasobject:  # None
+        return
+    cell = arrays.floats("lattice", (3, 3)).T
+    for frame in range(len(data)):
+        warning = check_isolated(f"{path}, configuration {frame}", data.positions[frame], cell)
+        if not frame and warning:
+            warn(warning)
+
+
+def _numbers(arrays: Arrays) -> IntArray:
+    """(N,) atomic numbers, of ``z`` as whole numbers of any type, one row or the same for each configuration."""
+    shape = arrays.shape("z")
+    n_atoms = shape[-1] if len(shape) in (1, 2) and shape[0] else 0
+    if not 1 <= n_atoms <= _MAX_ATOMS:
+        raise arrays.fail("z", f"has shape {shape}, expected 1 to {_MAX_ATOMS} atoms")
+    z = np.atleast_2d(arrays.get("z", shape, "iuf"))
+    if not (z == z[0]).all():
+        raise arrays.fail("z", "differs from configuration to configuration; one data set holds one complex")
+    if not (np.isfinite(z).all() and (z == np.round(z)).all()) or z.min() < 1 or z.max() > 118:
+        raise arrays.fail("z", f"holds {z.min()} to {z.max()}, expected atomic numbers 1 to 118")
+    numbers: IntArray = z[0].astype(np.intp)
+    return numbers
+
+
+def _read(path: Path, arrays: Arrays, units: FileUnits, assume: FileUnits) -> Dataset:
+    kind = _text(arrays, "type") or "d"
     if kind != "d":
         what = {"m": "a trained model", "t": "a training task"}.get(kind or "", "something else")
         raise InputError(f"{path}: type is {kind!r} ({what}), expected 'd' (a data set)")
-    n_atoms = arrays.shape("z")[0] if len(arrays.shape("z")) == 1 else 0
-    if not 1 <= n_atoms <= _MAX_ATOMS:
-        raise arrays.fail("z", f"has shape {arrays.shape('z')}, expected 1 to {_MAX_ATOMS} atoms")
-    numbers = arrays.get("z", (n_atoms,), "iu").astype(np.intp)
-    if numbers.min() < 1 or numbers.max() > 118:
-        raise arrays.fail("z", f"holds {numbers.min()} to {numbers.max()}, expected atomic numbers 1 to 118")
-    shape = arrays.shape("R")
+    numbers = _numbers(arrays)
+    n_atoms, shape = len(numbers), arrays.shape("R")
     if len(shape) != 3 or shape[1:] != (n_atoms, 3) or shape[0] < 1:
         raise arrays.fail("R", f"has shape {shape}, expected (configurations, {n_atoms}, 3)")
     n = shape[0]
-    try:
-        length = length_in_angstrom(arrays.text("r_unit") or "Ang")
-        energy = energy_in_ev(arrays.text("e_unit") or "kcal/mol") / KCAL_MOL
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    energy = units.factor(path, "energy", _text(arrays, "e_unit"), assume.energy) / KCAL_MOL
+    length = units.factor(path, "length", _text(arrays, "r_unit"), assume.length)
 
     def integers(key: str, size: int) -> IntArray | None:
         return arrays.get(key, (size,), "iu").astype(np.intp) if key in arrays else None
 
     fragment, k = _fragment(arrays, n_atoms)
-    energies = arrays.floats("E", (n,)) if arrays.shape("E") == (n,) else arrays.floats("E", (n, 1))[:, 0]
+    flat = arrays.shape("E") in ((n, 1), (1, n))
+    energies = arrays.floats("E", arrays.shape("E") if flat else (n,)).reshape(n)
     data = Dataset(
         numbers=numbers,
         positions=arrays.floats("R", shape) * length,
@@ -199,16 +272,27 @@ def _read(path: Path, arrays: Arrays) -> Dataset:
         fragment_energies=arrays.floats("E_frag", (n, k)) * energy if "E_frag" in arrays and k else None,
         fragment_forces=arrays.floats("F0", shape) * (energy / length) if "F0" in arrays else None,
         charges=integers("charges", k) if k else None,
+        charge=_whole(arrays, "charge"),
+        multiplicity=_whole(arrays, "mult"),
         index=integers("index", n),
         run=integers("start", n),
         split=integers("split", n),
         fragment_names=_names(arrays, k),
-        name=arrays.text("name") or path.stem,
-        theory=arrays.text("theory") or "",
+        name=_text(arrays, "name") or path.stem,
+        theory=_text(arrays, "theory"),
     )
     if data.split is not None and not np.isin(data.split, (TRAIN, VALIDATION, TEST)).all():
         raise arrays.fail("split", "holds other values than 0 (training), 1 (validation), 2 (test)")
     return data
+
+
+def _whole(arrays: Arrays, key: str) -> int | None:
+    if key not in arrays:
+        return None
+    value = arrays.number(key)
+    if value != round(value):
+        raise arrays.fail(key, f"is {value}, expected a whole number")
+    return round(value)
 
 
 def _fragment(arrays: Arrays, n_atoms: int) -> tuple[IntArray | None, int]:

@@ -1,6 +1,9 @@
-"""Whether forces are the derivative of energies, seen from labels alone: no method is asked for a number."""
+"""Whether forces are the derivative of energies, and all energies count from one zero, seen from labels alone: no
+method is asked for a number."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +17,16 @@ _UNLIKE = 0.7  # a correlation of forces and energies below this is no correlati
 _GEOMETRIES = 4000  # configurations between which the nearest are looked for
 _SAME = 1e-6  # Å
 _CONTRADICTION = 15.0  # robust standard deviations of ΔE from the work
+_GROUP = 3  # configurations that may have a zero of energy of their own, and
+_SHARE = 0.12  # of all; fewer are outliers
+_APART = 4.5  # widths of a group between two groups, and
+_APART_FEW = 10.0  # where there are less than _FEW configurations
+_FEW = 20
+_BETWEEN = 0.05  # of all configurations may lie between two groups
+_LEAST, _LEAST_FEW = 5.0, 15.0  # kcal/mol between two zeros
+_TOUCH = 1.5  # times the usual distance of neighbours: groups that come so near are one in geometry
+_MOST_PAIRS = 2000  # distances that describe a geometry
+_UNITS = {23.0605: "1 eV", 627.5095: "1 hartree", 604.449: "1 hartree less 1 eV", 1.0: "1 kcal/mol"}
 
 
 def neighbours(data: Dataset) -> IntArray:
@@ -78,6 +91,107 @@ def check_slope(
     elif len(bad):
         words += f"; {len(bad)} contradict their neighbours, first configuration {bad[0]}"
     return Check(name, right and not len(bad), words)
+
+
+def work_within(positions: FloatArray, forces: FloatArray, fragments: Sequence[IntArray]) -> FloatArray:
+    """(n,) kcal/mol that the forces say it costs to bend the fragments from their shape in one configuration to that
+    in each other, as `check_slope`, exact for springs."""
+    reference = int(np.argsort(lengths_of(forces))[len(forces) // 2])
+    total = np.zeros(len(positions))
+    for atoms in fragments:
+        start = np.broadcast_to(positions[reference, atoms], (len(positions), len(atoms), 3))
+        turned, pulled = _superposed(start, positions[:, atoms], forces[:, atoms])
+        total -= 0.5 * ((forces[reference, atoms] + pulled) * (turned - centred(start))).sum((1, 2))
+    return total
+
+
+def lengths_of(forces: FloatArray) -> FloatArray:
+    """(n,) root of the sum of squares of (n, N, 3)."""
+    size: FloatArray = np.sqrt((forces**2).sum((1, 2)))
+    return size
+
+
+def check_zero(name: str, positions: FloatArray, energies: FloatArray) -> Check:
+    """Whether energies count from one zero: that they do not fall into groups whose geometries touch.
+
+    positions: (n, N, 3) Å. energies: (n,) kcal/mol, less what the forces explain.
+    """
+    bounds = _boundaries(np.sort(energies))
+    groups = np.searchsorted(bounds, energies)
+    n_groups = len(bounds) + 1
+    if n_groups == 1:
+        return Check(name, True, "energies form one group")
+    pair = _touching(positions, groups)
+    middles = [float(np.median(energies[groups == g])) for g in range(n_groups)]
+    sizes = ", ".join(str(int((groups == g).sum())) for g in range(n_groups))
+    if pair is None:
+        return Check(name, True, f"{n_groups} groups of {sizes} configurations, whose geometries differ as well")
+    i, j = pair
+    apart = abs(middles[groups[i]] - middles[groups[j]])
+    unit = next((f" ({text})" for size, text in _UNITS.items() if abs(apart / size - 1) < 0.03), "")
+    return Check(
+        name,
+        False,
+        f"energies fall into {n_groups} groups of {sizes} configurations that forces do not explain, {apart:.4g} "
+        f"kcal/mol{unit} apart: they count from different zeros; say configurations {min(i, j)} and {max(i, j)}, of "
+        "like geometry",
+    )
+
+
+def _boundaries(ordered: FloatArray) -> list[float]:
+    """Where sorted energies fall apart into groups, rising."""
+    n = len(ordered)
+    smallest = max(_GROUP, round(_SHARE * n))
+    if n < 2 * smallest:
+        return []
+    # the split that leaves least variance within (Otsu, IEEE Trans. SMC 9, 62 (1979))
+    x = ordered - ordered.mean()
+    count = np.arange(1, n)
+    total = np.cumsum(x)[:-1]
+    between = total**2 / (count * (n - count))
+    between[: smallest - 1] = between[n - smallest :] = 0.0
+    at = int(between.argmax()) + 1
+    left, right = ordered[:at], ordered[at:]
+    a, b = float(np.median(left)), float(np.median(right))
+    width = min(float(np.ptp(np.quantile(side, (0.1, 0.9)))) / 2.56 for side in (left, right))
+    third = (b - a) / 3
+    inside = int(((ordered > a + third) & (ordered < b - third)).sum())
+    few = n < _FEW
+    least = max(_LEAST_FEW, _APART_FEW * width) if few else max(_LEAST, _APART * width)
+    if b - a < least or inside > (0 if few else _BETWEEN * n):
+        return []
+    return [*_boundaries(left), float(left[-1] + right[0]) / 2, *_boundaries(right)]
+
+
+def _touching(positions: FloatArray, groups: IntArray) -> tuple[int, int] | None:
+    """Two configurations of different groups that are as near to each other as neighbours usually are; or None."""
+    n, n_atoms = positions.shape[:2]
+    some = np.unique(np.linspace(0, n - 1, min(n, _GEOMETRIES // 2)).round().astype(np.intp))
+    row, col = np.tril_indices(n_atoms, -1)
+    pairs = np.unique(np.linspace(0, len(row) - 1, min(len(row), _MOST_PAIRS)).round().astype(np.intp))
+    x = positions[some]
+    described = 1.0 / np.maximum(np.linalg.norm(x[:, row[pairs]] - x[:, col[pairs]], axis=2), _SAME)
+    square = (described**2).sum(1)
+    distance = np.sqrt(np.maximum(square[:, None] + square - 2 * described @ described.T, 0.0))
+    np.fill_diagonal(distance, np.inf)
+    usual = float(np.median(distance.min(1)))
+    other = np.where(groups[some][:, None] != groups[some], distance, np.inf)
+    i, j = np.unravel_index(int(other.argmin()), other.shape)
+    return (int(some[i]), int(some[j])) if other[i, j] < _TOUCH * usual else None
+
+
+def response(positions: FloatArray, alone: FloatArray, whole: FloatArray) -> float | None:
+    """By how much the forces on a molecule in the complex change where those on it alone change by one.
+
+    The slope through the deviations from their means, in the frame of the molecule; None where they hardly change.
+    positions, alone, whole: (n, N, 3).
+    """
+    start = np.broadcast_to(positions[0], positions.shape)
+    f0, f = (_superposed(start, positions, forces)[1] for forces in (alone, whole))
+    df0, df = f0 - f0.mean(0), f - f.mean(0)
+    if len(positions) < _PAIRS // 2 or (df0**2).mean() < 1.0:
+        return None
+    return float((df * df0).sum() / (df0**2).sum())
 
 
 def _likely(slope: float, agree: float) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -22,20 +25,25 @@ from .structures import Structures
 from .workfile import Failure, WorkFile, open_workfile
 
 _TRIALS = 5  # configurations that must all fail before the whole task is given up
+_SAMPLES = 3  # configurations whose labels must be the method's before they are kept
+_SAME_ENERGY, _SAME_FORCE = 0.5, 1.0  # kcal/mol and kcal/mol/Å by which a method may differ from its own labels
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTask:
     """The configurations to label, and how.
 
-    structures: with fragments. charges, multiplicities: (K,) of the fragments; the complex has the sum of the
-    charges and of the unpaired electrons. Raises InputError for electrons that cannot be.
+    structures: with fragments; where they have labels of the complex, these are kept and the fragments alone are
+    labelled. charges, multiplicities: (K,) of the fragments; the complex has the sum of the charges and of the
+    unpaired electrons. home: the folder from which the method's options name files. Raises InputError for electrons
+    that cannot be.
     """
 
     structures: Structures
     method: Method
     charges: tuple[int, ...]
     multiplicities: tuple[int, ...]
+    home: Path = field(default_factory=Path.cwd)
 
     def __post_init__(self) -> None:
         self.method.load()
@@ -64,31 +72,45 @@ class LabelTask:
         """The same for a process that is sent the positions one by one."""
         return replace(self, structures=self.structures.take(np.arange(0)))
 
+    @property
+    def keeps(self) -> bool:
+        """Whether the complex has its labels already."""
+        return self.structures.energies is not None
+
     def digest(self) -> str:
         """Tells this task from every other: geometries, fragments, charges, method with its options and version."""
         s = self.structures
         method = [self.method.name, sorted(self.method.options.items()), self.method.theory]
         sha256 = hashlib.sha256(json.dumps([*method, self.charges, self.multiplicities]).encode())
-        for array in (s.numbers, s.fragment, s.index, s.run, s.positions):
+        kept = () if s.energies is None or s.forces is None else (s.energies, s.forces)
+        for array in (s.numbers, s.fragment, s.index, s.run, s.positions, *kept):
             sha256.update(hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest())
         return sha256.hexdigest()
 
 
 class Labeller:
-    """Labels configurations of a task, one calculator for the complex and one for each fragment."""
+    """Labels configurations of a task, one calculator for the complex and one for each fragment.
 
-    def __init__(self, task: LabelTask) -> None:
+    apart: every calculation works in a new folder in the current one, where no calculator finds the files of the one
+    before it.
+    """
+
+    def __init__(self, task: LabelTask, apart: bool = False) -> None:
         self.numbers, self.method, self.fragments = task.structures.numbers, task.method, task.molecules()
+        self.keeps, self.home, self.apart = task.keeps, task.home if apart else None, apart
         self.whole = (np.arange(len(self.numbers)), *task.total)
         self.constants: dict[int, float] = {}  # energies of fragments that are one atom, kcal/mol
         self.start()
 
     def start(self) -> None:
         """Calculators that remember nothing."""
-        self.calculators = [self.method.make(charge, spin) for _, charge, spin in (self.whole, *self.fragments)]
+        self.calculators = [
+            self.method.make(charge, spin, self.home) for _, charge, spin in (self.whole, *self.fragments)
+        ]
 
     def __call__(self, positions: FloatArray) -> FloatArray:
-        """E, E_frag, F and F0, (LabelTask.width,) in kcal/mol and Å, at positions (N, 3) in Å.
+        """E, E_frag, F and F0, (LabelTask.width,) in kcal/mol and Å, at positions (N, 3) in Å; zeros for what the
+        task keeps.
 
         Raises what the calculator raises.
         """
@@ -99,26 +121,52 @@ class Labeller:
             return self._label(positions)
 
     def _label(self, positions: FloatArray) -> FloatArray:
-        energy, forces = self._compute(0, self.whole[0], positions)
+        energy, forces = (0.0, np.zeros_like(positions)) if self.keeps else self._compute(0, positions)
         isolated, alone = np.empty(len(self.fragments)), np.zeros_like(positions)
         for k, (atoms, _, _) in enumerate(self.fragments):
             if len(atoms) > 1:
-                isolated[k], alone[atoms] = self._compute(k + 1, atoms, positions[atoms])
+                isolated[k], alone[atoms] = self._compute(k + 1, positions[atoms])
                 continue
             if k not in self.constants:
-                self.constants[k], _ = self._compute(k + 1, atoms, np.zeros((1, 3)))
+                self.constants[k], _ = self._compute(k + 1, np.zeros((1, 3)))
             isolated[k] = self.constants[k]
-        labels = np.concatenate([[energy], isolated, forces.ravel(), alone.ravel()])
-        if not np.isfinite(labels).all():
-            raise ValueError("energy or forces are not finite")
-        return labels
+        return np.concatenate([[energy], isolated, forces.ravel(), alone.ravel()])
 
-    def _compute(self, which: int, chosen: IntArray, positions: FloatArray) -> tuple[float, FloatArray]:
+    def _compute(self, which: int, positions: FloatArray) -> tuple[float, FloatArray]:
+        """Energy and forces of the complex (0) or a fragment (from 1 on). Raises ValueError where the calculator
+        answers something else than it was asked."""
         from ase import Atoms
 
-        atoms = Atoms(self.numbers[chosen], positions, calculator=self.calculators[which])
-        forces: FloatArray = atoms.get_forces()
-        return float(atoms.get_potential_energy()) / KCAL_MOL, forces / KCAL_MOL
+        chosen, _, multiplicity = (self.whole, *self.fragments)[which]
+        calculator = self.calculators[which]
+        atoms = Atoms(self.numbers[chosen], positions, calculator=calculator)
+        if (moments := self.method.moments(len(chosen), multiplicity)) is not None:
+            atoms.set_initial_magnetic_moments(moments)
+        with _new_folder() if self.apart else nullcontext():
+            forces = np.asarray(atoms.get_forces(), dtype=np.float64)
+            energy = np.asarray(atoms.get_potential_energy(), dtype=np.float64)
+        if forces.shape != positions.shape:
+            raise ValueError(f"the calculator gave forces of shape {forces.shape} for {len(positions)} atoms")
+        if energy.size != 1 or not (np.isfinite(energy).all() and np.isfinite(forces).all()):
+            raise ValueError("energy or forces are not finite")
+        used = getattr(calculator, "atoms", None)
+        if used is not None and not (
+            np.array_equal(used.numbers, atoms.numbers) and np.allclose(used.positions, positions, rtol=0, atol=1e-6)
+        ):
+            raise ValueError("the calculator answered for other atoms, or other positions, than it was asked for")
+        return float(energy.reshape(())) / KCAL_MOL, forces / KCAL_MOL
+
+
+@contextmanager
+def _new_folder() -> Iterator[None]:
+    """Be in a new folder within the current one, which is removed afterwards."""
+    before = Path.cwd()
+    with TemporaryDirectory(dir=before, ignore_cleanup_errors=True) as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
 
 
 @dataclass(frozen=True)
@@ -161,15 +209,50 @@ def label(
                 work.add(index, result)
             progress(len(work.labels), len(work.failures))
 
-        if not work.labels:
+        if not work.labels and task.keeps:
+            try:
+                _compare(task, stop)
+            except InputError:
+                with suppress(OSError):
+                    path.unlink()
+                raise
+        if not work.labels and not stop():
             _try(task, work, take, stop)
         skip = set(work.labels) | (set() if retry_failed else set(work.failures))
         progress(len(work.labels), len(work.failures))
         todo = [i for i in range(n) if i not in skip]
-        run_pool(Labeller, task.without_positions(), task.structures.positions, todo, processes, take, stop)
+        run_pool(_APART, task.without_positions(), task.structures.positions, todo, processes, take, stop)
         failures = sorted(work.failures.values(), key=lambda failure: failure.index)
         whole = len(work.labels) + len(failures) == n and not stop()
         return LabelOutcome(_assemble(task, work) if whole else None, failures, len(work.labels))
+
+
+_APART = partial(Labeller, apart=True)
+
+
+def _compare(task: LabelTask, stop: Callable[[], bool]) -> None:
+    """Label a few complexes, and raise InputError where the labels that are to be kept are not the method's own."""
+    s = task.structures
+    if s.energies is None or s.forces is None:
+        return
+    indices = np.unique(np.linspace(0, len(s) - 1, _SAMPLES).astype(int)).tolist()
+    computed: dict[int, FloatArray | str] = {}
+    whole = replace(task, structures=s.without_labels()).without_positions()
+    run_pool(_APART, whole, s.positions, indices, 1, computed.__setitem__, stop)
+    for index, labels in computed.items():
+        if isinstance(labels, str):  # `_try` tells of calculators that fail
+            continue
+        start = 1 + task.n_fragments
+        energy = float(labels[0] - s.energies[index])
+        force = float(np.abs(labels[start : start + s.forces[index].size] - s.forces[index].ravel()).max())
+        if abs(energy) > _SAME_ENERGY or force > _SAME_FORCE:
+            cause = "its zero of energy is another" if force <= _SAME_FORCE else "labels of two methods do not mix"
+            raise InputError(
+                f"the data set's labels ({s.theory or 'theory not said'}) are not {task.method.theory}: in "
+                f"configuration {index} energies of the complex differ by {energy:.4g} kcal/mol, the forces by up "
+                f"to {force:.3g} kcal/mol/Å: {cause}; take the calculator and options that made them, or give "
+                "--relabel to label the complex anew as well"
+            )
 
 
 def _try(
@@ -178,7 +261,7 @@ def _try(
     """The first configuration, and some others if it fails. Raises InputError where they all do."""
     n = len(task.structures)
     for index in dict.fromkeys(np.linspace(0, n - 1, _TRIALS).astype(int).tolist()):
-        run_pool(Labeller, task.without_positions(), task.structures.positions, [index], 1, take, stop)
+        run_pool(_APART, task.without_positions(), task.structures.positions, [index], 1, take, stop)
         if work.labels or stop():
             return
     with suppress(OSError):
@@ -200,14 +283,15 @@ def _assemble(task: LabelTask, work: WorkFile) -> Dataset:
     return Dataset(
         numbers=s.numbers,
         positions=kept.positions,
-        energies=table[:, 0],
-        forces=forces.reshape(kept.positions.shape),
+        energies=table[:, 0] if kept.energies is None else kept.energies,
+        forces=forces.reshape(kept.positions.shape) if kept.forces is None else kept.forces,
         fragment=s.fragment,
         fragment_energies=table[:, 1 : 1 + k],
         fragment_forces=alone.reshape(kept.positions.shape),
         charges=np.array(task.charges, dtype=np.intp),
+        multiplicity=None if task.total[1] == 1 else task.total[1],
         index=kept.index,
         run=kept.run,
         fragment_names=s.names,
-        theory=task.method.theory,
+        theory=s.theory or task.method.theory,
     )

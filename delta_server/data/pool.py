@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.resource_tracker import ensure_running
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from .._types import FloatArray
@@ -23,10 +25,10 @@ _ASK = 0.2  # s between two looks at `stop`
 class _Worker:
     """One process, and the configuration it is at."""
 
-    def __init__(self, make: Callable[[Any], Callable[[FloatArray], FloatArray]], task: object) -> None:
+    def __init__(self, make: Callable[[Any], Callable[[FloatArray], FloatArray]], task: object, folder: str) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, make, task), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, make, task, folder), daemon=True)
         self.index: int | None = None
         ensure_running()  # or `start` does, and unblocks the signals again
         # Blocked signals stay blocked in the child: Ctrl-C in a terminal goes to all, but the parent decides.
@@ -72,11 +74,13 @@ def run_pool(
 ) -> None:
     """Calls ``make(task)(positions[i])`` for each i of `indices`, and `take` with what came of it, in this process.
 
-    make: importable, as all of it is sent to spawned processes. A process that dies costs the configuration it was
-    at. After `stop` says so nothing new is begun, and what has been begun is taken.
+    make: importable, as all of it is sent to spawned processes. Each works in a folder of its own, which is removed
+    with it: calculators that run programs through files would overwrite each other's. A process that dies costs the
+    configuration it was at. After `stop` says so nothing new is begun, and what has been begun is taken.
     """
     waiting = deque(indices)
     workers: list[_Worker] = []
+    scratch = TemporaryDirectory(prefix="delta-sgdml-", ignore_cleanup_errors=True)
     try:
         while waiting or any(w.index is not None for w in workers):
             stopping = stop()
@@ -85,7 +89,7 @@ def run_pool(
                 index = waiting.popleft()
                 idle.give(index, positions[index])
             if waiting and not stopping and len(workers) < processes:
-                workers.append(_Worker(make, task))
+                workers.append(_Worker(make, task, scratch.name))
                 continue
             busy = {w.pipe: w for w in workers if w.index is not None}
             if not busy:
@@ -98,10 +102,25 @@ def run_pool(
     finally:
         for worker in workers:
             worker.end()
+        scratch.cleanup()
 
 
-def _work(pipe: Connection, make: Callable[[Any], Callable[[FloatArray], FloatArray]], task: object) -> None:
-    """A worker's life: until the parent closes the pipe, or dies."""
+def _work(
+    pipe: Connection, make: Callable[[Any], Callable[[FloatArray], FloatArray]], task: object, folder: str
+) -> None:
+    """A worker's life: until the parent closes the pipe, or dies; then its folder, in `folder`, is removed."""
+    own = mkdtemp(dir=folder)
+    os.chdir(own)
+    try:
+        _answer(pipe, make, task)
+    finally:
+        os.chdir(os.sep)
+        shutil.rmtree(own, ignore_errors=True)
+        with suppress(OSError):  # others are still there, or the parent was faster
+            os.rmdir(folder)
+
+
+def _answer(pipe: Connection, make: Callable[[Any], Callable[[FloatArray], FloatArray]], task: object) -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     try:

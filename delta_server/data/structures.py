@@ -5,22 +5,70 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..molecule.structures import iter_structures
-from .dataset import load_dataset
+from .dataset import Dataset, load_dataset
 from .fragments import Reaction, find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+_CHARGE = ("charge", "total_charge", "net_charge", "tot_charge", "molecular_charge")
+_MULTIPLICITY = ("multiplicity", "spin_multiplicity", "mult", "total_multiplicity")
+
+
+class Electrons(NamedTuple):
+    """Net charge and spin multiplicity of a whole complex, where a file states them; None where not."""
+
+    charge: int | None = None
+    multiplicity: int | None = None
+
+    @classmethod
+    def of(cls, where: str, atoms: Atoms, before: Electrons | None) -> Electrons:
+        """What the comment line of a frame states. before: what the frames before it do. Raises InputError where
+        they differ, or a number is none."""
+        info = {str(key).lower(): value for key, value in atoms.info.items()}
+        found = cls(_stated(where, info, _CHARGE), _stated(where, info, _MULTIPLICITY))
+        if before is not None and found != before:
+            raise InputError(
+                f"{where}: net charge and multiplicity {found.charge}, {found.multiplicity}, the frames before have "
+                f"{before.charge}, {before.multiplicity}; all configurations need the same electrons"
+            )
+        return found
+
+
+_UNSTATED = Electrons()
+
+
+def _stated(where: str, info: dict[str, object], keys: tuple[str, ...]) -> int | None:
+    values = {key: info[key] for key in keys if key in info}
+    numbers = set()
+    for key, value in values.items():
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not number.is_integer():
+            raise InputError(f"{where}: {key}={str(value)[:40]}: expected one whole number")
+        numbers.add(int(number))
+    if len(numbers) > 1:
+        raise InputError(f"{where}: {', '.join(values)} contradict each other")
+    return numbers.pop() if numbers else None
 
 
 @dataclass(frozen=True, eq=False)
 class Structures:
-    """n configurations of N atoms, not labelled.
+    """n configurations of N atoms to be labelled.
 
     numbers: (N,). positions: (n, N, 3) Å. index, run: (n,) place in which trajectory. fragment: (N,), charges: (K,),
-    where the file has them.
+    where the file has them; whole: charge and multiplicity of the complex, where the file states them. energies (n,)
+    kcal/mol and forces (n, N, 3) kcal/mol/Å of the complex, of the given theory, where the file is a data set whose
+    fragments alone lack labels.
     """
 
     numbers: IntArray
@@ -30,13 +78,28 @@ class Structures:
     fragment: IntArray | None = None
     charges: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    whole: Electrons = _UNSTATED
+    energies: FloatArray | None = None
+    forces: FloatArray | None = None
+    theory: str = ""
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def take(self, which: IntArray) -> Structures:
         """The chosen configurations."""
-        return replace(self, positions=self.positions[which], index=self.index[which], run=self.run[which])
+        return replace(
+            self,
+            positions=self.positions[which],
+            index=self.index[which],
+            run=self.run[which],
+            energies=None if self.energies is None else self.energies[which],
+            forces=None if self.forces is None else self.forces[which],
+        )
+
+    def without_labels(self) -> Structures:
+        """The same with nothing labelled."""
+        return replace(self, energies=None, forces=None, theory="")
 
     def thin(self, every: int, at_most: int | None) -> Structures:
         """Every so many-th configuration, and of those at most so many, evenly spread."""
@@ -73,6 +136,36 @@ class Structures:
             return []
         return [np.flatnonzero(self.fragment == k) for k in range(int(self.fragment.max()) + 1)]
 
+    def electrons(
+        self, charges: tuple[int, ...], multiplicities: tuple[int, ...]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Charges and spin multiplicities of the fragments: those asked for, or () to take the file's.
+
+        A net charge of ±1, or a doublet, that the file states of the whole belongs to the one fragment with an odd
+        number of electrons. Raises InputError where the file contradicts what is asked for, or does not say which
+        fragment is charged.
+        """
+        if charges and self.charges and charges != self.charges:
+            raise InputError(
+                f"charges {_listed(charges)} asked for, the file says {_listed(self.charges)}: leave --charges out"
+            )
+        neutral = [int(self.numbers[atoms].sum()) for atoms in self.molecules()]
+        charges = charges or self.charges or _shared("net charge", self.whole.charge or 0, 0, neutral, "--charges")
+        if self.whole.charge not in (None, sum(charges)):
+            raise InputError(
+                f"charges {_listed(charges)} add up to {sum(charges)}, the file says a net charge of "
+                f"{self.whole.charge}; say other --charges"
+            )
+        left = [n - q for n, q in zip(neutral, charges, strict=True)]
+        spins = multiplicities or _shared("multiplicity", self.whole.multiplicity or 1, 1, left, "--multiplicity")
+        total = 1 + sum(spin - 1 for spin in spins)
+        if self.whole.multiplicity not in (None, total):
+            raise InputError(
+                f"multiplicities {_listed(spins)} make a complex of multiplicity {total}, the file says "
+                f"{self.whole.multiplicity}; say other --multiplicity"
+            )
+        return charges, spins
+
     def reactions(self) -> list[Reaction]:
         """Configurations in which fragments are bonded to each other, or broken."""
         return [] if self.fragment is None else reactions(self.numbers, self.fragment, self.positions)
@@ -84,14 +177,12 @@ def read_structures(path: Path) -> Structures:
     Raises InputError where configurations differ in their atoms or hold positions that are not finite.
     """
     if path.suffix == ".npz":
-        data = load_dataset(path)
-        index = np.arange(len(data)) if data.index is None else data.index
-        run = np.zeros(len(data), dtype=np.intp) if data.run is None else data.run
-        charges = () if data.charges is None else tuple(int(c) for c in data.charges)
-        return Structures(data.numbers, data.positions, index, run, data.fragment, charges, data.fragment_names)
+        return structures_of(load_dataset(path))
     positions: list[FloatArray] = []
     numbers = np.zeros(0, dtype=np.intp)
+    electrons: Electrons | None = None
     for frame, atoms in enumerate(iter_structures(path)):
+        electrons = Electrons.of(f"{path}, frame {frame}", atoms, electrons)
         if not positions:
             numbers = atoms.numbers.astype(np.intp)
         same_atoms(path, frame, numbers, atoms.numbers)
@@ -99,7 +190,40 @@ def read_structures(path: Path) -> Structures:
             raise InputError(f"{path}, frame {frame}: holds positions that are not finite")
         positions.append(atoms.positions)
     n = len(positions)
-    return Structures(numbers, np.array(positions), np.arange(n), np.zeros(n, dtype=np.intp))
+    return Structures(
+        numbers, np.array(positions), np.arange(n), np.zeros(n, dtype=np.intp), whole=electrons or _UNSTATED
+    )
+
+
+def structures_of(data: Dataset) -> Structures:
+    """The configurations of a data set, with their labels where the fragments alone lack some."""
+    index = np.arange(len(data)) if data.index is None else data.index
+    run = np.zeros(len(data), dtype=np.intp) if data.run is None else data.run
+    charges = () if data.charges is None else tuple(int(c) for c in data.charges)
+    whole = Electrons(data.charge, data.multiplicity)
+    found = Structures(data.numbers, data.positions, index, run, data.fragment, charges, data.fragment_names, whole)
+    if data.labelled_fragments:
+        return found
+    theory = "" if data.theory == "unknown" else data.theory
+    return replace(found, energies=data.energies, forces=data.forces, theory=theory)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _shared(what: str, total: int, nothing: int, electrons: Sequence[int], option: str) -> tuple[int, ...]:
+    """What each fragment has of a total. electrons: of each. Raises InputError where that cannot be told."""
+    odd = [k for k, n in enumerate(electrons) if n % 2]
+    shares = [nothing] * len(electrons)
+    if total != nothing:
+        if abs(total - nothing) != 1 or len(odd) != 1:
+            raise InputError(
+                f"the file says a {what} of {total}, not which fragment has it: say {option}, as in "
+                f"'{total}{f',{nothing}' * (len(electrons) - 1)}'"
+            )
+        shares[odd[0]] = total
+    return tuple(shares)
 
 
 def same_atoms(path: Path, frame: int, expected: IntArray, found: IntArray) -> None:

@@ -304,6 +304,11 @@ def _permutations(arrays: Arrays, numbers: IntArray, listed: bool) -> IntArray:
     mixed = np.flatnonzero((numbers[perms] != numbers).any(1))
     if len(mixed):
         raise arrays.fail("perms", f"row {mixed[0]} exchanges atoms of different elements")
+    if len(perms) == 1 and (perms[0] != np.arange(n_atoms)).any():
+        raise arrays.fail(
+            "perms", "holds one permutation that is not the identity: energies would depend on the order of equal "
+            "atoms; train the model again"
+        )  # fmt: skip
     permutations = perms.astype(np.intp)
     if linear is None:
         return permutations

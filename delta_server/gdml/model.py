@@ -124,6 +124,11 @@ class Model:
         )
 
     @property
+    def has_energies(self) -> bool:
+        """Whether the energy has a zero: sGDML says ``use_E`` False and c = 0 of a model of forces alone."""
+        return bool(np.all(self.provenance.get("use_E", True)))
+
+    @property
     def n_atoms(self) -> int:
         return len(self.numbers)
 

@@ -53,6 +53,11 @@ class EnergyKernel:
         self._cosets = Cosets.of(permutations, metric)
         self._basis, self._n_perms = self._cosets.basis, len(permutations)
 
+    @property
+    def of_a_group(self) -> bool:
+        """Whether k is symmetric, as a covariance must be."""
+        return self._cosets.fallback != "no group"
+
     def points(self, y: FloatArray) -> Points:
         """Descriptors (M, D) made ready for `cross`."""
         return Points(y, self._basis.parts(self._basis.forward(y)), np.einsum("md,md->m", y, y))
@@ -110,7 +115,7 @@ class Uncertainty:
     def __init__(self, model: Model, calibration: tuple[float, float, float] | None = None) -> None:
         """calibration: in place of the model's own. At most 300 training points count, evenly spread.
 
-        Raises ModelFileError where there is none.
+        Raises ModelFileError where there is none, or the permutations are no group.
         """
         calibration = calibration or model.calibration
         if calibration is None:
@@ -122,6 +127,10 @@ class Uncertainty:
         self.length = length / model.angstrom  # 1/Å
         self.a = a * model.electronvolt / model.angstrom  # eV/Å
         self.kernel = EnergyKernel(model.metric, model.permutations)
+        if not self.kernel.of_a_group:
+            raise ModelFileError(
+                f"{model.name or 'model'}: its permutations are no group, so that nothing can be said of its errors"
+            )
         self._metric = model.metric
         self._points = self.kernel.points(_some(model))
         self._inverse = _inverse_root(self.kernel.cross(self._points.x, self._points, (self.length,))[0])

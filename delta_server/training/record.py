@@ -168,15 +168,30 @@ def _finished(folder: Path, content: Mapping[str, Any], same: Sequence[str]) -> 
         return {}
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        equal = all(before[key] == plain(content[key]) for key in same)
+        different = [_difference(key, before[key], plain(content[key])) for key in same]
         entries = before["models"].items()
     except (ValueError, KeyError, TypeError, AttributeError):
-        equal = False
-    if not equal:
+        different = ["it is not as `delta-sgdml train` writes it"]
+    if any(different):
         raise InputError(
-            f"{path}: another training (data or recipe differ); choose another folder, or --overwrite it"
+            f"{path}: another training: {'; '.join(filter(None, different))}; choose another folder, or --overwrite "
+            "it"
         )
     return {name: entry for name, entry in entries if _is_whole(folder / entry["file"], entry["sha256"])}
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """What differs between two values of a record, "" where nothing does."""
+    if before == now:
+        return ""
+    if key == "train":
+        return "other training configurations"
+    if not isinstance(before, dict):
+        return f"{key} was {before!r}, now {now!r}"[:200]
+    changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
+    if key == "dataset":
+        return f"data set {before.get('name')!r}, now {now.get('name')!r}, of another content"
+    return ", ".join(f"{k} was {before.get(k)!r}, now {now.get(k)!r}"[:100] for k in changed)
 
 
 def _is_whole(file: Path, digest: str) -> bool:

@@ -19,6 +19,9 @@ from .labels import Labels
 from .selection.select import LAMBDAS, SIGMAS, Search
 from .stock import find_permutations
 
+_VALIDATION = 200  # configurations at most, unless more are asked for
+_FEW_VALIDATE = 10  # with fewer it is chance which model is best
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -29,7 +32,7 @@ class Recipe:
     """
 
     n_train: int
-    n_validation: int = 0  # 0: as many as `n_train`, 200 at most
+    n_validation: int = 0  # 0: as many as `n_train`, 200 at most and half of what is left
     seed: int = 0
     symmetry: Literal["graph", "skeleton", "sgdml", "none"] = "graph"
     choose_group: bool = True  # of the binding: between none, its fragments' and all; otherwise all
@@ -135,9 +138,18 @@ def _groups(
     return dict(by_order.values())
 
 
+def too_few(sides: IntArray, recipe: Recipe) -> str:
+    """What to say where fewer configurations validate than there should, "" where they suffice."""
+    there, usual = int((sides == VALIDATION).sum()), min(_VALIDATION, recipe.n_train)
+    if there >= (_FEW_VALIDATE if recipe.n_validation else usual):
+        return ""
+    what = "too few to choose by" if there < _FEW_VALIDATE else f"{usual} are usual"
+    return f"validation: {there} configurations, {what}: label more, or train on fewer (-n)"
+
+
 def split_of(data: Dataset, recipe: Recipe) -> IntArray:
     """The data set's own split where it has one that is large enough, otherwise one by energy and time."""
-    n_validation = recipe.n_validation or min(200, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
+    n_validation = recipe.n_validation or min(_VALIDATION, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
     if data.split is not None:
         sides, rng = np.full(len(data), -1), np.random.default_rng(recipe.seed)
         for side, wanted, name in ((TRAIN, recipe.n_train, "training"), (VALIDATION, n_validation, "validation")):

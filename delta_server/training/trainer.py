@@ -25,7 +25,7 @@ from .reporter import Reporter, Silent
 from .solve.cholesky import NotPositiveDefiniteError
 from .solve.memory import Forecast, Speed, available_memory, forecast
 from .stock import train_stock
-from .tasks import Recipe, TrainingTask, split_of, tasks
+from .tasks import Recipe, TrainingTask, split_of, tasks, too_few
 
 _MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
 _RETRIES = 3  # with ten times the λ each
@@ -54,13 +54,26 @@ def train(
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
+    start = time.perf_counter()
     sides = split_of(data, recipe)
+    if few := too_few(sides, recipe):
+        reporter.say(few)
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
     system = Complex.of(data, recipe.bonds)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         training.fit(task)
-    return write_manifests(folder, system, structure, training.record.digests)
+    manifest = write_manifests(folder, system, structure, training.record.digests)
+    reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
+    return manifest
+
+
+def _summary(models: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> str:
+    """What came out, in a line."""
+    errors = ", ".join(
+        f"{name} {entry[_MAE]:.4f}" if _MAE in entry else f"{name} as it was" for name, entry in models.items()
+    )
+    return f"{folder}: {len(models)} models in {seconds:.0f} s, validation force MAE (kcal/mol/Å): {errors}"
 
 
 def _load(dataset: str | Path | Dataset, name: str) -> tuple[Dataset, dict[str, str]]:
@@ -98,6 +111,7 @@ class _Training:
     def fit(self, task: TrainingTask) -> None:
         """Train one model, into the folder and the record."""
         start = time.perf_counter()
+        self._reporter.say(f"{task.name}: {len(task.validation)} validation configurations choose σ, λ and symmetry")
         choice = self._choose(task)
         expected = self._forecast(task, choice)
         hyper = self._within_memory(task, choice.hyper, expected.memory)

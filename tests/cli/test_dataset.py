@@ -362,3 +362,67 @@ def test_without_tblite(tmp_path: Path, command: str) -> None:
     output = "d.npz" if command == "label" else "d.xyz"
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     fails(tmp_path, command, "two.xyz", "-o", output, words="pip install 'delta-server[train]'", env=environment)
+
+
+def test_nothing_is_replaced_without_being_told_to(tmp_path: Path) -> None:
+    """Every command that writes a file, with a file of that name there."""
+    write(tmp_path / "two.xyz", create_s22_system("Methane_dimer"))
+    for name in ("t.xyz", "d.npz", "p.png"):
+        (tmp_path / name).write_text("precious")
+    model = Path(__file__).resolve().parents[2] / "models/methane_dimer/manifest.yaml"
+    for command in (
+        ("import", METHANE, "-o", "d.npz"),
+        ("sample", "two.xyz", "-o", "t.xyz", "--frames", "1"),
+        ("split", METHANE, "-o", "d.npz", "--train", "3"),
+        ("select", METHANE, str(model), "-o", "t.xyz"),
+        ("fragments", "two.xyz", "-o", "t.xyz"),
+        ("info", METHANE, "--plot", "p.png"),
+        ("label", METHANE, "-o", "d.npz", *LJ),
+    ):
+        fails(tmp_path, *command, words="--overwrite")
+    works(tmp_path, "import", METHANE, "-o", "d.npz", "--overwrite")
+    works(tmp_path, "split", METHANE, "-o", "d.npz", "--train", "3", "--overwrite")
+    assert len(load_dataset(tmp_path / "d.npz")) > 3
+
+
+def test_an_imported_complex_keeps_its_labels(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from delta_server.data.dataset import save_dataset
+
+    data = load_dataset(METHANE).take(np.arange(4))
+    bare = replace(data, fragment_energies=None, fragment_forces=None, energies=data.energies + 0.01)
+    save_dataset(tmp_path / "bare.npz", bare)
+    works(tmp_path, "import", "bare.npz", "-o", "d.npz")
+    out = works(tmp_path, "label", "d.npz", "-o", "e.npz", "-j1")
+    assert "the complex keeps its labels of d.npz" in out
+    assert np.array_equal(load_dataset(tmp_path / "e.npz").energies, bare.energies)
+    fails(tmp_path, "label", "d.npz", "-o", "f.npz", *LJ, words="labels of two methods do not mix")
+    works(tmp_path, "label", "d.npz", "-o", "f.npz", *LJ, "--relabel")
+    assert "LennardJones" in load_dataset(tmp_path / "f.npz").theory
+
+
+def test_electrons_that_the_file_states(tmp_path: Path) -> None:
+    atoms = Atoms("NaOH2", [[0, 0, 0], [0, 0, 2.4], [0, 0.75, 3], [0, -0.75, 3]], info={"charge": 1})
+    write(tmp_path / "ion.xyz", atoms, format="extxyz")
+    out = works(tmp_path, "label", "ion.xyz", "-o", "d.npz", "-j1")
+    assert "na (+1)" in out
+    fails(tmp_path, "label", "ion.xyz", "-o", "e.npz", "--charges", "0,-1", words="the file says a net charge of 1")
+
+
+def test_files_that_contradict_the_reader(tmp_path: Path) -> None:
+    """Keys, units and cells, as `dataset import` meets them."""
+    atoms = create_s22_system("Methane_dimer")
+    atoms.info = {"e_tot": -1.0}
+    atoms.arrays["pull"] = np.zeros((10, 3))
+    write(tmp_path / "a.xyz", atoms, format="extxyz")
+    fails(tmp_path, "import", "a.xyz", "-o", "d.npz", words="--energy-key")
+    works(tmp_path, "import", "a.xyz", "-o", "d.npz", "--energy-key", "e_tot", "--forces-key", "pull")
+    atoms.cell, atoms.pbc = [9, 9, 9], True
+    atoms.info["units"] = "energy:kcal/mol,length:Ang"
+    write(tmp_path / "b.xyz", atoms, format="extxyz")
+    keys = ("--energy-key", "e_tot", "--forces-key", "pull")
+    fails(tmp_path, "import", "b.xyz", "-o", "e.npz", *keys, words="--isolated")
+    fails(tmp_path, "import", "b.xyz", "-o", "e.npz", *keys, "--isolated", "--energy-unit", "eV", words="says eV")
+    works(tmp_path, "import", "b.xyz", "-o", "e.npz", *keys, "--isolated")
+    assert load_dataset(tmp_path / "e.npz").energies.tolist() == [-1.0]

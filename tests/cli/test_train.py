@@ -42,6 +42,17 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     again = call(tmp_path, "train", data, "-n", 20, "-o", "model", "--full", *quick)
     assert "goes on after benzene, binding, full" in again.stderr
+    header = next(line for line in done.stderr.splitlines() if line.split()[:2] == ["symmetry", "perms"])
+    assert {"metric", "robust", "σ", "λ"} <= set(header.split())
+    assert max(len(line) for line in done.stderr.splitlines() if line.startswith("  ")) <= 100
+    assert "model: 3 models in " in done.stderr
+    other = call(tmp_path, "train", data, "-n", 18, "-o", "model", *quick, code=2)
+    assert "full was True, now False" in other.stderr
+    assert "n_train was 20, now 18" in other.stderr
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "manifest.yaml").write_text("mine")
+    assert "give --overwrite" in call(tmp_path, "train", data, "-n", 20, "-o", foreign, *quick, code=2).stderr
 
     said = json.loads(
         call(tmp_path, "evaluate", "model/manifest.yaml", data, "--against", "model/full.yaml", "--json",

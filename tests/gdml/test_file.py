@@ -10,16 +10,18 @@ import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from made import made_model
 
 from delta_server.errors import ModelFileError
-from delta_server.gdml import load_model
+from delta_server.gdml import load_model, save_model
 from delta_server.units import BOHR, HARTREE
 
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
@@ -495,3 +497,19 @@ def test_units_that_are_missing_unknown_or_contradict(
 ) -> None:
     arrays = {key: None if value is None else np.array(value) for key, value in changes.items()}
     refused(write(**arrays), *words, **given)
+
+
+def test_one_permutation_that_is_not_the_identity_is_refused(tmp_path: Path) -> None:
+    """Stock sgdml applies it; read as the identity it would give other energies."""
+    model = load_model(ROOT / "models/methane_dimer/methane.npz")
+    for form in ("native", "sgdml"):
+        save_model(tmp_path / "m.npz", replace(model, permutations=model.permutations[5:6]), form)  # type: ignore[arg-type]
+        refused(tmp_path / "m.npz", "perms", "one permutation that is not the identity")
+        identity = np.arange(5)[None]
+        save_model(tmp_path / "m.npz", replace(model, permutations=identity), form)  # type: ignore[arg-type]
+        assert np.array_equal(load_model(tmp_path / "m.npz").permutations, identity)
+
+
+@pytest.mark.parametrize(("use_e", "expected"), [(None, True), (True, True), (False, False)])
+def test_whether_energies_have_a_zero(write: Write, use_e: bool | None, expected: bool) -> None:
+    assert load_model(write(use_E=None if use_e is None else np.array(use_e))).has_energies is expected

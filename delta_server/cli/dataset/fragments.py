@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import JsonOption, check_writable
+from ..options import JsonOption, OverwriteOption, check_new, check_writable
 from .options import FragmentsOption, save
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def fragments(
         typer.Option("-o", "--output", help="Write the file with its atoms in the proposed order."),
     ] = None,
     said: FragmentsOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the molecules of a complex and an order of its atoms.
@@ -41,6 +42,7 @@ def fragments(
 
     if output is not None:
         check_writable(output)
+        check_new(output, overwrite)
     found = read_structures(structures).in_fragments(said)
     molecules = found.molecules()
     graph = find_fragments(found.numbers, found.positions[0])

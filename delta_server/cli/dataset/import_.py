@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import JsonOption, check_suffix
+from ..options import JsonOption, OverwriteOption, check_new, check_suffix
 from ..process import complain
 from .options import ChargesOption, FragmentsOption, OutputOption, save
 
@@ -26,12 +26,28 @@ def import_(
     fragments: FragmentsOption = None,
     charges: ChargesOption = None,
     energy_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Where a file carries none.", show_default="of ase's formats: eV")
+        str,
+        typer.Option(
+            metavar="UNIT", help="Where a file names none that is known.", show_default="of ase's formats: eV"
+        ),
     ] = "",
     length_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Where a file carries none.", show_default="of ase's formats: Ang")
+        str,
+        typer.Option(
+            metavar="UNIT", help="Where a file names none that is known.", show_default="of ase's formats: Ang"
+        ),
     ] = "",
+    energy_key: Annotated[
+        str, typer.Option(metavar="NAME", help="What the energies are called.", show_default="the usual names")
+    ] = "",
+    forces_key: Annotated[
+        str, typer.Option(metavar="NAME", help="What the forces are called.", show_default="the usual names")
+    ] = "",
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Labels are of isolated molecules, whatever cell the files name.")
+    ] = False,
     theory: Annotated[str, typer.Option(help="Level of theory, where no file says it.", show_default=False)] = "",
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a data set (kcal/mol, Å) of labelled files.
@@ -46,12 +62,16 @@ def import_(
 
     from ...data.calculators import parse_integers
     from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
-    from ...data.imports import FileUnits, import_files
-    from ...data.structures import say_reactions
+    from ...data.imports import FileUnits, Keys, check_lengths, import_files
+    from ...data.structures import say_reactions, structures_of
     from ...errors import InputError
 
     check_suffix(output, ".npz")
-    data = import_files(files, FileUnits(energy_unit, length_unit))
+    check_new(output, overwrite)
+    warnings: list[str] = []
+    units, keys = FileUnits(energy_unit, length_unit), Keys(energy_key, forces_key)
+    data = import_files(files, units, keys, isolated=isolated, warn=warnings.append)
+    check_lengths(data)
     if theory and data.theory and theory != data.theory:
         raise InputError(f"--theory {theory!r}: the files say {data.theory!r}")
     data = replace(data, name=output.stem, theory=data.theory or theory)
@@ -72,7 +92,12 @@ def import_(
         if data.charges is not None and not np.array_equal(q, data.charges):
             raise InputError(f"--charges {charges}: the files say {','.join(map(str, data.charges.tolist()))}")
         data = replace(data, charges=q)
+    if data.n_fragments > 1 and (data.charges is not None or data.charge is not None):
+        shares, _ = structures_of(data).electrons(() if data.charges is None else tuple(data.charges.tolist()), ())
+        data = replace(data, charges=np.array(shares, dtype=np.intp))
     save(output, data)
+    for warning in warnings:
+        complain(f"warning: {warning}")
 
     runs = 0 if data.run is None else len(np.unique(data.run))
     reactive = [] if data.fragment is None else reactions(data.numbers, data.fragment, data.positions)

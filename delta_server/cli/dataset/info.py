@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import DatasetArg, JsonOption, plot_option
+from ..options import DatasetArg, JsonOption, OverwriteOption, check_new, plot_option
 
 if TYPE_CHECKING:
     from ...data.inspect import Spread, Summary
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def info(
     dataset: DatasetArg,
     plot: Annotated[Path | None, plot_option("Draw histograms")] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show and check what a data set holds (kcal/mol, Å).
@@ -30,6 +31,7 @@ def info(
     from ...data.dataset import load_dataset
     from ...data.inspect import summarize
 
+    check_new(plot, overwrite)
     data = load_dataset(dataset)
     summary = summarize(data)
     checks = list(check_dataset(data))

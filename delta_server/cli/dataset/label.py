@@ -48,6 +48,9 @@ def label(
     skip_reactive: Annotated[
         bool, typer.Option("--skip-reactive", help="Leave out configurations whose fragments react or break.")
     ] = False,
+    relabel: Annotated[
+        bool, typer.Option("--relabel", help="Label the complex anew where a data set has its labels already.")
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed configurations again.")] = False,
     processes: Annotated[
         int | None, typer.Option("-j", "--processes", min=1, help="Processes.", show_default="all cores")
@@ -57,8 +60,9 @@ def label(
 ) -> None:
     """Label a complex and its isolated fragments (kcal/mol, Å).
 
-    Energies and forces of the complex, and of each fragment alone at the same geometry. May be stopped (Ctrl-C) or
-    killed: the same command goes on. Labels are kept in OUTPUT.working until then.
+    Energies and forces of the complex, and of each fragment alone at the same geometry. A data set whose fragments
+    lack labels keeps those of its complex, which must be the same calculator's. May be stopped (Ctrl-C) or killed:
+    the same command goes on. Labels are kept in OUTPUT.working until then.
 
     Example: delta-sgdml dataset label trajectory.extxyz -o na_benzene.npz --charges 1,0
     """
@@ -89,6 +93,8 @@ def label(
     chosen = chosen.take(kept).thin(every, maximum)
     if not len(chosen):
         raise InputError(f"{structures}: fragments react in every configuration; say other --fragments")
+    if relabel:
+        chosen = chosen.without_labels()
     q, spins = electrons_of(chosen, charges, multiplicity)
     task = labels.LabelTask(chosen, method, q, spins)
     stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
@@ -119,6 +125,8 @@ def label(
         f"{name} ({charge:+d})" if charge else name for name, charge in zip(chosen.names, q, strict=True)
     )
     print(f"{output}: {len(data)} configurations of {named}, {data.theory}")
+    if task.keeps:
+        print(f"the complex keeps its labels of {structures}; its fragments are labelled by {method.theory}")
     binding = data.binding_energies()
     print(f"binding energy {binding.mean():.2f} ({binding.min():.2f} to {binding.max():.2f}) kcal/mol")
     if reactive:

@@ -40,7 +40,9 @@ ChargesOption = Annotated[
 ]
 MultiplicityOption = Annotated[
     str | None,
-    typer.Option(help="Spin multiplicity of each fragment, in order.", metavar="N,N,…", show_default="all 1"),
+    typer.Option(
+        help="Spin multiplicity of each fragment, in order.", metavar="N,N,…", show_default="the file's, or all 1"
+    ),
 ]
 
 
@@ -51,9 +53,8 @@ def electrons_of(
     from ...data.calculators import parse_integers
 
     k = len(structures.names)
-    q = parse_integers(charges, k, "--charges") if charges else structures.charges or (0,) * k
-    spins = parse_integers(multiplicity, k, "--multiplicity") if multiplicity else (1,) * k
-    return q, spins
+    q = parse_integers(charges, k, "--charges") if charges else ()
+    return structures.electrons(q, parse_integers(multiplicity, k, "--multiplicity") if multiplicity else ())
 
 
 def save(path: Path, data: Dataset) -> None:

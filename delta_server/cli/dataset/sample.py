@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import check_suffix
+from ..options import OverwriteOption, check_new, check_suffix
 from ..process import Stop, complain, set_threads
 from ..progress import Progress
 from .options import (
@@ -50,6 +50,7 @@ def sample(
     charges: ChargesOption = None,
     multiplicity: MultiplicityOption = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the calculator.")] = 1,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Relax a complex and sample it by Langevin dynamics.
 
@@ -69,6 +70,7 @@ def sample(
     from ...files.whole import replacing
 
     check_suffix(output, ".extxyz", ".xyz")
+    check_new(output, overwrite)
     method = Method(calculator, parse_options(option))
     method.load()
     found = read_structures(geometry).in_fragments(fragments)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import GeometryError, InputError
-from ..options import JsonOption, ManifestArg, ThreadsOption, check_suffix
+from ..options import JsonOption, ManifestArg, OverwriteOption, ThreadsOption, check_new, check_suffix
 from ..process import complain, set_threads
 from ..progress import Progress
 
@@ -36,6 +36,7 @@ def select(
         str, typer.Option(metavar="NAME", help="Whose errors count: all, binding, or a fragment's by its name.")
     ] = "all",
     every: Annotated[int, typer.Option(min=1, help="Look at every N-th frame.")] = 1,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
 ) -> None:
@@ -54,6 +55,7 @@ def select(
     from ...loading import load_potential
 
     check_suffix(output, ".extxyz", ".xyz")
+    check_new(output, overwrite)
     potential = load_potential(manifest, threads=threads)
     structures = read_structures(trajectory)
     same_atoms(trajectory, 0, potential.numbers, structures.numbers)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import DatasetArg, JsonOption, check_suffix
+from ..options import DatasetArg, JsonOption, OverwriteOption, check_new, check_suffix
 from .options import OutputOption, save
 
 _SIDES = ("training", "validation", "test")
@@ -27,6 +27,7 @@ def split(
             min=1, help="Neighbours in time that stay together.", show_default="a hundredth of the configurations"
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Divide a data set into training, validation and test.
@@ -44,6 +45,7 @@ def split(
     from ...data.split import split as choose
 
     check_suffix(output, ".npz")
+    check_new(output, overwrite)
     data = load_dataset(dataset)
     n = len(data)
     n_train, n_validation = _count(train, n, "--train"), _count(validation, n, "--validation")

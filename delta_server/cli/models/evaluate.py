@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import InputError
-from ..options import DatasetArg, DeviceOption, JsonOption, ManifestArg, ThreadsOption, plot_option
+from ..options import (
+    DatasetArg,
+    DeviceOption,
+    JsonOption,
+    ManifestArg,
+    OverwriteOption,
+    ThreadsOption,
+    check_new,
+    plot_option,
+)
 from ..process import complain, set_threads
 from ..progress import Progress
 from ..tables import blocks
@@ -39,6 +48,7 @@ def evaluate(
     curve: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Learning curve: train anew on so many points.")
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     threads: ThreadsOption = 1,
     device: DeviceOption = "cpu",
@@ -57,6 +67,9 @@ def evaluate(
     from ...training.evaluation.evaluate import evaluate as errors_of
     from ...training.evaluation.heldout import ModelSource
 
+    check_new(plot, overwrite)
+    if plot is not None and curve:
+        check_new(_beside(plot), overwrite)
     data = load_dataset(dataset)
     potential = load_potential(manifest, threads=threads, device=device)
     check_atoms(potential.numbers, data, potential.name)
@@ -106,7 +119,12 @@ def _draw(found: list[Evaluation], data: Dataset, plot: Path | None, learned: li
 
         plot_errors(found, data.name or "the data set", plot)
         if learned:
-            plot_curve(learned, plot.with_stem(f"{plot.stem}_curve"))
+            plot_curve(learned, _beside(plot))
+
+
+def _beside(plot: Path) -> Path:
+    """The picture of the learning curve."""
+    return plot.with_stem(f"{plot.stem}_curve")
 
 
 def _learn(manifest: Path, data: Dataset, held: HeldOut, curve: str) -> list[Evaluation]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..help import App
-from ..options import DatasetArg, JsonOption, ManifestArg
+from ..options import DatasetArg, JsonOption, ManifestArg, OverwriteOption, check_new
 from ..process import set_threads
 from ..progress import Line
 
@@ -29,6 +29,8 @@ EnergyOption = Annotated[
     typer.Option("--energy-unit", help="Where the file carries none, such as kcal/mol.", metavar="UNIT"),
 ]
 
+_NO_ZERO = "none: trained on forces alone (use_E is False), its energies have no zero"
+
 
 @dataclass(frozen=True)
 class _Info:
@@ -46,6 +48,7 @@ class _Info:
     sigma: float
     lam: float | None
     energies_in_fit: bool
+    has_energies: bool
     offset: float
     scale: float
     length_unit: str
@@ -70,7 +73,7 @@ class _Info:
             ("descriptor", self.descriptor),
             ("σ", f"{self.sigma:g}"),
             ("λ", "unknown" if self.lam is None else f"{self.lam:.3g}"),
-            ("c", f"{self.offset:.8g} {self.energy_unit}"),
+            ("c", f"{self.offset:.8g} {self.energy_unit}" if self.has_energies else _NO_ZERO),
             ("std of labels", f"{self.scale:.6g} ({self.energy_unit}, {self.energy_unit}/{self.length_unit})"),
             ("expected error", error),
             ("on disk", _size(self.bytes_on_disk)),
@@ -111,6 +114,7 @@ def info(
         sigma=model.sigma,
         lam=model.lam,
         energies_in_fit=model.energy_weights is not None,
+        has_energies=model.has_energies,
         offset=model.offset,
         scale=model.scale,
         length_unit=model.length_unit,
@@ -140,6 +144,7 @@ def convert(
     ] = None,
     length_unit: LengthOption = None,
     energy_unit: EnergyOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model in another form, and compare the two.
@@ -159,6 +164,7 @@ def convert(
     model: Model = load_model(file, length_unit=length_unit, energy_unit=energy_unit)
     if output.exists() and output.samefile(file):
         raise InputError(f"{output}: is the model itself; write to another file and move it when all is well")
+    check_new(output, overwrite)
     form = form_of(file)
     to = to or ("sgdml" if form == "native" else "native")
     try:

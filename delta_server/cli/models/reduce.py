@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import InputError
-from ..options import AllThreadsOption, DatasetArg, JsonOption, ManifestArg, OverwriteOption, plot_option
+from ..options import AllThreadsOption, DatasetArg, JsonOption, ManifestArg, OverwriteOption, check_new, plot_option
 from ..process import set_training_threads
 from ..tables import show, table
 
@@ -66,6 +66,7 @@ def reduce(
     from .train import Terminal
 
     tried = _fractions(fractions, keep)
+    check_new(plot, overwrite)
     if output is not None and output.resolve() == manifest.resolve().parent:
         raise InputError(f"{output}: holds the models that are to be reduced; choose another folder")
     if overwrite and output is not None:

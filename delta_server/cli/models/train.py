@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..options import AllThreadsOption, DatasetArg, OverwriteOption
+from ..options import AllThreadsOption, DatasetArg, OverwriteOption, check_new
 from ..process import set_training_threads
 from ..progress import Line, duration
 
@@ -29,7 +29,7 @@ def train(
         typer.Option(
             min=0,
             help="Configurations that choose σ, λ and the symmetry.",
-            show_default="as many as training points, up to 200",
+            show_default="as many as training points, up to 200 and half of the rest",
         ),
     ] = 0,
     full: Annotated[bool, typer.Option("--full", help="Also the single global model, by sGDML's defaults.")] = False,
@@ -88,8 +88,11 @@ def train(
         chosen = replace(chosen, sigmas=(sigma,))
     if lam:
         chosen = replace(chosen, lams=(lam,))
-    if overwrite and (output / RECORD).is_file():
-        (output / RECORD).unlink()
+    record = output / RECORD
+    if not record.exists():
+        check_new(output / "manifest.yaml", overwrite)
+    elif overwrite and record.is_file():
+        record.unlink()
     manifest = train_all(dataset, output, chosen, Terminal(), structure)
     print(manifest)
 
@@ -101,16 +104,23 @@ class Terminal(Line):
         super().__init__(elsewhere=None)
         self._start, self._headed = time.monotonic(), False
 
+    def say(self, text: str) -> None:
+        """A line that stays; trials after it get a header of their own."""
+        self._headed = False
+        super().say(text)
+
     def trial(self, trial: Trial) -> None:
         if not self._headed:
-            self._headed = True
-            self.say(
-                f"  {'symmetry':10} {'perms':>6} {'points':>6}  {'metric':8} {'σ':>8} {'λ':>8} "
-                f"{'force MAE':>10} {'relabelled':>10} (kcal/mol/Å)"
+            super().say(
+                "  tried; force MAE on validation configurations, and with equal atoms exchanged (kcal/mol/Å):\n"
+                f"  {'symmetry':10} {'perms':>6} {'points':>6}  {'metric':13} {'σ':>6} {'λ':>7}  {'robust':6} "
+                f"{'MAE':>9} {'exchanged':>9} {'time (s)':>8}"
             )
-        self.say(
-            f"  {trial.group:10} {trial.permutations:6d} {trial.points:6d}  {trial.metric:8} {trial.sigma:8.3g} "
-            f"{trial.lam:8.1e} {trial.validation:10.4f} {trial.relabelled:10.4f} {trial.seconds:10.1f} s"
+            self._headed = True
+        super().say(
+            f"  {trial.group:10} {trial.permutations:6d} {trial.points:6d}  {trial.metric:13} {trial.sigma:6.3g} "
+            f"{trial.lam:7.1e}  {'yes' if trial.robust else 'no':6} {trial.validation:9.4f} {trial.relabelled:9.4f} "
+            f"{trial.seconds:8.1f}"
         )
 
     def learning(self, progress: ScalesIteration) -> None:

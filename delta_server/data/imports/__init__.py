@@ -1,0 +1,6 @@
+"""Data sets from other people's files."""
+
+from ..conventions import FileUnits, Keys
+from .combine import check_lengths, concatenate, import_files
+
+__all__ = ["FileUnits", "Keys", "check_lengths", "concatenate", "import_files"]
