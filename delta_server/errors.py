@@ -7,6 +7,11 @@ prints it and turns `exit_code` into the exit status.
 _LONGEST = 1000  # characters
 
 
+def printable(text: str) -> str:
+    """A text with what cannot be printed, line breaks too, as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class DeltaError(Exception):
     """Base of every error that is somebody's to mend; `exit_code` is what a command ends with."""
 
@@ -14,8 +19,7 @@ class DeltaError(Exception):
 
     def __init__(self, message: str = "") -> None:
         """message: made one printable line, whatever the file names and contents that it quotes hold."""
-        line = " ".join(message.split())[:_LONGEST]
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+        super().__init__(printable(" ".join(message.split())[:_LONGEST]))
 
 
 class ModelFileError(DeltaError):

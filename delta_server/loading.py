@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 
 from ._types import IntArray
-from .errors import DeltaError, GeometryError, InputError, ManifestError
+from .errors import DeltaError, GeometryError, InputError, ManifestError, ModelFileError
 from .gdml import Model, load_model, make_predictor
 from .manifest import FragmentEntry, Manifest, ModelEntry, TermEntry, format_atoms, load_manifest
 from .molecule.bonds import symbols
@@ -35,6 +35,14 @@ def load_potential(path: str | Path | Manifest, *, threads: int = 1, device: str
     Raises ManifestError, ModelFileError or InputError: one line each.
     """
     manifest = path if isinstance(path, Manifest) else load_manifest(path)
+    try:
+        with np.errstate(all="ignore"):  # numbers of any size: what does not come out finite is told
+            return _load(manifest, threads, device)
+    except MemoryError as error:
+        raise ModelFileError(f"{manifest.path}: its models do not fit into memory: {error}") from None
+
+
+def _load(manifest: Manifest, threads: int, device: str) -> Potential:
     structure = read_structure(manifest.resolve(manifest.structure))
     numbers = np.asarray(structure.numbers, dtype=np.intp)
     if len(numbers) != manifest.n_atoms:

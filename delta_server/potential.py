@@ -24,6 +24,8 @@ from .terms.sgdml import as_slice
 
 Part = Literal["all", "fragments", "binding"]
 
+_FARTHEST = 1e8  # Å; beyond, the positions of the others have no digits left beside those of the farthest
+
 
 class Fragment(NamedTuple):
     """A molecule of the complex: its name and its atoms (n,)."""
@@ -116,13 +118,14 @@ class Potential:
         positions: (N, 3) or (F, N, 3), Å. `part` leaves out the binding or the fragments. cells: (3, 3) for all
         frames or (F, 3, 3), Å, rows are lattice vectors; isolated terms ignore them.
 
-        Raises GeometryError on a wrong shape or what is not finite, NonFiniteError (with the frame) where the models
-        give no number, ManifestError where there is no binding to evaluate.
+        Raises GeometryError on a wrong shape and on what is not finite or absurdly far, NonFiniteError (with the
+        frame) where the models give no number, ManifestError where there is no binding to evaluate.
         """
         x, frames = self._frames(positions, part, cells)
         with np.errstate(all="ignore"):  # what does not come out finite is told, once
             result = self._sum(frames, part)
         finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
+        finite &= np.isfinite(result.virial).all((1, 2))
         if not finite.all():
             raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
         return result if x.ndim == 3 else result.frame(0)
@@ -187,9 +190,11 @@ class Potential:
                 f"positions have shape {x.shape}, expected ({self.n_atoms}, 3) or (frames, {self.n_atoms}, 3)"
             )
         frames = x if x.ndim == 3 else x[None]
-        if not np.isfinite(frames).all():
-            frame, atom = np.argwhere(~np.isfinite(frames))[0, :2]
-            raise GeometryError(f"position of atom {atom} in frame {frame} is not finite: {frames[frame, atom]}")
+        near = np.abs(frames) < _FARTHEST
+        if not near.all():
+            frame, atom = np.argwhere(~near)[0, :2]
+            what = f"beyond {_FARTHEST:g} Å" if np.isfinite(frames[frame, atom]).all() else "not finite"
+            raise GeometryError(f"position of atom {atom} in frame {frame} is {what}: {frames[frame, atom]}")
         return x, Frames(frames, None if cells is None else _cells(cells, len(frames)))
 
     def _sum(self, frames: Frames, part: Part) -> Result:
@@ -228,7 +233,9 @@ class Potential:
 
     def _blame(self, result: Result, frame: int) -> str:
         bad = [name for name, e in result.parts.energies.items() if not np.isfinite(e[frame])]
-        return f"frame {frame}: {', '.join(bad) or 'the forces'} came out as not a number"
+        if not bad:
+            bad = ["the virial" if np.isfinite(result.forces[frame]).all() else "the forces"]
+        return f"frame {frame}: {', '.join(bad)} came out as not a number"
 
     def whole(
         self,
@@ -242,7 +249,8 @@ class Potential:
 
     def check_geometry(self, positions: FloatArray, source: str = "geometry") -> None:
         """Raise GeometryError unless (N, 3) positions in Å can be this molecule: unit, order, wrapping."""
-        self.likeness.check(positions, source)
+        with np.errstate(all="ignore"):  # positions of any size: what they are not is told
+            self.likeness.check(positions, source)
 
     def describe(self) -> str:
         """One line: what is served."""

@@ -13,6 +13,8 @@ from made import made_model
 from delta_server import load_potential
 from delta_server.errors import GeometryError, InputError, ManifestError, NonFiniteError
 from delta_server.gdml import CpuPredictor, load_model
+from delta_server.potential import Potential
+from delta_server.terms.base import Contribution, Frames
 from delta_server.units import BOHR, KCAL_MOL
 
 
@@ -200,3 +202,39 @@ def test_reference_configurations_pass_the_geometry_check(system: str) -> None:
     potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
     for frame in held_out(system).positions:
         potential.check_geometry(frame)
+
+
+class _Stretched:
+    """A term with a finite energy and finite forces, and what is asked for as its virial."""
+
+    names, part, sites = ("odd",), "binding", np.arange(15)[None]
+
+    def __init__(self, virial: float) -> None:
+        self.virial = virial
+
+    def evaluate(self, frames: Frames) -> Contribution:
+        n = len(frames.positions)
+        return Contribution(np.zeros((n, 1)), np.zeros((n, 1, 15, 3)), np.full((n, 1, 3, 3), self.virial))
+
+    def expected_error(self, frames: Frames) -> None:
+        return None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_virial_that_is_not_finite_is_refused(h2o_benzene: Path, value: float) -> None:
+    whole = load_potential(h2o_benzene)
+    odd = Potential(whole.numbers, whole.reference, whole.fragments, [*whole.terms, _Stretched(value)])
+    with pytest.raises(NonFiniteError, match="frame 0: the virial came out as not a number"):
+        odd.compute(whole.reference)
+
+
+@pytest.mark.parametrize("far", [1e9, 1e100, 1e300])
+def test_an_atom_that_is_absurdly_far_takes_the_others_digits(h2o_benzene: Path, far: float) -> None:
+    """At 1e100 Å the energy would be another by 0.1 eV, and finite."""
+    potential = load_potential(h2o_benzene)
+    x = potential.reference.copy()
+    x[3, 1] = -far
+    with pytest.raises(GeometryError, match=r"position of atom 3 in frame 0 is beyond 1e\+08 Å"):
+        potential.compute(x)
+    x[3, 1] = 1e7
+    assert np.isfinite(potential.compute(x).energy)

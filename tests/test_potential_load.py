@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 from made import made_manifest, made_model
+from warm import run
 
 from delta_server import load_potential
 from delta_server.checks import check_manifest
@@ -219,3 +221,23 @@ def test_checks_say_what_fails_instead_of_raising(make: Make, spoil: Callable[[P
     checks = list(check_manifest(path))
     assert failed in [check.name for check in checks if not check.passed]
     assert all(check.found.isprintable() for check in checks)
+
+
+def test_models_that_do_not_fit_into_memory(tmp_path: Path) -> None:
+    """One line, of the API and of the command."""
+    numbers, x = np.full(60, 18), 4.0 * np.array(list(np.ndindex(4, 4, 4)), dtype=float)[:60]
+    turned = [np.roll(np.arange(60), k) for k in range(60)]
+    made_model(tmp_path / "argon.npz", numbers, x, turned, n_train=3000, seed=1)
+    entry = {"name": "argon", "atoms": "0:60", "model": "argon.npz"}
+    manifest = made_manifest(tmp_path, numbers, x, [entry])
+    program = (
+        "import resource, sys; from delta_server.cli import driver; import numpy, ase.io, delta_server.loading;"
+        "limit = int(open('/proc/self/statm').read().split()[0]) * 4096 + 150 * 2**20;"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit)); driver.main()"
+    )
+    done = run(
+        [sys.executable, "-c", program, str(manifest), "--socket", "unix:nobody", "--retry", "0"], env={**os.environ}
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "memory" in done.stderr

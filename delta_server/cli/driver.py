@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..errors import printable
 from .help import App
 from .options import DeviceOption, ManifestArg, ThreadsOption
 from .process import Stop, complain, run, set_threads
@@ -25,14 +26,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("delta-driver")
 
+_LONGEST = 4.5  # s after a signal; what is owed has had its time then, and so has the server that should be left
+
 EXIT_CODES = """\
 \b
 Exit codes:
-  0  the server sent EXIT            5  connection lost
-  1  internal error                  6  the geometry cannot be this molecule
-  2  bad input                       7  forces that are not finite
-  3  no server before the deadline   8  not i-PI's protocol
-  4  the server closed without EXIT  130, 143  stopped by SIGINT, SIGTERM
+  0  the server sent EXIT, or        5  connection lost
+     closed between two requests     6  the geometry cannot be this molecule
+  1  internal error                  7  forces that are not finite
+  2  bad input                       8  not i-PI's protocol
+  3  no server before the deadline   130, 143  stopped by SIGINT, SIGTERM
+  4  the server closed before it had an answer
 """
 
 app = App()
@@ -118,7 +122,8 @@ def driver(
         raise InputError("--uncertainty goes with extras: leave out --no-extras")
     addresses = _addresses(socket or [], input or [], ffsocket, sockets_prefix)
     alone = len(addresses) == 1
-    stop = Stop(second=lambda number: SystemExit(128 + number))
+    stop = Stop(second=lambda number: SystemExit(128 + number), within=_LONGEST)
+    stop.at_once = True  # nobody waits for anything yet
     began = time.perf_counter()
     potential = load_potential(manifest, threads=threads, device=device)
     line = _Requests(sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
@@ -141,6 +146,7 @@ def driver(
     drivers[0].warm_up()
     gc.freeze()  # what is loaded stays: the collector need not look at it again and again
     log.info("%s", potential.describe())
+    stop.at_once = False
     log.info("loaded in %.2f s; connecting to %s", time.perf_counter() - began, ", ".join(map(str, addresses)))
     if batcher is None:
         _serve_one(drivers[0], addresses[0], retry, reconnect, stop, line)
@@ -162,16 +168,15 @@ def _serve_one(server: Driver, address: Address, retry: float, reconnect: bool, 
     log.info("%s", server.stats.summary())
     if isinstance(ending, ServerError):
         raise ending
+    log.info(ending.value)
     if ending is Ending.STOPPED:
-        log.info("stopped by a signal")
         raise SystemExit(stop.exit_code)
-    log.info("EXIT received")
 
 
 def _serve_several(daemon: Daemon, stop: Stop, line: _Requests) -> None:
     import traceback
 
-    from ..errors import DeltaError
+    from ..errors import DeltaError, InputError
     from ..server.driver import Ending
 
     codes: list[int] = []
@@ -182,8 +187,10 @@ def _serve_several(daemon: Daemon, stop: Stop, line: _Requests) -> None:
         line.end()
         stopped = stopped or ending is Ending.STOPPED
         if not isinstance(ending, Exception):
-            log.info("%s: %s", address, "EXIT received" if ending is Ending.EXIT else "stopped by a signal")
+            log.info("%s: %s", address, ending.value)
             return
+        if isinstance(ending, MemoryError):
+            ending = InputError(f"does not fit into memory: {ending}")
         if not isinstance(ending, DeltaError):
             traceback.print_exception(ending)
         codes.append(ending.exit_code if isinstance(ending, DeltaError) else 1)
@@ -253,9 +260,16 @@ def _configure_log(level: str, path: Path | None) -> None:
         handler = logging.FileHandler(path, encoding="utf-8") if path else logging.StreamHandler()
     except OSError as error:
         raise InputError(f"--log-file {path}: {error.strerror}") from None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Printable("%(asctime)s %(name)s: %(message)s", "%H:%M:%S"))
     handler.handleError = _LogTrouble()  # type: ignore[method-assign]
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class _Printable(logging.Formatter):
+    """Records of one line, whatever the names in them hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return printable(super().formatMessage(record))
 
 
 class _LogTrouble:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
@@ -43,6 +45,9 @@ def run(app: Callable[[], object]) -> NoReturn:
     except OSError as error:
         complain(" ".join(str(part) for part in (error.strerror or error, error.filename) if part))
         code = 2
+    except MemoryError as error:
+        complain(f"does not fit into memory: {error}" if str(error) else "does not fit into memory")
+        code = 2
     except KeyboardInterrupt:
         complain("interrupted")
         code = 130
@@ -58,15 +63,20 @@ class Stop:
     """SIGINT, SIGTERM and SIGHUP: the first asks to finish and leave (calling the object then gives true), the
     second raises what `second` makes of the signal's number."""
 
-    def __init__(self, second: Callable[[int], BaseException], announce: str = "") -> None:
-        """announce: said at the first signal."""
+    def __init__(
+        self, second: Callable[[int], BaseException], announce: str = "", *, within: float | None = None
+    ) -> None:
+        """announce: said at the first signal. within: s after it until the process ends, whatever it is busy with."""
         self.number = 0
+        self.at_once = False  # whether the first signal is as the second: there is nothing to finish
         self._second, self._announce = second, announce
+        if within is not None:
+            threading.Thread(target=_end_after_signal, args=(_wakeup(), within), daemon=True).start()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
+        if self.number or self.at_once:
             raise self._second(number)
         self.number = number
         if self._announce:
@@ -78,6 +88,21 @@ class Stop:
     @property
     def exit_code(self) -> int:
         return 128 + self.number
+
+
+def _wakeup() -> int:
+    """A pipe from which each signal's number can be read at once, whatever the main thread is busy with."""
+    end, start = os.pipe()
+    os.set_blocking(start, False)
+    signal.set_wakeup_fd(start, warn_on_full_buffer=False)
+    return end
+
+
+def _end_after_signal(wakeup: int, within: float) -> None:
+    number = os.read(wakeup, 1)[0]
+    time.sleep(within)
+    complain(f"not done {within:g} s after {signal.Signals(number).name}: ended")
+    os._exit(128 + number)
 
 
 def set_threads(n: int) -> None:

@@ -7,6 +7,7 @@ what it should be before its data are read: a file may carry pickled tables, or 
 from __future__ import annotations
 
 import errno
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -124,10 +125,13 @@ class Arrays:
                 array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
             except ValueError as error:
                 raise self.fail(key, f"cannot be read: {_short(error)}") from None
+        if dtype.kind == "U" and size and (array.reshape(-1).view(dtype.str[0] + "u4") > sys.maxunicode).any():
+            raise self.fail(key, "holds characters that do not exist")
         return array
 
     def floats(self, key: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        array = np.ascontiguousarray(self.get(key, shape, "fiu"), dtype=np.float64)
+        with np.errstate(all="ignore"):  # long doubles that are too large are found below
+            array = np.ascontiguousarray(self.get(key, shape, "fiu"), dtype=np.float64)
         if not np.isfinite(array).all():
             bad = int((~np.isfinite(array)).sum())
             raise self.fail(key, f"holds {bad} values that are not finite")
@@ -149,4 +153,5 @@ class Arrays:
         if array.size != 1:
             raise self.fail(key, f"has shape {array.shape}, expected one text")
         value: Any = array.reshape(())[()]
-        return value.decode("utf-8", "replace") if array.dtype.kind == "S" else str(value)
+        text = value if array.dtype.kind == "S" else str(value).encode("utf-8", "replace")  # surrogates, alone
+        return str(text.decode("utf-8", "replace"))

@@ -31,12 +31,14 @@ from ..units import energy_in_ev, length_in_angstrom
 from .descriptor.metric import Metric
 from .descriptor.pairs import n_pairs, pair_permutations
 from .model import Model
+from .sums.cosets import most_permutations
 
 Form = Literal["native", "sgdml"]
 """How a model is written."""
 
 FORMAT, METRIC_FORMAT = "delta-sgdml-model/1", "delta-sgdml-model/2"
 _MAX_ATOMS = 5000
+_LARGEST = 1e6  # inverse distance; beside a larger one the others have no digits left
 _MAX_REBUILT = 2**34  # bytes of descriptors and weights; a file is N/6 times smaller
 _KEYS = "type, z, R_desc, R_d_desc_alpha, perms, tril_perms_lin, sig, std, c"
 _NATIVE_KEYS = "type, format, z, R_train, alphas_F, perms, sig, std, c"
@@ -230,6 +232,8 @@ def _read_stock(arrays: Arrays, n_atoms: int) -> tuple[int, Callable[..., Model]
     descriptors = np.ascontiguousarray(arrays.floats("R_desc", shape).T)
     if descriptors.min() <= 0:
         raise arrays.fail("R_desc", f"holds {descriptors.min()}: inverse distances are positive")
+    if descriptors.max() > _LARGEST:
+        raise arrays.fail("R_desc", f"holds {descriptors.max():g}: no atoms are so close")
     weights = arrays.floats("R_d_desc_alpha", (shape[1], dim))
     return shape[1], partial(Model, descriptors=descriptors, weights=weights, metric=Metric(n_atoms))
 
@@ -296,6 +300,9 @@ def _permutations(arrays: Arrays, numbers: IntArray, listed: bool) -> IntArray:
     if len(shape) != 2 or shape[0] < 1 or shape[1] != n_atoms:
         raise arrays.fail("perms", f"has shape {shape}, expected (permutations, {n_atoms})")
     dim = n_pairs(n_atoms)
+    described = arrays.shape("pairs")[0] if "pairs" in arrays else dim
+    if shape[0] > (most := most_permutations(n_atoms, described)):
+        raise arrays.fail("perms", f"has {shape[0]} rows, expected at most {most} for {described} pairs of atoms")
     linear = arrays.get("tril_perms_lin", (shape[0] * dim,), "iu").astype(np.int64) if listed else None
     perms = arrays.get("perms", (shape[0], n_atoms), "iu").astype(np.int64)
     if not (np.sort(perms, axis=1) == np.arange(n_atoms)).all():
@@ -312,8 +319,8 @@ def _permutations(arrays: Arrays, numbers: IntArray, listed: bool) -> IntArray:
     permutations = perms.astype(np.intp)
     if linear is None:
         return permutations
-    described = linear.reshape(dim, shape[0]).T - dim * np.arange(shape[0])[:, None]
-    if not np.array_equal(described, pair_permutations(permutations)):
+    told = linear.reshape(dim, shape[0]).T - dim * np.arange(shape[0])[:, None]
+    if not np.array_equal(told, pair_permutations(permutations)):
         raise arrays.fail("tril_perms_lin", "does not describe the permutations in 'perms'")
     return permutations
 

@@ -64,6 +64,11 @@ class EnergyKernel:
 
     def cross(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
         """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
+        most = max(1, _CHUNK_BYTES // (40 * self._n_perms))
+        if len(points.x) > most:  # so many permutations that a single query's temporaries are too large
+            cuts = [slice(i, i + most) for i in range(0, len(points.x), most)]
+            parts = [Points(points.x[c], [row[c] for row in points.rows], points.norms[c]) for c in cuts]
+            return np.concatenate([self.cross(x, part, lengths) for part in parts], axis=2)
         y, rows, norms = points
         covariances = np.empty((len(lengths), len(x), len(y)))
         step = self._chunk(len(y))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator
+from io import BufferedReader
+from lzma import LZMAError
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +21,18 @@ from .labels import frames_with_labels
 if TYPE_CHECKING:
     from ase import Atoms
 
+_PACKED = 1000  # bytes in one of a compressed file, at most
+_LINE, _COMMENT = 1000, 2**20  # bytes; a line that counts atoms, or says what a frame is, is shorter
+
 
 def read_structure(path: Path) -> Atoms:
     """First frame of any format that ase reads. Raises InputError."""
     import ase.io
     from ase import Atoms
 
+    file = _regular(path, "structure")
+    _refuse_absurd_counts(path, n_frames=2)  # as far as ase looks
     try:
-        file = _regular(path, "structure")
         labelled = frames_with_labels(file)
         atoms = next(labelled) if labelled else ase.io.read(file, index=0, do_not_split_by_at_sign=True)
     except InputError:
@@ -50,9 +59,43 @@ def write_structure(path: Path, atoms: Atoms) -> None:
 
 def _regular(path: Path, what: str) -> Path:
     """The path, if it is a file's: ase would wait for a pipe, or take ``-`` for the standard input."""
-    if not path.is_file():
-        raise InputError(f"{path}: {'is no regular file' if path.exists() else f'no such {what}'}")
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: {'is no regular file' if path.exists() else f'no such {what}'}")
+    except OSError as error:  # a name that is too long
+        raise InputError(f"{path}: {error.strerror}") from None
     return path.absolute()
+
+
+def _refuse_absurd_counts(path: Path, n_frames: float = inf) -> None:
+    """Raise InputError where a frame of an xyz file claims more atoms, or columns, than the file has bytes for: ase
+    would look for each of them. A file that does not begin with a number is of another format."""
+    from ase.io.formats import open_with_compression
+
+    size, frame = path.stat().st_size, 0
+    try:
+        with open_with_compression(str(path), "rb") as file:
+            most = size // 2 * (1 if isinstance(file, BufferedReader) else _PACKED)
+            while (count := _whole_number(file.readline(_LINE))) is not None:
+                comment = file.readline(_COMMENT)
+                columns = [int(n) for n in re.findall(rb":[A-Z]:(\d{1,20})", comment)]
+                for claimed, what in ((count, "atoms"), (max(columns, default=0), "columns")):
+                    if claimed > most:
+                        raise InputError(
+                            f"{path}: frame {frame} claims {str(claimed)[:20]} {what}, the file has {size} bytes"
+                        )
+                frame += 1
+                if frame == n_frames or not comment or not all(file.readline() for _ in range(count)):
+                    return
+    except (OSError, EOFError, zlib.error, LZMAError) as error:
+        raise InputError(f"{path}: cannot be read: {_line(error)}") from None
+
+
+def _whole_number(line: bytes) -> int | None:
+    try:
+        return int(line)
+    except ValueError:
+        return None
 
 
 def _line(error: Exception) -> str:
@@ -69,6 +112,7 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
     import ase.io
 
     file = _regular(path, "file")
+    _refuse_absurd_counts(path)
     frames = frames_with_labels(file) or ase.io.iread(file, do_not_split_by_at_sign=True)
     number = 0
     while True:
@@ -80,6 +124,9 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
             raise InputError(f"{path}: frame {number}: {error}") from None
         except Exception as error:  # as in read_structure
             raise InputError(f"{path}: ase cannot read frame {number}: {_line(error)}") from None
+        energy = None if atoms.calc is None else atoms.calc.results.get("energy")
+        if isinstance(energy, str):
+            raise InputError(f"{path}: frame {number}: energy is {energy[:80]!r}, expected a number")
         number += 1
         yield _from_ipi(atoms, path) if "CELL(abcABC):" in atoms.info else atoms
     if not number:

@@ -59,7 +59,7 @@ def keep_serving(
             on_left()
         if ending is Ending.STOPPED or isinstance(ending, ProtocolError) or not reconnect:
             return ending  # a server that was misunderstood would be so again
-        say(f"{'EXIT received' if ending is Ending.EXIT else ending}; waiting for the next server")
+        say(f"{ending.value if isinstance(ending, Ending) else ending}; waiting for the next server")
         if driver.stats.requests == served:
             time.sleep(_PAUSE)  # a server that hangs up on everybody is not worth a busy loop
 

@@ -20,26 +20,29 @@ from pathlib import Path
 import numpy as np
 
 from .._types import FloatArray
-from ..errors import GeometryError, NonFiniteError, ProtocolError
+from ..errors import GeometryError, NonFiniteError, ProtocolError, ServerClosedError
 from ..potential import Part, Potential, Result
 from ..terms.base import Frames
 from ..units import BOHR, HARTREE
 from . import wire
 from .address import SocketMode
-from .batcher import Evaluate, Evaluation, Evaluator
-from .guardian import Guardian, leave
+from .batcher import Evaluate, Evaluator
+from .guardian import LINGER, Guardian, leave
 from .shm import KINDS, MAX_NAME, Segments
 
 log = logging.getLogger("delta-driver")
 
 _DRAIN = 0.1  # s; every known server sends its next header right behind the positions
+_OWED = 2.0  # s; after a signal, for the server to take the answer to what it has asked
+_HURRIED = 1.0  # s; after a signal, for the server to close too
 
 
 class Ending(enum.Enum):
     """How a connection ended when nothing went wrong."""
 
-    EXIT = "EXIT"
-    STOPPED = "stopped"
+    EXIT = "EXIT received"
+    CLOSED = "the server closed between two requests, without EXIT (as ASE does): taken for its end"
+    STOPPED = "stopped by a signal"
 
 
 @dataclass
@@ -74,8 +77,9 @@ class Driver:
     keys; uncertainty: and in it the expected errors (`Potential.uncertainty`). ready: say READY to the first STATUS
     instead of NEEDINIT (pysisyphus wants that). check_geometry: refuse a first geometry that cannot be the manifest's
     molecule. dump: folder for a geometry whose forces are not finite; label: in that file's name, of a driver that is
-    not alone in its process. should_stop: asked while waiting; when true, the request at hand is answered and the
-    connection left. on_request: called after every reply. evaluate: a `Batcher` to go through; None goes directly.
+    not alone in its process. should_stop: asked while waiting; when true, the request at hand is answered, if the
+    server takes the answer within two seconds, and the connection left. on_request: called after every reply.
+    evaluate: a `Batcher` to go through; None goes directly.
     """
 
     def __init__(
@@ -105,24 +109,34 @@ class Driver:
         Evaluator(self.potential, self.part, self.uncertainty)(Frames(self.potential.reference[None]))
 
     def serve(self, sock: socket.socket, mode: SocketMode = "unix") -> Ending:
-        """Serve one connection until EXIT or a stop.
+        """Serve one connection until EXIT, its end or a stop.
 
-        Raises ServerClosedError, ServerLostError, ProtocolError, GeometryError or NonFiniteError. Whatever
-        happens, the connection is left so that i-PI can go on with another client.
+        Raises as `converse`. Whatever happens, the connection is left so that i-PI can go on with another client.
         """
-        connection, guardian = _Connection(self, sock, mode), None
-        began, cpu = time.perf_counter(), time.thread_time()
+        guardian = None
         try:
             guardian = _guardian(sock)
-            return connection.run()
+            return self.converse(sock, mode)
+        finally:
+            leave(sock, _HURRIED if self.should_stop() else LINGER)
+            if guardian is not None:
+                guardian.release()
+
+    def converse(self, sock: socket.socket, mode: SocketMode = "unix") -> Ending:
+        """What `serve` does between connecting and leaving.
+
+        Raises ServerClosedError (before it had an answer, or with one owed), ServerLostError, ProtocolError,
+        GeometryError or NonFiniteError.
+        """
+        began, cpu = time.perf_counter(), time.thread_time()
+        try:
+            with np.errstate(all="ignore"):  # what does not come out finite is told, once
+                return _Connection(self, sock, mode).run()
         except wire.Interrupted:
             return Ending.STOPPED
         finally:
             self.stats.wall += time.perf_counter() - began
             self.stats.cpu += time.thread_time() - cpu
-            leave(sock)
-            if guardian is not None:
-                guardian.release()
 
 
 def _guardian(sock: socket.socket) -> Guardian | None:
@@ -140,16 +154,35 @@ class _Connection:
         self.driver, self.mode = driver, mode
         self.n_atoms = driver.potential.n_atoms
         self.reply: bytes | None = None
-        self.stream = wire.Stream(sock, lambda: driver.should_stop() and self.reply is None)
+        self.answered = False  # any request
+        self.owes = False  # an answer: positions are there
+        self.deadline: float | None = None  # of the request at hand, after a signal
+        self.stream = wire.Stream(sock, self._should_leave, self._too_late)
         self.initialised = driver.ready
         self.batch = 1
         self.segments: Segments | None = None
         self.looked_at_geometry = not driver.check_geometry
 
+    def _should_leave(self) -> bool:
+        """Whether somebody asked to stop, and nothing is owed or it was not taken in time."""
+        return self.driver.should_stop() and (not self.owes or self._too_late())
+
+    def _too_late(self) -> bool:
+        """Whether somebody asked to stop two seconds ago, or more."""
+        if not self.driver.should_stop():
+            return False
+        self.deadline = self.deadline or time.monotonic() + _OWED
+        return time.monotonic() > self.deadline
+
     def run(self) -> Ending:
         following = None
         while True:
-            message = following or self.stream.header()
+            try:
+                message = following or self.stream.header()
+            except ServerClosedError:
+                if self.answered and not self.owes:
+                    return Ending.CLOSED
+                raise
             following = None
             if message == "STATUS":
                 if self.reply is not None:
@@ -168,21 +201,23 @@ class _Connection:
                 if self.reply is None:
                     raise ProtocolError("the server sent GETFORCE before any POSDATA")
                 began = time.perf_counter()
+                self.stream.refuse_closed()
                 self.stream.send(self.reply)
-                self.reply = None
+                self.reply, self.owes, self.answered = None, False, True
                 self.driver.stats.wire += time.perf_counter() - began
                 self.driver.stats.requests += 1
                 self.driver.on_request(self.driver.stats)
-                if self.driver.should_stop():
-                    return Ending.STOPPED
             else:
                 return Ending.EXIT
+            if self._should_leave():
+                return Ending.STOPPED
 
     def _positions(self) -> str | None:
         """POSDATA: read, drain, compute, and keep the reply. Returns the header that was read ahead."""
         stats = self.driver.stats
         began = time.perf_counter()
         positions, cells = (self._read_shm if self.mode == "shm" else self._read)()
+        self.owes = True
         unique = batch = len(positions)
         while unique > 1 and np.array_equal(positions[unique - 1], positions[unique - 2]):
             unique -= 1  # i-PI pads a short batch with copies of its last structure
@@ -191,13 +226,16 @@ class _Connection:
         read = time.perf_counter()
         following = self.stream.header(wait=_DRAIN)
         drained, cpu = time.perf_counter(), time.thread_time()
-        result, errors = self._evaluate(frames)
-        computed = time.perf_counter()
-        stats.cpu_kernel += time.thread_time() - cpu
-        stats.kernel += computed - drained
-        stats.structures += unique
-        stats.energies = result.parts.energies
-        self.reply = self._pack(result, errors, batch)
+        try:
+            result, errors = self.driver.evaluate(frames)
+            computed = time.perf_counter()
+            stats.cpu_kernel += time.thread_time() - cpu
+            stats.kernel += computed - drained
+            stats.structures += unique
+            stats.energies = result.parts.energies
+            self.reply = self._pack(result, errors, batch)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}; {self._dump(frames.positions)}") from None
         stats.wire += read - began + time.perf_counter() - computed
         return following
 
@@ -255,12 +293,6 @@ class _Connection:
                 self.driver.potential.check_geometry(frame, f"first geometry from the server{place}")
             self.looked_at_geometry = True
 
-    def _evaluate(self, frames: Frames) -> Evaluation:
-        try:
-            return self.driver.evaluate(frames)
-        except NonFiniteError as error:
-            raise NonFiniteError(f"{error}; {self._dump(frames.positions)}") from None
-
     def _dump(self, frames: FloatArray) -> str:
         from ase import Atoms
         from ase.io import write
@@ -297,6 +329,8 @@ def extras_json(result: Result, errors: Mapping[str, FloatArray]) -> list[bytes]
     ``energy_<term>`` in eV for each fragment and the binding, and ``binding_force_rms`` in eV/Å: the root mean
     square over the 3N components of the binding force; ``error_<term>`` in eV/Å for each of `errors`. Keys are names
     and values finite, so that formatting them is enough; `json.dumps` would be a third of the driver's time a step.
+
+    Raises NonFiniteError for a value that is not: i-PI trips over what is no JSON.
     """
     energies, forces = result.parts
     keys = [f"energy_{name}" for name in energies]
@@ -307,5 +341,8 @@ def extras_json(result: Result, errors: Mapping[str, FloatArray]) -> list[bytes]
     for name, error in errors.items():
         keys.append(f"error_{name}")
         columns.append(error.tolist())
+    for key, column in zip(keys, columns, strict=True):
+        if not all(map(math.isfinite, column)):
+            raise NonFiniteError(f"{key} came out as not a finite number")
     template = "{" + ", ".join(f'"{key}": %r' for key in keys) + "}"
     return [(template % row).encode() for row in zip(*columns, strict=True)]

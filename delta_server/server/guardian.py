@@ -19,10 +19,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
-_LINGER = 2.0  # s
+LINGER = 2.0  # s
 
 
-def leave(sock: socket.socket, linger: float = _LINGER) -> None:
+def leave(sock: socket.socket, linger: float = LINGER) -> None:
     """Close a connection in order: say that nothing more comes, read on (and throw away) until the other end closes
     too or `linger` seconds have passed, then close."""
     deadline = time.monotonic() + linger
@@ -65,7 +65,7 @@ class Guardian:
             os.write(self._write, b"\0")
         os.close(self._write)
         try:
-            self._process.wait(2 * _LINGER)
+            self._process.wait(2 * LINGER)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -1,7 +1,7 @@
 """i-PI's wire format: 12-byte headers, native int32 and float64, atomic units.
 
 Nothing is believed: lengths are checked before anything is allocated, a message is read whole however it
-was cut into packets, and a reply leaves in one `sendall`.
+was cut into packets, and a reply leaves in one `send` where the server has room for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .._types import FloatArray
 from ..errors import ProtocolError, ServerClosedError, ServerLostError
 
 HEADER_BYTES = 12
-_POLL = 0.25  # s; how long a signal may wait while the server is silent
+_POLL = 0.25  # s; how long a signal may wait while the server neither sends nor reads
 _MAX_INIT = 2**16
 MAX_BATCH = 4096
 
@@ -39,12 +39,19 @@ NEEDINIT, READY, HAVEDATA, FORCEREADY = map(header, ("NEEDINIT", "READY", "HAVED
 class Stream:
     """Exact reads over a connected socket, greedy underneath: what has arrived is taken in one call."""
 
-    def __init__(self, sock: socket.socket, should_stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        should_stop: Callable[[], bool] = lambda: False,
+        too_late: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """should_stop: asked when the server is silent, or does not read; too_late: also while it goes on sending."""
         self._socket = sock
         # Blocking, with the time limit in the kernel: Python's own would cost a poll() before every call.
         self._socket.settimeout(None)
         self._limit(_POLL)
-        self._should_stop = should_stop
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(_POLL))
+        self._should_stop, self._too_late = should_stop, too_late
         self._buffer = memoryview(bytearray(65536))
         self._start = self._end = 0
 
@@ -54,9 +61,7 @@ class Stream:
 
     def _limit(self, seconds: float) -> None:
         """How long a receive may block."""
-        whole, fraction = divmod(max(seconds, 1e-6), 1.0)
-        limit = struct.pack("ll", int(whole), int(1e6 * fraction))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
 
     def _fill(self, needed: int, deadline: float | None) -> bool:
         """Wait until `needed` bytes are in the buffer. False if the deadline came first."""
@@ -67,6 +72,8 @@ class Stream:
             self._buffer[: len(left)] = left
             self._start, self._end = 0, len(left)
         while self._end - self._start < needed:
+            if self._too_late():
+                raise Interrupted
             if deadline is not None:
                 wait = deadline - time.monotonic()
                 if wait <= 0:
@@ -119,6 +126,16 @@ class Stream:
             )
         return _KNOWN[raw]
 
+    def refuse_closed(self) -> None:
+        """Raise ServerClosedError where the server has closed already: TCP would take the answer without a word."""
+        try:
+            if not len(self) and not self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                raise ServerClosedError("the server closed the connection before it had its answer")
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise ServerLostError(f"connection lost: {error.strerror or error}") from None
+
     def int32(self) -> int:
         return int(struct.unpack("=i", self.read(4))[0])
 
@@ -127,11 +144,25 @@ class Stream:
         return np.frombuffer(self.read(8 * n), dtype=np.float64)
 
     def send(self, data: bytes) -> None:
-        """All of it, in one call. Raises ServerLostError."""
-        try:
-            self._socket.sendall(data)
-        except OSError as error:
-            raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
+        """All of it, in one call where the server has room. Raises ServerLostError, and Interrupted where the
+        server does not read and somebody asks to stop."""
+        left = memoryview(data)
+        while True:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise ServerLostError(f"connection lost while sending: {error.strerror or error}") from None
+            if not left:
+                return
+            if self._should_stop():
+                raise Interrupted
+
+
+def _timeval(seconds: float) -> bytes:
+    whole, fraction = divmod(max(seconds, 1e-6), 1.0)
+    return struct.pack("ll", int(whole), int(1e6 * fraction))
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ class Subgroup:
     @property
     def others(self) -> IntArray:
         """(R, N), one element of each coset {n s}."""
+        if self.order == 1:
+            return self.group.permutations
         inside, left, others = np.flatnonzero(self.mask), np.ones(len(self.mask), dtype=bool), []
         while left.any():
             others.append(int(np.argmax(left)))

@@ -130,11 +130,11 @@ class _Training:
         """Foretell what the fit will take, and say so."""
         train, hyper, permutations = task.train, choice.hyper, task.groups[choice.group]
         speed = Speed.measure(train, permutations)
-        expected = forecast(len(train), len(train.numbers), len(permutations), hyper.energies, speed)
+        expected = forecast(len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust)
         self._reporter.say(
             f"{task.name}: {len(train)} points, {len(permutations)} permutations ({choice.group}), "
             f"{hyper.metric or '1/r'}, σ {hyper.sigma:.3g}, λ {hyper.lam:.2g}: {expected.rows} rows, "
-            f"{expected.memory / 1e9:.2f} GB, about {expected.seconds:.0f} s"
+            f"{expected.peak / 1e9:.2f} GB, about {expected.seconds:.0f} s"
         )
         return expected
 

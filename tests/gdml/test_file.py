@@ -513,3 +513,43 @@ def test_one_permutation_that_is_not_the_identity_is_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(("use_e", "expected"), [(None, True), (True, True), (False, False)])
 def test_whether_energies_have_a_zero(write: Write, use_e: bool | None, expected: bool) -> None:
     assert load_model(write(use_E=None if use_e is None else np.array(use_e))).has_energies is expected
+
+
+# Small files that would take much memory
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "rows", "most"),
+    [(3, 7, 6), (8, 50_000, 40_320), (200, 1700, 1686), (2000, 20, 16)],
+    ids=["more than there are", "of eight atoms", "many atoms", "very many atoms"],
+)
+def test_permutations_times_pairs_are_bounded(tmp_path: Path, n_atoms: int, rows: int, most: int) -> None:
+    """Refused from the shape alone: a page of zeros packs into nothing."""
+    path = tmp_path / "small.npz"
+    np.savez_compressed(
+        path,
+        type="m",
+        format="delta-sgdml-model/1",
+        z=np.ones(n_atoms, dtype=np.uint8),
+        R_train=np.zeros((1, n_atoms, 3)),
+        alphas_F=np.zeros((1, n_atoms, 3)),
+        perms=np.zeros((rows, n_atoms), dtype=np.uint16),
+    )
+    assert path.stat().st_size < 100_000
+    refused(path, f"'perms' has {rows} rows, expected at most {most}")
+
+
+def test_inverse_distances_that_leave_the_others_no_digits(write: Write, arrays: dict[str, Any]) -> None:
+    descriptors = arrays["R_desc"].copy()
+    descriptors[1, 2] = 9.2e18
+    refused(write(R_desc=descriptors), "'R_desc'", "no atoms are so close")
+
+
+@pytest.mark.parametrize("key", ["dataset_name", "dataset_theory", "r_unit", "type"])
+def test_characters_that_do_not_exist(write: Write, key: str) -> None:
+    refused(write(**{key: np.frombuffer(b"\xff\xff\xff\x7f" * 2, dtype="<U2")}), f"'{key}'", "do not exist")
+
+
+def test_half_characters_are_replaced(write: Write) -> None:
+    name = np.frombuffer("a\ud800".encode("utf-32-le", "surrogatepass"), dtype="<U2")
+    assert load_model(write(dataset_name=name)).name == "a?"

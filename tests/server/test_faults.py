@@ -17,6 +17,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import yaml
 
 from delta_server import load_potential
 from delta_server.errors import InputError
@@ -112,12 +113,23 @@ def test_posdata_and_getforce_apart(start_driver: StartDriver, peer: Peer, dimer
 
 
 def test_conversation_as_ase_leads_it(start_driver: StartDriver, peer: Peer, dimer: System) -> None:
-    """A NUL byte for INIT, no cell, no EXIT: the end of the connection is the end."""
+    """A NUL byte for INIT, no cell, no EXIT: the end of the connection between two requests is no failure."""
     driver, connection = ready(start_driver, peer, dimer, text=b"\0")
     connection.send(posdata(dimer.bohr, NO_CELL))
     assert [connection.status(), connection.status()] == ["HAVEDATA", "HAVEDATA"]
     connection.send(GETFORCE)
     right(connection.reply(dimer.n_atoms), dimer, dimer.bohr)
+    connection.close()
+    driver.finished()
+    assert "the server closed between two requests, without EXIT" in driver.said
+
+
+def test_server_gone_with_an_answer_owed(start_driver: StartDriver, peer: Peer, dimer: System) -> None:
+    """Whatever it was given before, this one it did not get."""
+    driver, connection = ready(start_driver, peer, dimer)
+    right(connection.compute(dimer.bohr), dimer, dimer.bohr)
+    connection.send(posdata(dimer.bohr))
+    assert connection.status() == "HAVEDATA"
     connection.close()
     assert "closed the connection" in driver.failed(4)
 
@@ -618,3 +630,33 @@ def test_no_server_of_this_protocol(start_driver: StartDriver, peer: Peer, dimer
     connection.send(message)
     left_cleanly(connection)
     assert "the server sent" in driver.failed(8)
+
+
+# What is written on the terminal
+
+
+def test_names_are_escaped_in_the_log(start_driver: StartDriver, peer: Peer, dimer: System) -> None:
+    path = dimer.manifest.with_name("named.yaml")
+    entries = yaml.safe_load(dimer.manifest.read_text()) | {"name": "a\nb\x1b[31mc\u202e$x$"}
+    path.write_text(yaml.safe_dump(entries))
+    driver = start_driver(path, peer.address)
+    connection = peer.accept()
+    connection.handshake()
+    bye(driver, connection)
+    assert r"a\nb\x1b[31mc\u202e$x$: 6 atoms" in driver.said
+
+
+@pytest.mark.parametrize("value", [1e155, 1e300])
+@pytest.mark.parametrize("options", [(), ("--no-geometry-check",)], ids=["looked at", "not looked at"])
+def test_no_warning_of_numpy_on_the_terminal(
+    start_driver: StartDriver, peer: Peer, dimer: System, value: float, options: tuple[str, ...]
+) -> None:
+    """A cell of any size is none of an isolated molecule's business; positions are refused with one line."""
+    driver, connection = ready(start_driver, peer, dimer, *options)
+    cell = np.diag([value] * 3)
+    assert np.isfinite(connection.compute(dimer.bohr, cell).virials).all()
+    positions = dimer.bohr.copy()
+    positions[2, 1] = value
+    connection.send(posdata(positions, cell), GETFORCE)
+    left_cleanly(connection)
+    driver.failed(6)

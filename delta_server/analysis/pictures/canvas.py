@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import InputError
+from ...errors import InputError, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,11 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: the picture cannot be written: {error}") from None
+
+
+def plain(text: str) -> str:
+    """A text that matplotlib draws as it stands: no formula, nothing that cannot be printed."""
+    return printable(text).replace("$", r"\$")
 
 
 def ramp(n: int) -> Any:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import product
-from math import prod
+from math import factorial, prod
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,8 @@ from .basis import Basis
 Method = Literal["plain", "fourier"]
 
 _LARGEST = 1200  # order of a factor: representations of more take seconds
+_SEARCHED = 50_000  # order of a factor up to which its subgroups are looked for
+_MOST = 2**25  # permutations times pairs; each takes about 50 bytes while a sum is made
 _SMALLEST = 12  # order of a factor from which on its subgroups are looked at
 # in multiplications with descriptors: one of the transform on the group, the kernel function for an element
 _TRANSFORM, _KERNEL = 0.5, 25.0
@@ -106,6 +108,12 @@ class Cosets:
         return energy.reshape(-1, self.count).sum(1), stacked.sum(1)
 
 
+def most_permutations(n_atoms: int, n_pairs: int) -> int:
+    """How many permutations of so many atoms a sum over so many pairs may have: no more than there are, and no more
+    than memory holds."""
+    return min(factorial(min(n_atoms, 20)), _MOST // n_pairs)
+
+
 def _best(
     permutations: IntArray, dim: int, method: Method | None
 ) -> tuple[IntArray, IntArray, tuple[Irreps, Irreps]]:
@@ -149,7 +157,7 @@ def _subgroups(elements: IntArray, method: Method | None) -> list[Subgroup]:
     whole = [Subgroup(group, np.ones(len(elements), dtype=bool))] if len(elements) <= _LARGEST else []
     if method == "fourier":
         return whole or [trivial]
-    between = normal_subgroups(group) if len(elements) >= _SMALLEST else []
+    between = normal_subgroups(group) if _SMALLEST <= len(elements) <= _SEARCHED else []
     return [trivial, *(s for s in between if max(map(len, s.factors)) <= _LARGEST), *whole]
 
 

@@ -40,8 +40,9 @@ class Forecast(NamedTuple):
     """The size of a fit: rows of its kernel matrix, memory, time."""
 
     rows: int
-    memory: int  # bytes
+    memory: int  # bytes that it takes beside what the process has already
     seconds: float
+    peak: int  # bytes that the system will report of the process
 
 
 class Speed(NamedTuple):
@@ -68,8 +69,20 @@ class Speed(NamedTuple):
         return cls(2 * 1536.0**3 / (time.perf_counter() - start), block)
 
 
-def forecast(n_points: int, n_atoms: int, n_perms: int, energies: bool, speed: Speed) -> Forecast:
-    """Memory and time of `fit.fit` by Cholesky factorisation."""
+def forecast(
+    n_points: int, n_atoms: int, n_perms: int, energies: bool, speed: Speed, robust: bool = False
+) -> Forecast:
+    """Memory and time of `fit.fit` by Cholesky factorisation. robust: with a second matrix where there is room."""
     rows = 3 * n_atoms * n_points + n_points * energies
     seconds = n_points * (n_points + 1) / 2 * n_perms * n_atoms**2 * speed.block + rows**3 / 3 / speed.flops
-    return Forecast(rows, matrix_bytes(n_points, n_atoms, energies), seconds)
+    memory = matrix_bytes(n_points, n_atoms, energies)
+    twice = 4 * rows**2 if robust and 2.1 * memory < available_memory() else 0
+    now, most = _resident()
+    return Forecast(rows, memory, seconds, max(most, now + memory + twice))
+
+
+def _resident() -> tuple[int, int]:
+    """Bytes of memory that this process has now, and the most that it has had."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines())
+    now, most = (int(lines[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+    return now, most
