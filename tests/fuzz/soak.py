@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
-from server.peer import header, listening, posdata  # noqa: E402
+from peer import header, listening, posdata  # noqa: E402
 
 from delta_server.units import BOHR  # noqa: E402
 from fuzz.files import POSITIONS, made_dimer  # noqa: E402

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from made import made_dimer, made_manifest, made_model
+from peer import Peer, listening
+from processes import Driver, Ipi
 
 from delta_server.molecule.structures import read_structure
 from delta_server.units import BOHR
-
-from .peer import Peer, listening
-from .processes import Driver, Ipi
 
 Array = npt.NDArray[np.float64]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import DEADLINE, wait_until
 
 from delta_server import load_potential
 from delta_server.errors import GeometryError, NonFiniteError
@@ -17,7 +18,6 @@ from delta_server.server.batcher import Batcher, Evaluation, Evaluator
 from delta_server.terms.base import Frames
 
 from .conftest import System
-from .processes import DEADLINE, wait_until
 
 
 class Recorder:

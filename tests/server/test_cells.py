@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_kinds import CELL
+from peer import NO_CELL, Peer, Reply, header, shm_posdata
 
 from delta_server import load_potential
 from delta_server.potential import Potential
 from delta_server.units import BOHR, HARTREE
 
 from .conftest import StartDriver
-from .peer import NO_CELL, Peer, Reply, header, shm_posdata
 
 CELLS = [(CELL, CELL.T / BOHR), (None, NO_CELL)]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from peer import Connection, Peer, Reply, batch_posdata, header, init, listening, posdata
+from processes import Driver
 
 from delta_server import load_potential
 from delta_server.units import BOHR, HARTREE
 
 from .conftest import StartDriver, System
-from .peer import Connection, Peer, Reply, batch_posdata, header, init, listening, posdata
-from .processes import Driver
 
 GETFORCE, EXIT = header("GETFORCE"), header("EXIT")
 

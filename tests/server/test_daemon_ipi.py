@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pytest
 from conftest import ROOT
 from ipi.utils.units import unit_to_internal
+from processes import Driver, Ipi, wait_until
 
 from delta_server import load_potential
 from delta_server.units import HARTREE
 
 from .conftest import StartDriver, System
-from .processes import Driver, Ipi, wait_until
 
 StartIpi = Callable[..., Ipi]
 STEPS = 10

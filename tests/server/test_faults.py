@@ -18,14 +18,7 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
-
-from delta_server import load_potential
-from delta_server.errors import InputError
-from delta_server.server.address import parse_address
-from delta_server.units import BOHR, HARTREE
-
-from .conftest import StartDriver, System
-from .peer import (
+from peer import (
     CELL,
     NO_CELL,
     Connection,
@@ -38,7 +31,14 @@ from .peer import (
     posdata,
     shm_posdata,
 )
-from .processes import Driver, wait_until
+from processes import Driver, wait_until
+
+from delta_server import load_potential
+from delta_server.errors import InputError
+from delta_server.server.address import parse_address
+from delta_server.units import BOHR, HARTREE
+
+from .conftest import StartDriver, System
 
 GETFORCE, EXIT = header("GETFORCE"), header("EXIT")
 NAN, INF = float("nan"), float("inf")

@@ -12,11 +12,11 @@ from typing import Any
 import ase.io
 import numpy as np
 import pytest
+from processes import Driver, Ipi, wait_until
 
 from delta_server import load_potential
 
 from .conftest import StartDriver, StartIpi, System
-from .processes import Driver, Ipi, wait_until
 
 EXTRAS = ("energy_first", "energy_second", "energy_binding", "binding_force_rms")
 SIGNALS = {signal.SIGTERM: 143, signal.SIGKILL: -9}

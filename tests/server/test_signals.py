@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from peer import Connection, Peer, header, init, listening, posdata
+from processes import Driver
 
 from .conftest import StartDriver, System
-from .peer import Connection, Peer, header, init, listening, posdata
-from .processes import Driver
 
 GETFORCE, STATUS = header("GETFORCE"), header("STATUS")
 LONGEST = 5.0  # s

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from ipi.utils.units import unit_to_internal
+from processes import Process
 
 from delta_server import load_potential
 from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.server import __file__ as server_package
 from delta_server.units import BOHR, HARTREE
-
-from .processes import Process
 
 MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"
 INPUTS = ROOT / "inputs/h2o_benzene"

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from peer import Peer, header
+from processes import Driver
 
 from delta_server import load_potential
 from delta_server.units import BOHR
 
 from .conftest import StartDriver, System
-from .peer import Peer, header
-from .processes import Driver
 
 TERMS = ("water", "benzene", "binding")
 ERRORS = tuple(f"error_{name}" for name in (*TERMS, "total"))

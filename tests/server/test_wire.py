@@ -10,12 +10,11 @@ from multiprocessing import shared_memory
 
 import numpy as np
 import pytest
+from peer import header, init
 
 from delta_server.errors import ProtocolError, ServerClosedError, ServerLostError
 from delta_server.server import shm, wire
 from delta_server.server.wire import Init, Interrupted, Stream, read_init
-
-from .peer import header, init
 
 Pair = tuple[socket.socket, Stream]
 

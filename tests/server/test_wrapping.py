@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
+from peer import NO_CELL, Peer, header, posdata
+from processes import Process
 
 from delta_server import load_potential
 from delta_server.ipi.tables import read_properties
@@ -15,8 +17,6 @@ from delta_server.server import __file__ as server_package
 from delta_server.units import BOHR
 
 from .conftest import StartDriver
-from .peer import NO_CELL, Peer, header, posdata
-from .processes import Process
 from .test_transports import BIN, INPUTS, OURS
 
 SOCKET = (

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from .processes import DEADLINE, wait_until
+from processes import DEADLINE, wait_until
 
 Array = npt.NDArray[np.float64]
 
