@@ -32,7 +32,7 @@ def read_all(path: Path) -> object:
         ("named.dat", COUNT),
         ("underscores.xyz", b"99_999_999_999\n\nH 0 0 0\n"),
         ("digits.xyz", GOOD + b"9" * 5000 + b"\n"),
-        ("packed.xyz.gz", gzip.compress(COUNT), mtime=0),
+        ("packed.xyz.gz", gzip.compress(COUNT, mtime=0)),
         ("packed.xyz.bz2", bz2.compress(GOOD + COUNT)),
         ("packed.xyz.xz", lzma.compress(COUNT)),
         ("columns.xyz", b"2\nProperties=species:S:1:pos:R:3:forces:R:99999999999\nH 0 0 0\nH 0 0 0.74\n"),
@@ -66,7 +66,7 @@ def test_an_energy_that_is_none(tmp_path: Path, energy: str) -> None:
 
 
 def test_frames_that_are_sound_are_read(tmp_path: Path) -> None:
-    for name, data in {"a.xyz": 3 * GOOD, "a.xyz.gz": gzip.compress(3 * GOOD)}.items(, mtime=0):
+    for name, data in {"a.xyz": 3 * GOOD, "a.xyz.gz": gzip.compress(3 * GOOD)}.items():
         (tmp_path / name).write_bytes(data)
         assert len(read_structure(tmp_path / name)) == 2
         assert [len(atoms) for atoms in iter_structures(tmp_path / name)] == [2, 2, 2]
