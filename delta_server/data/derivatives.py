@@ -25,6 +25,7 @@ _FEW = 20
 _BETWEEN = 0.05  # of all configurations may lie between two groups
 _LEAST, _LEAST_FEW = 5.0, 15.0  # kcal/mol between two zeros
 _TOUCH = 1.5  # times the usual distance of neighbours: groups that come so near are one in geometry
+_TOUCHING = 0.25  # of the smallest group, at least, that have such a neighbour in another
 _MOST_PAIRS = 2000  # distances that describe a geometry
 _UNITS = {23.0605: "1 eV", 627.5095: "1 hartree", 604.449: "1 hartree less 1 eV", 1.0: "1 kcal/mol"}
 
@@ -116,9 +117,9 @@ def check_zero(name: str, positions: FloatArray, energies: FloatArray) -> Check:
 
     positions: (n, N, 3) Å. energies: (n,) kcal/mol, less what the forces explain.
     """
-    bounds = _boundaries(np.sort(energies))
-    groups = np.searchsorted(bounds, energies)
-    n_groups = len(bounds) + 1
+    groups = np.searchsorted(_boundaries(np.sort(energies)), energies)
+    present, groups = np.unique(groups, return_inverse=True)  # equal energies leave a group between bounds empty
+    n_groups = len(present)
     if n_groups == 1:
         return Check(name, True, "energies form one group")
     pair = _touching(positions, groups)
@@ -164,7 +165,8 @@ def _boundaries(ordered: FloatArray) -> list[float]:
 
 
 def _touching(positions: FloatArray, groups: IntArray) -> tuple[int, int] | None:
-    """Two configurations of different groups that are as near to each other as neighbours usually are; or None."""
+    """Two configurations of different groups that are as near to each other as neighbours usually are; None where
+    most of the smallest group have no such neighbour."""
     n, n_atoms = positions.shape[:2]
     some = np.unique(np.linspace(0, n - 1, min(n, _GEOMETRIES // 2)).round().astype(np.intp))
     row, col = np.tril_indices(n_atoms, -1)
@@ -176,8 +178,13 @@ def _touching(positions: FloatArray, groups: IntArray) -> tuple[int, int] | None
     np.fill_diagonal(distance, np.inf)
     usual = float(np.median(distance.min(1)))
     other = np.where(groups[some][:, None] != groups[some], distance, np.inf)
+    touch = other.min(1) < _TOUCH * usual
+    present, counts = np.unique(groups[some], return_counts=True)
+    rarest = groups[some] == present[counts.argmin()]
+    if touch[rarest].mean() < _TOUCHING:  # stragglers on the way from one kind of geometry to another
+        return None
     i, j = np.unravel_index(int(other.argmin()), other.shape)
-    return (int(some[i]), int(some[j])) if other[i, j] < _TOUCH * usual else None
+    return int(some[i]), int(some[j])
 
 
 def response(positions: FloatArray, alone: FloatArray, whole: FloatArray) -> float | None:

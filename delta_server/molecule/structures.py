@@ -35,8 +35,8 @@ def read_structure(path: Path) -> Atoms:
     try:
         labelled = frames_with_labels(file)
         atoms = next(labelled) if labelled else ase.io.read(file, index=0, do_not_split_by_at_sign=True)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{path}: cannot read a structure from it: {error}") from None
     except Exception as error:  # ase's readers raise whatever their format makes them trip over
         raise InputError(f"{path}: ase cannot read a structure from it: {_line(error)}") from None
     if not isinstance(atoms, Atoms) or len(atoms) == 0:

@@ -151,7 +151,7 @@ def test_a_potential_that_is_none(folder: Path, command: str, case: str) -> None
     spoil(folder)
     called = {
         "driver": [*DRIVER, *FIRM],
-        "predict": [*SGDML, "predict", "manifest.yaml", "frames.xyz", "-o", "o.xyz"],
+        "predict": [*SGDML, "predict", "manifest.yaml", "frames.xyz", "-o", "o.xyz", "--overwrite"],
     }
     write(folder / "frames.xyz", Atoms(NUMBERS, POSITIONS))
     fails(folder, *called[command], code=2, words=words)
@@ -348,7 +348,14 @@ def test_structures_that_cannot_be(folder: Path, case: str, output: str | None) 
         (folder / output).write_text("what was there before\n")
     name = make(folder)
     fails(
-        folder, *SGDML, "predict", "manifest.yaml", name, *(["-o", output] if output else []), code=code, words=words
+        folder,
+        *SGDML,
+        "predict",
+        "manifest.yaml",
+        name,
+        *(["-o", output, "--overwrite"] if output else []),
+        code=code,
+        words=words,
     )
 
 
@@ -378,7 +385,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(folder: Path) -> None:
     name = frames(folder, *[MOLECULE] * 200)
     (folder / "o.xyz").write_text("what was there before\n")
     limited = ["sh", "-c", 'ulimit -f 16; exec "$@"', "sh"]
-    command = [*SGDML, "predict", "manifest.yaml", name, "-o", "o.xyz"]
+    command = [*SGDML, "predict", "manifest.yaml", name, "-o", "o.xyz", "--overwrite"]
     fails(folder, *limited, *command, code=2, words=("o.xyz", "File too large"))
 
 

@@ -101,9 +101,12 @@ def test_the_fate_of_one_run_is_its_own(start_driver: StartDriver, start_ipi: St
     asked.stopped()
     good.finished()
     assert before < 60
-    first, second = sorted(daemon.ended(5, 4, 6), key=lambda line: killed.address in line)
+    first, *others = sorted(daemon.ended(5, 4, 6), key=lambda line: killed.address in line)
     assert first.startswith(f"delta-driver: {water.address}: the server sends 3 atoms, methane_dimer has 10")
-    assert second.startswith(f"delta-driver: {killed.address}: ")
+    # killed between two requests, it closes as ASE does at its end
+    assert len(others) <= 1
+    assert all(line.startswith(f"delta-driver: {killed.address}: ") for line in others)
+    assert others or f"{killed.address}: the server closed between two requests" in daemon.said
     assert f"{good.address}: EXIT received" in daemon.said
     water.stopped()
 

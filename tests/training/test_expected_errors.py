@@ -172,7 +172,7 @@ def test_select(trained: Path, frames: Path, tmp_path: Path) -> None:
     lines = answer(tmp_path, *arguments).splitlines()
     assert lines[-2] == "29 of 30 frames → all.xyz"  # one is there twice
     assert lines[-1] == "all others are copies of these or of training points"
-    thin = json.loads(answer(tmp_path, *arguments, "--every", 7, "--json"))
+    thin = json.loads(answer(tmp_path, *arguments, "--every", 7, "--overwrite", "--json"))
     assert sorted(row["frame"] for row in thin["frames"]) == [0, 7, 14, 21, 28]
 
 
