@@ -198,18 +198,16 @@ class Potential:
         return x, Frames(frames, None if cells is None else _cells(cells, len(frames)))
 
     def _sum(self, frames: Frames, part: Part) -> Result:
-        shape = frames.positions.shape
-        energy, forces, virial = np.zeros(shape[0]), np.zeros(shape), np.zeros((shape[0], 3, 3))
+        total: list[FloatArray] = []
         energies: dict[str, FloatArray] = {}
         binding_forces = None
         for side in self._sides(part):
-            side_energy, side_forces, side_virial, named = self._sum_part(frames, side)
+            *sums, named = self._sum_part(frames, side)
             if side == "binding":
-                energies["binding"], binding_forces = side_energy, side_forces
+                energies["binding"], binding_forces = sums[:2]
             energies |= {name: e for name, e in named.items() if name != "binding"}
-            energy += side_energy
-            forces += side_forces
-            virial += side_virial
+            total = [a + b for a, b in zip(total, sums, strict=True)] if total else [a.copy() for a in sums]
+        energy, forces, virial = total
         return Result(energy, forces, virial, Parts(energies, binding_forces))
 
     def _sum_part(
