@@ -1,14 +1,17 @@
 """The lock of a run's folder, which keeps two runs apart.
 
 It is held by the run's process and by its i-PI, which may outlive it for a moment: a kill -9 frees it only when both
-are gone.
+are gone. An i-PI whose threads wait for one another would never be: it is killed in the end.
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import re
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +23,7 @@ from ..errors import InputError
 
 LOCK = ".lock"
 _DYING = 0.5  # s that a process may take to die of a kill -9
+_TAKEN_BY = re.compile(r"^lock:.* FLOCK .* (\d+) \S+:\S+:\d+ ", re.MULTILINE)  # in /proc/PID/fdinfo: by whom
 
 
 @contextmanager
@@ -33,8 +37,8 @@ def locked(
     """Hold the locks of these folders; yields their descriptors, for a child to hold them as long as it lives.
 
     A run whose master was killed ends softly by itself: that is waited for, `patience` seconds, and `waiting` is
-    called once. orphans_only: a run whose master lives is not waited for. Raises InputError when another run works
-    there.
+    called once; then what is left of it is killed. orphans_only: a run whose master lives is not waited for. Raises
+    InputError when another run works there.
     """
     with ExitStack() as stack:
         held = []
@@ -42,12 +46,18 @@ def locked(
         began = time.monotonic()
         for folder in folders:
             file = stack.enter_context(_open(folder / LOCK))
+            killed = math.inf
             while not _take(file.fileno()):
                 owner = _owner(folder / LOCK)
                 refused = orphans_only and owner
-                if time.monotonic() - began > (min(patience, _DYING) if refused else patience):
-                    running = f"is running there{owner}" if owner else "has not ended there"
-                    raise InputError(f"{folder}: another run {running}; wait for it, or stop it")
+                waited = time.monotonic() - began
+                if waited > (min(patience, _DYING) if refused else patience):
+                    if owner or waited > killed + _DYING:
+                        running = f"is running there{owner}" if owner else "has not ended there"
+                        raise InputError(f"{folder}: another run {running}; wait for it, or stop it")
+                    if killed == math.inf:
+                        _kill_orphans(folder / LOCK)
+                        killed = waited
                 if not refused and not told:
                     told = True
                     waiting()
@@ -91,6 +101,19 @@ def _owner(path: Path) -> str:
         return f", process {pid}" if _lives(int(pid)) else ""
     except (OSError, ValueError):  # it is just being written
         return ""
+
+
+def _kill_orphans(path: Path) -> None:
+    """Kill the processes of this user that hold the lock of a master that is dead (Linux; elsewhere: nothing)."""
+    lock = path.stat()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it ended, or is another user's
+            if not os.path.samestat(link.stat(), lock):
+                continue
+            # not all that have it open hold it: some may wait for it, as this process does
+            taken = _TAKEN_BY.search(Path(*link.parts[:3], "fdinfo", link.name).read_text())
+            if taken and not _lives(int(taken[1])):
+                os.kill(int(link.parts[2]), signal.SIGKILL)
 
 
 def _lives(pid: int) -> bool:

@@ -60,12 +60,14 @@ def test_a_living_master_is_not_waited_for_and_a_killed_ones_child_is(tmp_path: 
     process.communicate()
 
 
-def test_a_child_that_does_not_end(tmp_path: Path) -> None:
-    process = master(tmp_path, 3.0)
+def test_a_child_that_does_not_end_is_killed_and_who_waits_is_not(tmp_path: Path) -> None:
+    process = master(tmp_path, 100.0)
     process.kill()
     process.communicate()
-    with pytest.raises(InputError, match="another run has not ended there"), locked([tmp_path], 0.3):
-        pass
+    with (tmp_path / ".lock").open() as opened, subprocess.Popen(["sleep", "100"], stdin=opened) as waiter:
+        with locked([tmp_path], 1.0):
+            assert waiter.poll() is None
+        waiter.kill()
 
 
 def test_a_master_on_another_machine(tmp_path: Path) -> None:
