@@ -98,10 +98,11 @@ class Potential:
         self.name, self.theory = name, theory
         self.likeness = likeness or Likeness.of(self.numbers, self.reference, [f.atoms for f in self.fragments])
         self._unwrapper = Unwrapper.of_reference(self.numbers, self.reference, self.likeness.bonds)
-        # Of each part, its terms with the place of each of their copies among all atoms.
+        # Of each part, its terms with the places of their copies among all atoms, and the names in their order.
         self._parts: dict[Side, list[tuple[Term, list[IntArray | slice]]]] = {"fragments": [], "binding": []}
         for term in self.terms:
             self._parts[term.part].append((term, [as_slice(site) for site in term.sites]))
+        self._names: dict[Side, tuple[str, ...]] = {side: self._in_order(side) for side in self._parts}
 
     @property
     def n_atoms(self) -> int:
@@ -124,10 +125,8 @@ class Potential:
         x, frames = self._frames(positions, part, cells)
         with np.errstate(all="ignore"):  # what does not come out finite is told, once
             result = self._sum(frames, part)
-        finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
-        finite &= np.isfinite(result.virial).all((1, 2))
-        if not finite.all():
-            raise NonFiniteError(self._blame(result, int(np.flatnonzero(~finite)[0])))
+            if not np.isfinite(sum(np.vdot(a, a) for a in result[:3])):  # told by a number that is quickly had
+                self._refuse_not_finite(result)
         return result if x.ndim == 3 else result.frame(0)
 
     def uncertainty(
@@ -163,7 +162,7 @@ class Potential:
             if expected is None:
                 raise not_calibrated(term.names[0])
             errors |= zip(term.names, expected.T, strict=True)
-        return self._ordered(errors)
+        return {name: errors[name] for name in self._names[side]}
 
     def _copies(self, side: Side) -> list[tuple[str, IntArray]]:
         """Name and atoms of every copy of the terms of one part."""
@@ -173,10 +172,11 @@ class Potential:
         """Those that `part` asks for and that have terms."""
         return [side for side in self._parts if part in ("all", side) and self._parts[side]]
 
-    def _ordered(self, by_name: dict[str, FloatArray]) -> dict[str, FloatArray]:
-        """Fragments first, in their order."""
-        first = {f.name: by_name[f.name] for f in self.fragments if f.name in by_name}
-        return first | by_name
+    def _in_order(self, side: Side) -> tuple[str, ...]:
+        """The names of one part's copies: fragments first, in their order."""
+        names = [name for name, _ in self._copies(side)]
+        fragments = [f.name for f in self.fragments if f.name in names]
+        return tuple(dict.fromkeys(fragments + names))
 
     def _frames(self, positions: npt.ArrayLike, part: Part, cells: npt.ArrayLike | None) -> tuple[FloatArray, Frames]:
         """The positions as they came, and all frames, once they and `part` are found good."""
@@ -190,50 +190,51 @@ class Potential:
                 f"positions have shape {x.shape}, expected ({self.n_atoms}, 3) or (frames, {self.n_atoms}, 3)"
             )
         frames = x if x.ndim == 3 else x[None]
-        near = np.abs(frames) < _FARTHEST
-        if not near.all():
-            frame, atom = np.argwhere(~near)[0, :2]
+        if not np.abs(frames).max(initial=0.0) < _FARTHEST:
+            frame, atom = np.argwhere(~(np.abs(frames) < _FARTHEST))[0, :2]
             what = f"beyond {_FARTHEST:g} Å" if np.isfinite(frames[frame, atom]).all() else "not finite"
             raise GeometryError(f"position of atom {atom} in frame {frame} is {what}: {frames[frame, atom]}")
         return x, Frames(frames, None if cells is None else _cells(cells, len(frames)))
 
     def _sum(self, frames: Frames, part: Part) -> Result:
-        total: list[FloatArray] = []
+        sums: list[tuple[FloatArray, FloatArray, FloatArray]] = []
         energies: dict[str, FloatArray] = {}
         binding_forces = None
         for side in self._sides(part):
-            *sums, named = self._sum_part(frames, side)
+            named, forces, virial = self._sum_part(frames, side)
+            energy = sum(named.values(), np.zeros(len(virial)))
             if side == "binding":
-                energies["binding"], binding_forces = sums[:2]
-            energies |= {name: e for name, e in named.items() if name != "binding"}
-            total = [a + b for a, b in zip(total, sums, strict=True)] if total else [a.copy() for a in sums]
-        energy, forces, virial = total
+                energies["binding"], binding_forces = energy, forces
+                named.pop("binding", None)
+            energies |= named
+            sums.append((energy, forces, virial))
+        # arrays of their own, not the binding's
+        energy, forces, virial = (a[0].copy() if len(a) == 1 else a[0] + a[1] for a in zip(*sums, strict=True))
         return Result(energy, forces, virial, Parts(energies, binding_forces))
 
-    def _sum_part(
-        self, frames: Frames, side: Side
-    ) -> tuple[FloatArray, FloatArray, FloatArray, dict[str, FloatArray]]:
-        """Energy, forces and virial of the terms of one part, and the energy of each copy."""
-        count = len(frames.positions)
-        forces, virial = np.zeros_like(frames.positions), np.zeros((count, 3, 3))
+    def _sum_part(self, frames: Frames, side: Side) -> tuple[dict[str, FloatArray], FloatArray, FloatArray]:
+        """The energy of each copy of the terms of one part, their forces and their virial."""
+        forces, virial = np.zeros(frames.positions.shape), np.zeros((len(frames.positions), 3, 3))
         named: dict[str, FloatArray] = {}
         for term, places in self._parts[side]:
             energies, copy_forces, virials = term.evaluate(frames)
-            for k, (name, place) in enumerate(zip(term.names, places, strict=True)):
-                named[name] = energies[:, k]
+            for k, place in enumerate(places):
+                named[term.names[k]] = energies[:, k]
                 forces[:, place] += copy_forces[:, k]
                 virial += virials[:, k]
-        named = self._ordered(named)
-        energy = np.zeros(count)
-        for term_energy in named.values():
-            energy += term_energy
-        return energy, forces, virial, named
+        return {name: named[name] for name in self._names[side]}, forces, virial
 
-    def _blame(self, result: Result, frame: int) -> str:
+    def _refuse_not_finite(self, result: Result) -> None:
+        """Raise NonFiniteError for the first frame with a value that is no number, if there is one."""
+        finite = np.isfinite(result.energy) & np.isfinite(result.forces).all((1, 2))
+        finite &= np.isfinite(result.virial).all((1, 2))
+        if finite.all():  # numbers too large to be squared
+            return
+        frame = int(np.argmin(finite))
         bad = [name for name, e in result.parts.energies.items() if not np.isfinite(e[frame])]
         if not bad:
             bad = ["the virial" if np.isfinite(result.forces[frame]).all() else "the forces"]
-        return f"frame {frame}: {', '.join(bad)} came out as not a number"
+        raise NonFiniteError(f"frame {frame}: {', '.join(bad)} came out as not a number")
 
     def whole(
         self,
