@@ -161,8 +161,8 @@ def become(arguments: list[str], environment: dict[str, str]) -> None:
     os.environ.update(environment)
     show(arguments)
     subprocess.Popen = Popen  # type: ignore[misc]
-    sys.stdin, sys.stdout, sys.stderr = stream(0, "r"), stream(1, "w"), stream(2, "w")
-    sys.stdout.reconfigure(write_through=bool(environment.get("PYTHONUNBUFFERED")))
+    at_once = bool(environment.get("PYTHONUNBUFFERED"))
+    sys.stdin, sys.stdout, sys.stderr = stream(0, "rb"), stream(1, "wb", at_once), stream(2, "wb", at_once)
     sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
     sys.argv = arguments
     name = Path(arguments[0]).name
@@ -172,8 +172,8 @@ def become(arguments: list[str], environment: dict[str, str]) -> None:
         import_module(COMMANDS[name]).main()
 
 
-def stream(number: int, mode: str) -> TextIOWrapper:
-    return open(number, mode, closefd=False)  # type: ignore[return-value]
+def stream(number: int, mode: str, at_once: bool = False) -> TextIOWrapper:
+    return TextIOWrapper(open(number, mode, buffering=0 if at_once else -1, closefd=False), write_through=at_once)
 
 
 def show(arguments: list[str]) -> None:

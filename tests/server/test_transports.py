@@ -26,7 +26,7 @@ MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"
 INPUTS = ROOT / "inputs/h2o_benzene"
 PLUGIN = Path(server_package).with_name("ipi_pes.py")
 BIN = Path(sys.executable).parent
-STEPS = 30
+STEPS = 15
 
 FRAMES = "<trajectory stride='1' filename='frames' format='ase'> positions </trajectory>"
 SYSTEMS = """
