@@ -10,6 +10,9 @@ BIN    := $(VENV)/bin
 BUILT  := pyproject.toml constraints.txt $(wildcard delta_server/gdml/compiled/*.[ch])
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
+# Tests run side by side, each with one thread; compiled modules are kept, whatever the environment says.
+ALONE  := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
+
 .PHONY: demo test clean
 
 demo: $(VENV)/.demo
@@ -20,7 +23,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ALONE) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

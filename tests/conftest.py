@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from functools import cache
@@ -14,6 +15,7 @@ from made_kinds import RIPPLE, SPRING, made_kinds, with_terms
 
 from delta_server import Potential, load_potential
 from delta_server.data.dataset import Dataset, load_dataset
+from delta_server.gdml import Model, load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
@@ -28,6 +30,11 @@ def shipped_models() -> list[Path]:
 def shipped(system: str) -> Potential:
     """The potential of a shipped system, loaded once: the symmetry of a large one takes seconds."""
     return load_potential(ROOT / "models" / system / "manifest.yaml")
+
+
+@cache
+def shipped_model(path: Path) -> Model:
+    return load_model(path)
 
 
 def held_out(system: str, n: int = 50) -> Dataset:
@@ -76,13 +83,23 @@ def springs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on."""
+    """Folder of a water–benzene model from 50 points, with expected errors; data.npz is what it was trained on.
+
+    The workers share it: no test changes it.
+    """
     from delta_server.training import Recipe, load_dataset, save_dataset, train
 
-    folder = tmp_path_factory.mktemp("trained")
-    data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
-    save_dataset(folder / "data.npz", data.take(slice(0, None, 4)))
-    train(folder / "data.npz", folder, Recipe(50, 60, sigmas=(8.0,), lams=(1e-7,), choose_group=False))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers of this session
+    folder = shared / "trained"
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "manifest.yaml").exists():
+            folder.mkdir(exist_ok=True)
+            data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
+            save_dataset(folder / "data.npz", data.take(slice(0, None, 4)))
+            train(folder / "data.npz", folder, Recipe(50, 60, sigmas=(8.0,), lams=(1e-7,), choose_group=False))
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import shipped_models
+from conftest import shipped_model, shipped_models
 from made import cyclic_permutations, made_model
 
 from delta_server.gdml import CpuPredictor, Model, cpu_predictor, load_model
@@ -20,7 +20,7 @@ _STOCK = 4e7  # numbers that stock sgdml holds for each of its arrays
 def affordable(path: Path) -> bool:
     """Whether stock sgdml knows the descriptor and, with a copy of the training set for each permutation, has the
     memory."""
-    model = load_model(path)
+    model = shipped_model(path)
     return model.metric.is_stock and model.descriptors.size * len(model.permutations) < _STOCK
 
 
@@ -33,7 +33,7 @@ def displaced(reference: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
 
 def geometry_of(path: Path) -> np.ndarray:
     """Some geometry of a shipped model's atoms."""
-    model = load_model(path)
+    model = shipped_model(path)
     assert model.training_positions is not None
     return model.training_positions[0]
 
@@ -76,7 +76,7 @@ def test_made_model_of_148_atoms_agrees_with_sgdml(big: tuple[Path, np.ndarray])
 
 @pytest.fixture(params=[p for p in MODELS if p.stem != "water"], ids=lambda p: f"{p.parent.name}-{p.stem}")
 def model_and_geometry(request: pytest.FixtureRequest) -> tuple[Model, np.ndarray]:
-    return load_model(request.param), geometry_of(request.param)
+    return shipped_model(request.param), geometry_of(request.param)
 
 
 def test_forces_and_virial_are_derivatives_of_the_energy(model_and_geometry: tuple[Model, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT, shipped_models
+from conftest import ROOT, shipped_model, shipped_models
 from made import cyclic_permutations, made_model
 
 from delta_server.bench.prediction import sgdml_predictor
@@ -259,7 +259,7 @@ def test_a_large_model_is_small_and_soon_there(tmp_path: Path) -> None:
 
 
 def soon_done(path: Path) -> bool:
-    model = load_model(path)
+    model = shipped_model(path)
     return path.stat().st_size < 4e5 and model.metric.is_stock and model.permutations.size < 20_000
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SYSTEMS, shipped, shipped_models
+from conftest import SYSTEMS, shipped, shipped_model, shipped_models
 from made import cyclic_permutations, made_model
 from test_basis import GROUPS
 
@@ -60,7 +60,7 @@ MODELS = [p for p in shipped_models() if (p.parent.name, p.stem) not in LARGE]
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_shipped_models(path: Path) -> None:
-    model = load_model(path)
+    model = shipped_model(path)
     x = geometries(model, 3)
     numpy, torched = CpuPredictor(model), TorchPredictor(model, CPU)
     # energy constraints have weights of 1e8 that cancel

@@ -90,20 +90,19 @@ def test_the_total_orders_the_errors_of_the_sum(trained: Path) -> None:
     assert np.sqrt((expected**2).mean()) == pytest.approx(np.sqrt((true**2).mean()), rel=0.25)
 
 
-def test_an_ion_has_no_error_and_a_fragment_is_not_called_total(trained: Path, na_benzene: Path) -> None:
+def test_an_ion_has_no_error_and_a_fragment_is_not_called_total(
+    trained: Path, na_benzene: Path, tmp_path: Path
+) -> None:
     potential = load_potential(na_benzene)
     (ion,) = (term for term in potential.terms if term.names == ("sodium",))
     errors = ion.expected_error(Frames(np.stack([potential.reference] * 2)))
     assert errors is not None
     assert errors.tolist() == [[0.0], [0.0]]
-    text = (trained / "manifest.yaml").read_text().replace("name: water", "name: total")
-    manifest = trained / "total.yaml"
-    try:
-        manifest.write_text(text)
-        with pytest.raises(ManifestError, match="'total' and names that start with 'binding' are taken"):
-            load_potential(manifest)
-    finally:
-        manifest.unlink()
+    folder = Path(shutil.copytree(trained, tmp_path / "copy"))
+    manifest = folder / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("name: water", "name: total"))
+    with pytest.raises(ManifestError, match="'total' and names that start with 'binding' are taken"):
+        load_potential(manifest)
 
 
 def test_predict_tells_them(trained: Path, frames: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ print(expected.peak, 1024 * int(status["VmHWM"].split()[0]))
 """
 
 
-@pytest.mark.parametrize(("n_atoms", "n_points", "robust"), [(60, 40, 0), (60, 40, 1), (4, 600, 0), (10, 20, 0)])
+@pytest.mark.parametrize(("n_atoms", "n_points", "robust"), [(60, 24, 0), (60, 24, 1), (4, 360, 0), (10, 20, 0)])
 def test_the_peak_is_foretold_within_a_fifth(n_atoms: int, n_points: int, robust: int) -> None:
     command = [sys.executable, "-c", _FIT, *map(str, (n_atoms, n_points, robust))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
