@@ -3,7 +3,7 @@ of a short command's time, are there already.
 
 Such a process has its own memory, folder, environment, command line, output, signals, exit code and end, and is a
 child of the test's process. So are i-PI and the commands that it starts itself. What an interpreter does before
-`main` (console script, PYTHONPATH) is not tried: a test of that starts a real one.
+`main` (console script, site) is not tried: a test of that starts a real one.
 """
 
 from __future__ import annotations
@@ -164,6 +164,7 @@ def become(arguments: list[str], environment: dict[str, str]) -> None:
     at_once = bool(environment.get("PYTHONUNBUFFERED"))
     sys.stdin, sys.stdout, sys.stderr = stream(0, "rb"), stream(1, "wb", at_once), stream(2, "wb", at_once)
     sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
+    sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = arguments
     name = Path(arguments[0]).name
     if name == "i-pi":
