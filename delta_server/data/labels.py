@@ -270,8 +270,16 @@ def _try(
     charges = ",".join(map(str, task.charges))
     raise InputError(
         f"{task.method.name} cannot label {formula(task.structures.numbers)} (charges {charges}): {failure.reason}; "
-        f"so for all {len(work.failures)} configurations that were tried; check geometry, charges and options"
+        f"so for all {len(work.failures)} configurations that were tried; check geometry, charges, options and "
+        f"--multiplicity{_oxygen(task)}"
     )
+
+
+def _oxygen(task: LabelTask) -> str:
+    """What the one common molecule with unpaired electrons wants to be told, where it was taken for a singlet."""
+    numbers = task.structures.numbers
+    spins = [3 if numbers[atoms].tolist() == [8, 8] else spin for atoms, _, spin in task.molecules()]
+    return "" if spins == list(task.multiplicities) else f" (O2 is a triplet: {','.join(map(str, spins))})"
 
 
 def _assemble(task: LabelTask, work: WorkFile) -> Dataset:

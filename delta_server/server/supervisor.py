@@ -228,9 +228,11 @@ class Supervisor:
         if stopping_since is not None and ipi.process.returncode == -signal.SIGTERM:
             return False  # it was asked before it listened to signals
         if ipi.process.returncode != 0:
-            raise RunError(
-                f"i-PI ended with code {ipi.process.returncode}: {ipi.last_words()} (whole log: {ipi.log})"
-            )
+            why = ipi.last_words()
+            if "Address already in use" in why:
+                ports = [f"{s.address}:{s.port}" for s in self.sockets.values() if s.mode == "inet"]
+                why += f"; another program listens at {' or '.join(ports)}: choose another <port>"
+            raise RunError(f"i-PI ended with code {ipi.process.returncode}: {why} (whole log: {ipi.log})")
         if ipi.ending == "a problem":
             raise RunError(f"i-PI reports a problem: {ipi.why} (whole log: {ipi.log})")
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came

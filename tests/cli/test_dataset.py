@@ -410,6 +410,22 @@ def test_electrons_that_the_file_states(tmp_path: Path) -> None:
     fails(tmp_path, "label", "ion.xyz", "-o", "e.npz", "--charges", "0,-1", words="the file says a net charge of 1")
 
 
+def test_oxygen_taken_for_a_singlet(tmp_path: Path) -> None:
+    write(tmp_path / "o2.xyz", Atoms("OOHe", [[0, 0, 0], [0, 0, 1.21], [4, 0, 0]]))
+    fails(
+        tmp_path,
+        "label",
+        "o2.xyz",
+        "-o",
+        "d.npz",
+        "-j",
+        "1",
+        "--option",
+        "max_iterations=1",
+        words="O2 is a triplet: 3,1",
+    )
+
+
 def test_files_that_contradict_the_reader(tmp_path: Path) -> None:
     """Keys, units and cells, as `dataset import` meets them."""
     atoms = create_s22_system("Methane_dimer")

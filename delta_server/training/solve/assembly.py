@@ -17,7 +17,7 @@ from numba import njit, prange
 from ..._types import FloatArray, IntArray
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+@njit(inline="always")
 def _block(
     x_m: FloatArray, x_n: FloatArray, u_m: FloatArray, u_n: FloatArray, perms: IntArray, inverse: IntArray,
     sigma: float, forces: FloatArray, edge: FloatArray, energies: bool,
@@ -81,7 +81,7 @@ def _block(
     return energy
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 def fill_columns(
     x: FloatArray, u: FloatArray, perms: IntArray, inverse: IntArray, sigma: float,
     first: int, last: int, panel: FloatArray, edges: FloatArray,
@@ -111,7 +111,7 @@ def fill_columns(
                     edges[n_points + 3 * n * column + 3 * i + a, row] = edge[1, i, a]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 def fill_block(
     x: FloatArray, u: FloatArray, perms: IntArray, inverse: IntArray, sigma: float,
     columns: IntArray, energies: bool, out: FloatArray,
