@@ -18,13 +18,11 @@ from ._types import FloatArray, IntArray
 from .errors import GeometryError, InputError, ManifestError, NonFiniteError
 from .manifest import format_atoms
 from .molecule.likeness import Likeness
-from .molecule.whole import Unwrapper
+from .molecule.whole import FARTHEST, Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
 from .terms.sgdml import as_slice
 
 Part = Literal["all", "fragments", "binding"]
-
-_FARTHEST = 1e8  # Å; beyond, the positions of the others have no digits left beside those of the farthest
 
 
 class Fragment(NamedTuple):
@@ -190,9 +188,9 @@ class Potential:
                 f"positions have shape {x.shape}, expected ({self.n_atoms}, 3) or (frames, {self.n_atoms}, 3)"
             )
         frames = x if x.ndim == 3 else x[None]
-        if not np.abs(frames).max(initial=0.0) < _FARTHEST:
-            frame, atom = np.argwhere(~(np.abs(frames) < _FARTHEST))[0, :2]
-            what = f"beyond {_FARTHEST:g} Å" if np.isfinite(frames[frame, atom]).all() else "not finite"
+        if not np.abs(frames).max(initial=0.0) < FARTHEST:
+            frame, atom = np.argwhere(~(np.abs(frames) < FARTHEST))[0, :2]
+            what = f"beyond {FARTHEST:g} Å" if np.isfinite(frames[frame, atom]).all() else "not finite"
             raise GeometryError(f"position of atom {atom} in frame {frame} is {what}: {frames[frame, atom]}")
         return x, Frames(frames, None if cells is None else _cells(cells, len(frames)))
 
