@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from made import made_dimer
 from made_kinds import RIPPLE, SPRING, made_kinds, with_terms
 
+from delta_server import Potential, load_potential
 from delta_server.data.dataset import Dataset, load_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +22,12 @@ SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", 
 def shipped_models() -> list[Path]:
     """Every model file of the shipped systems."""
     return sorted(p for p in (ROOT / "models").glob("*/*.npz") if p.name != "dataset.npz")
+
+
+@cache
+def shipped(system: str) -> Potential:
+    """The potential of a shipped system, loaded once: the symmetry of a large one takes seconds."""
+    return load_potential(ROOT / "models" / system / "manifest.yaml")
 
 
 def held_out(system: str, n: int = 50) -> Dataset:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import warm
 from ase.data import chemical_symbols
 
+BIN = Path(sys.executable).parent
 DEADLINE = 60.0  # s; a hang takes this long to be noticed, nothing else does
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -32,18 +34,21 @@ def wait_until(condition: Callable[[], bool], what: str, pause: float = 0.005) -
 
 
 class Process:
-    """A child process; what it says, on stdout and stderr, is in one file."""
+    """A child process; what it says, on stdout and stderr, is in one file.
 
-    def __init__(self, command: Sequence[str], folder: Path, log: str) -> None:
+    It is forked where `warm` can do that, unless it is to be started like a user's.
+    """
+
+    def __init__(self, command: Sequence[str], folder: Path, log: str, *, started: bool = False) -> None:
         self.folder, self._log = folder, folder / log
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}  # i-PI's words when it says them
+        self._process: warm.Forked | subprocess.Popen[bytes]
+        if Path(command[0]).name in warm.COMMANDS and not started:
+            self._process = warm.start(command, folder, self._log, env=environment)
+            return
         with self._log.open("wb") as file:
             self._process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},  # i-PI's words when it says them
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment
             )
 
     @property
@@ -99,12 +104,19 @@ class Driver(Process):
     """`delta-driver` with a manifest, a socket (if not among the options) and options."""
 
     def __init__(
-        self, manifest: Path, address: str | None, *options: str, folder: Path, log: str, wrapper: Sequence[str] = ()
+        self,
+        manifest: Path,
+        address: str | None,
+        *options: str,
+        folder: Path,
+        log: str,
+        wrapper: Sequence[str] = (),
+        started: bool = False,
     ) -> None:
         """wrapper: the start of the command line, for something that runs another command."""
-        command = [sys.executable, "-m", "delta_server.cli.driver", str(manifest)]
+        command = [*wrapper, str(BIN / "delta-driver"), str(manifest)]
         command += [*(["--socket", address] if address else []), *options]
-        super().__init__([*wrapper, *command], folder, log)
+        super().__init__(command, folder, log, started=started)
 
     def ended(self, *codes: int) -> list[str]:
         """Wait for an ending with one of the codes; the lines that it said beside its log, no traceback in them."""
@@ -167,6 +179,7 @@ class Ipi(Process):
         options: str = "<timeout> 600 </timeout>",
         unit: str = "angstrom",
         extras: Sequence[str] = (),
+        started: bool = False,
     ) -> None:
         """positions: (N, 3) in `unit`. socket, options: more attributes and elements of <ffsocket>."""
         self.steps, self.beads = steps, beads
@@ -186,8 +199,7 @@ class Ipi(Process):
                 beads=beads,
             )
         )
-        i_pi = Path(sys.executable).with_name("i-pi")
-        super().__init__([sys.executable, str(i_pi), "-S", prefix, "input.xml"], folder, "i-pi.log")
+        super().__init__([str(BIN / "i-pi"), "-S", prefix, "input.xml"], folder, "i-pi.log", started=started)
 
     def finished(self) -> None:
         """Wait for the end of the run: every step must be in the output and in the trajectory of every bead."""

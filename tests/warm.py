@@ -1,31 +1,105 @@
-"""The package's commands in processes that are forked, not started: the interpreter and the imports, most of a
-short command's time, are there already.
+"""The package's commands, and i-PI, in processes that are forked, not started: the interpreter and the imports, most
+of a short command's time, are there already.
 
-Such a process has its own memory, folder, environment, output, exit code and end. What an interpreter does before
+Such a process has its own memory, folder, environment, command line, output, signals, exit code and end, and is a
+child of the test's process. So are i-PI and the commands that it starts itself. What an interpreter does before
 `main` (console script, PYTHONPATH) is not tried: a test of that starts a real one.
 """
 
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import subprocess
 import sys
+import threading
+import traceback
+import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
 import delta_server
+from delta_server.server import leash
 
-COMMANDS = {"delta-sgdml": "delta_server.cli.main", "delta-driver": "delta_server.cli.driver"}
-BESIDES = ("ase.io", "matplotlib.figure", "networkx", "scipy.integrate", "scipy.optimize", "yaml")
+COMMANDS = {
+    "delta-sgdml": "delta_server.cli.main",
+    "delta-driver": "delta_server.cli.driver",
+    "i-pi": "ipi.engine.simulation",
+}
+BESIDES = ("ase.io", "matplotlib.figure", "networkx", "scipy.integrate", "scipy.optimize", "yaml", COMMANDS["i-pi"])
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+
+
+class Forked:
+    """A child that was not started by `subprocess`, with what is needed of its Popen."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            ended = os.pidfd_open(self.pid)
+            try:
+                select.select([ended], [], [], timeout)
+            finally:
+                os.close(ended)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(
+    command: Sequence[object],
+    folder: Path | None,
+    out: Path,
+    err: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> Forked:
+    """Fork a process for one of COMMANDS, with an empty standard input. out, err: files for what it prints, or one
+    for both."""
+    task = [str(folder or Path.cwd()), [*map(str, command)], env or dict(os.environ), str(out), str(err or out)]
+    for path in task[-2:]:
+        open(path, "wb").close()
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    prctl = ctypes.CDLL(None).prctl
+    prctl(SUBREAPER, 1)  # whom the server's child leaves behind is ours
+    try:
+        server.stdin.write(json.dumps(task) + "\n")
+        server.stdin.flush()
+        return Forked(int(server.stdout.readline()))
+    finally:
+        prctl(SUBREAPER, 0)
 
 
 def run(
@@ -33,7 +107,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run with nothing on standard input and its output captured.
 
-    Where `env` is given, or the command is neither delta-sgdml nor delta-driver, it is just that.
+    Where `env` is given, or the command is none of COMMANDS, it is just that.
     """
     arguments = [str(argument) for argument in command]
     if env is not None or Path(arguments[0]).name not in COMMANDS:
@@ -42,54 +116,115 @@ def run(
         )
     with TemporaryDirectory() as outputs:
         paths = [Path(outputs, name) for name in ("out", "err")]
-        task = [str(folder or Path.cwd()), arguments, dict(os.environ), *map(str, paths)]
-        server = _server()
-        assert server.stdin is not None
-        assert server.stdout is not None
-        server.stdin.write(json.dumps(task) + "\n")
-        server.stdin.flush()
-        if not select.select([server.stdout], [], [], timeout)[0]:
-            _server.cache_clear()
-            os.killpg(server.pid, signal.SIGKILL)
-            server.communicate()
-            raise subprocess.TimeoutExpired(arguments, timeout)
-        code = int(server.stdout.readline())
+        process = start(arguments, folder, *paths)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
         return subprocess.CompletedProcess(arguments, code, *(path.read_text("utf-8") for path in paths))
 
 
 @cache
 def _server() -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "-" * 2000]  # room for the command lines of others
     server = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     atexit.register(server.communicate)
     return server
 
 
 def serve() -> None:
-    """Fork a process for each line of stdin, and say how it ended."""
+    """For each line of stdin fork a process that is nobody's child, and say its number."""
     for module in pkgutil.walk_packages(delta_server.__path__, "delta_server."):
         import_module(module.name)
     for name in BESIDES:
         import_module(name)
     gc.freeze()  # or every end of a process would go through all that was imported
     for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            become(*json.loads(line))
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n")
-        sys.stdout.flush()
+        if not (between := os.fork()):
+            if pid := os.fork():
+                os.write(1, str(pid).encode())
+                os._exit(0)
+            folder, arguments, environment, *outputs = json.loads(line)
+            os.chdir(folder)
+            for number, name in enumerate((os.devnull, *outputs)):
+                os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
+            become(arguments, environment)
+        os.waitpid(between, 0)
+        os.write(1, b"\n")
 
 
-def become(folder: str, arguments: list[str], environment: dict[str, str], out: str, err: str) -> None:
+def become(arguments: list[str], environment: dict[str, str]) -> None:
     """What a shell and an interpreter do, then the command; it ends with SystemExit."""
-    os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for number, name in enumerate((os.devnull, out, err)):
-        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+    show(arguments)
+    subprocess.Popen = Popen  # type: ignore[misc]
+    at_once = bool(environment.get("PYTHONUNBUFFERED"))
+    sys.stdin, sys.stdout, sys.stderr = stream(0, "rb"), stream(1, "wb", at_once), stream(2, "wb", at_once)
+    sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
     sys.argv = arguments
-    import_module(COMMANDS[Path(arguments[0]).name]).main()
+    name = Path(arguments[0]).name
+    if name == "i-pi":
+        runpy.run_path(arguments[0], run_name="__main__")
+    else:
+        import_module(COMMANDS[name]).main()
+
+
+def stream(number: int, mode: str, at_once: bool = False) -> TextIOWrapper:
+    return TextIOWrapper(open(number, mode, buffering=0 if at_once else -1, closefd=False), write_through=at_once)
+
+
+def show(arguments: list[str]) -> None:
+    """Have them in /proc/PID/cmdline, as far as there is room."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])  # arg_start, arg_end
+    text = b"".join(argument.encode() + b"\0" for argument in [sys.executable, *arguments])
+    ctypes.memmove(begin, text[: end - begin].ljust(end - begin, b"\0"), end - begin)
+
+
+class Popen(subprocess.Popen):  # type: ignore[type-arg]
+    """As the one of subprocess, but COMMANDS are forked, on their leash or without."""
+
+    def __init__(self, args: Sequence[str | os.PathLike[str]], **options: Any) -> None:
+        words = [os.fspath(word) for word in args]
+        leashed = words[3:4] == [os.path.abspath(leash.__file__)]
+        command = words[6:] if leashed else words[1:]  # without the interpreter
+        if Path([*command, ""][0]).name in COMMANDS:
+            options["preexec_fn"] = lambda: self._replace(words[3:5] * leashed, command, options)
+        super().__init__(words, **options)
+
+    def _replace(self, leashed: list[str], arguments: list[str], options: dict[str, Any]) -> NoReturn:
+        """In the child, in place of exec."""
+        gc.freeze()
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.set_wakeup_fd(-1)
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 2 and descriptor not in options.get("pass_fds", ()):
+                with suppress(OSError):
+                    os.close(descriptor)
+        if leashed:
+            sys.argv, os.execvp = [*leashed, *arguments], lambda *ignored: None  # type: ignore[assignment]
+            leash.main()
+        weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # of the parent's, not ours to clean up
+        try:
+            become(arguments, dict(options.get("env") or os.environ))
+            code: Any = 0
+        except SystemExit as ended:
+            code = ended.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for output in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                output.flush()
+        os._exit(code if isinstance(code, int) else 1 if code else 0)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,15 @@ def independent_factors(permutations: IntArray) -> list[IntArray]:
     moved = [np.flatnonzero(label == k) for k in np.unique(label)]
     parts = [atoms for atoms in moved if len(atoms) > 1]
 
-    def restricted(atoms: IntArray) -> IntArray:
-        return np.unique(permutations[:, atoms], axis=0)
+    # the order of a group on some atoms: elements are told apart by one number each, as those of `Elements`
+    codes = permutations * np.random.default_rng(0).integers(2**63, size=n)
+    orders: dict[bytes, int] = {}
+
+    def order(atoms: IntArray) -> int:
+        key = atoms.tobytes()
+        if key not in orders:
+            orders[key] = len(np.unique(codes[:, atoms].sum(1)))
+        return orders[key]
 
     merged = True
     while merged:
@@ -27,7 +34,7 @@ def independent_factors(permutations: IntArray) -> list[IntArray]:
         for i in range(len(parts)):
             for j in range(i):
                 both = np.concatenate([parts[j], parts[i]])
-                if len(restricted(both)) < len(restricted(parts[i])) * len(restricted(parts[j])):
+                if order(both) < order(parts[i]) * order(parts[j]):
                     parts[j] = both
                     del parts[i]
                     merged = True
@@ -36,7 +43,7 @@ def independent_factors(permutations: IntArray) -> list[IntArray]:
                 break
     factors = []
     for atoms in parts:
-        elements = restricted(atoms)
+        elements = np.unique(permutations[:, atoms], axis=0)
         wide = np.tile(np.arange(n), (len(elements), 1))
         wide[:, atoms] = elements
         factors.append(wide)

@@ -294,9 +294,7 @@ def test_a_log_on_a_full_disk_costs_the_log_alone(folder: Path) -> None:
 @pytest.mark.parametrize("level", ["error", "debug"])
 def test_exit_codes_survive_a_full_stderr(folder: Path, level: str) -> None:
     command = [*DRIVER, "manifest.yaml", "--retry", "0", "--socket", f"unix:{folder}/none", "--log-level", level]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=full, timeout=60)
-    assert done.returncode == 3
+    assert warm.start(command, folder, Path(os.devnull), Path("/dev/full")).wait(60) == 3
 
 
 # Structures to predict
@@ -392,8 +390,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(folder: Path) -> None:
 def test_a_device_is_written_to_and_not_replaced(folder: Path) -> None:
     name = frames(folder, MOLECULE)
     (folder / "device").symlink_to("/dev/null")
-    done = subprocess.run([*SGDML, "predict", "manifest.yaml", name, "-o", "device"], cwd=folder, timeout=60)
-    assert done.returncode == 0
+    assert warm.run([*SGDML, "predict", "manifest.yaml", name, "-o", "device"], folder).returncode == 0
     assert (folder / "device").is_symlink()
     assert Path("/dev/null").is_char_device()
 
@@ -402,12 +399,8 @@ def test_a_device_is_written_to_and_not_replaced(folder: Path) -> None:
 @pytest.mark.parametrize("command", ["predict", "check"])
 def test_standard_output_on_a_full_disk(folder: Path, command: str, options: list[str]) -> None:
     arguments = [*SGDML, command, "manifest.yaml", *([frames(folder, MOLECULE)] if command == "predict" else [])]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*arguments, *options], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
-        )
-    assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    assert warm.start([*arguments, *options], folder, Path("/dev/full"), folder / "err").wait(60) == 2
+    (line,) = (folder / "err").read_text().splitlines()
     assert "No space left" in line
 
 

@@ -292,20 +292,19 @@ def test_info_fails_on_labels_that_cannot_be(tmp_path: Path) -> None:
     assert {check["name"] for check in report["checks"] if not check["passed"]} >= {"forces = −dE/dr"}
 
 
-def test_sampling_is_stopped_softly(tmp_path: Path) -> None:
+def test_sampling_is_stopped_softly(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     write(tmp_path / "start.xyz", create_s22_system("Methane_dimer"))
-    process = subprocess.Popen(
-        [SGDML, "dataset", "sample", "start.xyz", "-o", "t.extxyz", "--frames", "100000", "--every", "1",
-         "--equilibrate", "5"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    command = [SGDML, "dataset", "sample", "start.xyz", "-o", "t.extxyz", "--frames", "100000", "--every", "1",
+               "--equilibrate", "5"]  # fmt: skip
+    err = tmp_path_factory.mktemp("said") / "err"
+    process = warm.start(command, tmp_path, Path(os.devnull), err)
     deadline = time.monotonic() + 60
     while not any(p.stat().st_size > 20_000 for p in tmp_path.glob(".t.extxyz*.part")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "kept in t.extxyz" in err
+    assert process.wait(30) == 130
+    assert "kept in t.extxyz" in err.read_text()
     assert len(read(tmp_path / "t.extxyz", ":")) > 5
     assert sorted(p.name for p in tmp_path.iterdir()) == ["start.xyz", "t.extxyz"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 
 from delta_server.errors import DeltaError
 from delta_server.ipi.tables import read_extras, read_properties
@@ -34,15 +35,24 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 90.0) 
 class Job:
     """A supervised run in a folder of its own."""
 
-    def __init__(self, folder: Path, input_file: Path, manifest: Path, *options: str) -> None:
+    def __init__(
+        self, folder: Path, input_file: Path, manifest: Path, *options: str, outputs: Path, started: bool
+    ) -> None:
+        """outputs: a folder for what it prints. started: as a user's, not forked."""
         self.folder = folder
         self.command = [SGDML, "run", str(input_file), str(manifest), "--dir", str(folder), *options]
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._out, self._err = outputs / "out", outputs / "err"
+        self.process: warm.Forked | subprocess.Popen[bytes]
+        if started:
+            with self._out.open("wb") as out, self._err.open("wb") as err:
+                self.process = subprocess.Popen(self.command, stdout=out, stderr=err)
+        else:
+            self.process = warm.start(self.command, None, self._out, self._err)
 
     def ended(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=120)
+        code, out, err = self.process.wait(120), self._out.read_text(), self._err.read_text()
         assert "Traceback" not in err, err
-        return self.process.returncode, out, err
+        return code, out, err
 
     def pids(self, what: str) -> list[int]:
         """Processes of this run: those that work in its folder and have `what` on their command line."""
@@ -65,7 +75,7 @@ class Job:
 
     def wait_step(self, step: int) -> None:
         wait_until(lambda: self.step() >= step or self.process.poll() is not None, f"step {step}")
-        assert self.process.poll() is None, self.process.communicate()
+        assert self.process.poll() is None, self._err.read_text()
 
 
 @pytest.fixture
@@ -75,21 +85,24 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
     source = tmp_path / "source"
     source.mkdir()
 
-    def begin(steps: int, *options: str, edit: Callable[[str], str] = str) -> Job:
+    def begin(steps: int, *options: str, edit: Callable[[str], str] = str, started: bool = False) -> Job:
         text = (inputs / "h2o_benzene/nvt.xml").read_text()
         text = re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", text)
         text = re.sub(r'stride="20"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
         text = text.replace("<timeout> 600", "<timeout> 20")
         (source / "input.xml").write_text(edit(text))
         (source / "init.xyz").write_text((inputs / "h2o_benzene/init.xyz").read_text())
-        jobs.append(Job(tmp_path / "run", source / "input.xml", h2o_benzene, *options))
+        outputs = tmp_path / f"outputs-{len(jobs)}"
+        outputs.mkdir()
+        given = tmp_path / "run", source / "input.xml", h2o_benzene, *options
+        jobs.append(Job(*given, outputs=outputs, started=started))
         return jobs[-1]
 
     yield begin
     for job in jobs:
         if job.process.poll() is None:
             job.process.kill()
-            job.process.communicate()
+            job.process.wait()
         for pid in job.pids("i-pi") + job.pids("delta-driver"):
             os.kill(pid, signal.SIGKILL)
 
@@ -107,7 +120,7 @@ def steps_of(folder: Path) -> list[int]:
 
 
 def test_a_run_to_its_end(start: Callable[..., Job], h2o_benzene: Path) -> None:
-    job = start(200, "--drivers", "2")
+    job = start(200, "--drivers", "2", started=True)
     code, out, err = job.ended()
     assert code == 0, err
     assert "finished: 200 steps (0.100 ps)" in out
@@ -319,7 +332,7 @@ def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> No
         job.wait_step(reached + 50)
         for pid in [job.process.pid, *(job.pids("i-pi") + job.pids("delta-driver") if everything else [])]:
             os.kill(pid, signal.SIGKILL)
-        job.process.communicate()
+        job.process.wait()
         reached = job.step()
     code, _, err = start(800, "--restart", edit=often).ended()
     assert code == 0, err
@@ -338,7 +351,7 @@ def test_the_state_of_an_earlier_run_is_not_gone_on_from(start: Callable[..., Jo
     wait_until(lambda: bool(again.pids("i-pi")), "i-PI")
     for pid in [again.process.pid, *again.pids("i-pi")]:
         os.kill(pid, signal.SIGKILL)
-    again.process.communicate()
+    again.process.wait()
     code, _, err = start(100, "--restart").ended()
     assert (code, "no RESTART and no checkpoint" in err) == (2, True), err
     assert (job.folder / "#RESTART#0#").is_file()

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import warm
+from processes import Process
 
 from delta_server.ipi.input import read_input
 from delta_server.loading import load_potential
@@ -177,18 +178,18 @@ def test_a_ladder_in_one_process(write: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("everything", [True, False], ids=["all", "master"])
 def test_killed_three_times(write: Callable[..., Path], mode: tuple[str, ...], everything: bool) -> None:
     """kill -9 of the command, or of it and all that it started; at the end nothing is missing and nothing twice."""
-    folder = write("100,300", 0.6)
+    folder = write("100,300", 0.3)
     seed = random.SystemRandom().randrange(10**6)
     pause = random.Random(seed)
     reached = []
     for _ in range(3):
         command = [str(BIN / "delta-sgdml"), "sweep", "run", str(folder), *mode]
-        job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        job = warm.start(command, None, Path(os.devnull))
         begun = max(reached, default=0)
         deadline = time.monotonic() + 60
-        while newest(folder) <= begun + 40 and job.poll() is None and time.monotonic() < deadline:
+        while newest(folder) <= begun + 20 and job.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(pause.uniform(0, 0.3))
+        time.sleep(pause.uniform(0, 0.2))
         for pid in [job.pid, *(processes(folder) if everything else [])]:
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -199,9 +200,9 @@ def test_killed_three_times(write: Callable[..., Path], mode: tuple[str, ...], e
     done = sgdml("sweep", "run", folder, *mode)
     assert done.returncode == 0, (seed, done.stderr)
     assert {s.phase for s in load_states(load_sweep(folder))} == {"finished"}
-    assert_contiguous(folder, 1200)
+    assert_contiguous(folder, 600)
     assert reached == sorted(reached), seed
-    if mode == () and reached[-1] < 1200:
+    if mode == () and reached[-1] < 600:
         found = re.search(r"going on from step (\d+)", done.stderr)
         assert found, done.stderr
         assert int(found[1]) >= reached[-1] - 60  # one checkpoint interval, and a record
@@ -247,15 +248,15 @@ def test_all_break(write: Callable[..., Path]) -> None:
     assert {s.phase for s in load_states(load_sweep(folder))} == {"unstable"}
 
 
-def test_one_temperature_for_an_engine(write: Callable[..., Path]) -> None:
+def test_one_temperature_for_an_engine(write: Callable[..., Path], tmp_path: Path) -> None:
     folder = write("300", 50.0)
-    job = subprocess.Popen([BIN / "delta-sgdml", "sweep", "md", folder / "300K"], stdout=-3, stderr=subprocess.PIPE)
+    out, err = tmp_path / "out", tmp_path / "err"
+    job = warm.start([BIN / "delta-sgdml", "sweep", "md", folder / "300K"], None, out, err)
     deadline = time.monotonic() + 60
     while newest(folder) < 60 and time.monotonic() < deadline:
         time.sleep(0.05)
     job.send_signal(signal.SIGTERM)
-    stderr = job.communicate(timeout=60)[1].decode()
-    assert job.returncode == 75, stderr
+    assert job.wait(60) == 75, err.read_text()
     (state,) = load_states(load_sweep(folder))
     assert state.phase == "stopped"
     assert not (folder / "300K/result.json").exists()
@@ -326,15 +327,15 @@ def test_beads_spread_over_drivers_that_connect_over_tcp(write: Callable[..., Pa
     options = ("--kind", "pimd", "--beads", "4", "--batch", "2", "--inet", f"127.0.0.1:{port}")
     folder = write("300", 0.05, *options)
     run = folder / "300K"
-    ipi = subprocess.Popen([BIN / "i-pi", "input.xml"], cwd=run, stdout=-3, stderr=-3)
+    ipi = Process([str(BIN / "i-pi"), "input.xml"], run, "i-pi.log")
     command = [str(BIN / "delta-driver"), str(manifest), "--socket", f"inet:127.0.0.1:{port}"]
-    drivers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=run) for _ in range(2)]
-    assert ipi.wait(60) == 0
+    drivers = [Process(command, run, f"driver-{i}.log") for i in range(2)]
+    assert ipi.wait() == 0, ipi.said
     for driver in drivers:
-        served = re.search(r"(\d+) requests \((\d+) structures\)", driver.communicate(timeout=30)[1])
+        assert driver.wait() == 0, driver.said
+        served = re.search(r"(\d+) requests \((\d+) structures\)", driver.said)
         assert served
         assert int(served[1]) > 50
-        assert driver.returncode == 0
     assert steps_in(run / "300K_md.out") == list(range(0, 201, 10))
 
 

@@ -257,7 +257,13 @@ def test_a_large_model_is_small_and_soon_there(tmp_path: Path) -> None:
 
 # From sGDML's form
 
-SMALL = [p for p in shipped_models() if p.stat().st_size < 4e5 and load_model(p).metric.is_stock]
+
+def soon_done(path: Path) -> bool:
+    model = load_model(path)
+    return path.stat().st_size < 4e5 and model.metric.is_stock and model.permutations.size < 20_000
+
+
+SMALL = [path for path in shipped_models() if soon_done(path)]
 
 
 @pytest.mark.parametrize("path", SMALL, ids=lambda p: f"{p.parent.name}-{p.stem}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SYSTEMS, shipped_models
+from conftest import SYSTEMS, shipped, shipped_models
 from made import cyclic_permutations, made_model
 from test_basis import GROUPS
 
@@ -53,8 +53,9 @@ def geometries(model: Model, n: int) -> np.ndarray:
     return x + 0.03 * rng.standard_normal(x.shape)
 
 
-# the largest group takes seconds to prepare, and is in the whole potential below
-MODELS = [p for p in shipped_models() if (p.parent.name, p.stem) != ("c60_buckycatcher", "binding")]
+# the largest groups take seconds to prepare, and are in the whole potentials below
+LARGE = {("c60_buckycatcher", "binding"), ("no3_corona", "binding"), ("no3_corona", "corona")}
+MODELS = [p for p in shipped_models() if (p.parent.name, p.stem) not in LARGE]
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
@@ -177,7 +178,7 @@ def test_a_training_point_itself_and_one_far_away(tmp_path: Path) -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_whole_potential(system: str) -> None:
     manifest = Path(__file__).parents[2] / "models" / system / "manifest.yaml"
-    numpy, torched = load_potential(manifest), load_potential(manifest, device="torch-cpu")
+    numpy, torched = shipped(system), load_potential(manifest, device="torch-cpu")
     assert all(isinstance(t.predictor, TorchPredictor) for t in torched.bindings)
     x = numpy.reference + 0.02 * np.random.default_rng(1).standard_normal((2, *numpy.reference.shape))
     expected, found = numpy.compute(x), torched.compute(x)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.geometry import cellpar_to_cell
-from conftest import ROOT, SYSTEMS
+from conftest import SYSTEMS, shipped
 from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 
@@ -58,7 +58,7 @@ def test_whole_in_any_cell(h2o_benzene: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_complexes_that_are_longer_than_half_the_cell(system: str) -> None:
-    potential = load_potential(ROOT / "models" / system / "manifest.yaml")
+    potential = shipped(system)
     extent = np.linalg.norm(np.ptp(potential.reference, axis=0))
     cell = np.eye(3) * max(9.0, extent + 2.5)
     for seed in range(4):

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.socketio import SocketIOCalculator
 from ase.optimize import BFGS
+from processes import Driver
 
 from delta_server import DeltaCalculator, load_potential
 from delta_server.errors import GeometryError
@@ -69,13 +70,12 @@ def test_relaxation_lowers_the_energy(atoms: Atoms) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--no-extras"]], ids=["extras", "no extras"])
-def test_ase_as_the_server(atoms: Atoms, h2o_benzene: Path, options: list[str]) -> None:
+def test_ase_as_the_server(atoms: Atoms, h2o_benzene: Path, tmp_path: Path, options: list[str]) -> None:
     """ASE sends STATUS twice, GETFORCE apart, a zero cell, and never EXIT: its end is no failure."""
     direct = atoms.calc
     with tempfile.TemporaryDirectory() as folder:
         name = Path(folder).name
-        command = [sys.executable, "-m", "delta_server.cli.driver", str(h2o_benzene), "--socket", f"unix:{name}"]
-        driver = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+        driver = Driver(h2o_benzene, f"unix:{name}", *options, folder=tmp_path, log="driver.log")
         try:
             with SocketIOCalculator(unixsocket=name) as server:
                 for step in range(3):
@@ -86,13 +86,11 @@ def test_ase_as_the_server(atoms: Atoms, h2o_benzene: Path, options: list[str]) 
                     atoms.calc = direct
                     assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
                     assert forces == pytest.approx(atoms.get_forces(), abs=1e-6)
-            said = driver.communicate(timeout=60)[1]
-            assert driver.returncode == 0
-            assert "3 requests" in said
-            assert "without EXIT (as ASE does): taken for its end" in said.splitlines()[-1]
+            assert driver.wait() == 0
+            assert "3 requests" in driver.said
+            assert "without EXIT (as ASE does): taken for its end" in driver.said.splitlines()[-1]
         finally:
             driver.kill()
-            driver.wait()
 
 
 @pytest.mark.parametrize("periodic", [True, False])

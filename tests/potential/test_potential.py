@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, SYSTEMS, held_out
+from conftest import SYSTEMS, held_out, shipped
 from made import made_model
 
 from delta_server import load_potential
@@ -38,7 +38,7 @@ def test_the_composite_is_the_sum_done_by_hand(h2o_benzene: Path) -> None:
 def test_held_out_configurations_agree_with_their_labels(system: str, energy: float, force: float) -> None:
     """MAE in kcal/mol and kcal/mol/Å on configurations that no model was trained or validated on."""
     data = held_out(system)
-    result = load_potential(ROOT / f"models/{system}/manifest.yaml").compute(data.positions)
+    result = shipped(system).compute(data.positions)
     assert np.abs(result.energy / KCAL_MOL - data.energies).mean() < energy
     assert np.abs(result.forces / KCAL_MOL - data.forces).mean() < force
     binding = data.binding_energies()
@@ -47,7 +47,7 @@ def test_held_out_configurations_agree_with_their_labels(system: str, energy: fl
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_parts_add_up(system: str) -> None:
-    potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
+    potential = shipped(system)
     x = held_out(system, 4).positions
     whole, fragments, binding = (potential.compute(x, part) for part in ("all", "fragments", "binding"))
     assert whole.energy == pytest.approx(fragments.energy + binding.energy, abs=1e-9)
@@ -199,7 +199,7 @@ def test_a_geometry_that_cannot_be_this_molecule(h2o_benzene: Path, change, caus
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_reference_configurations_pass_the_geometry_check(system: str) -> None:
-    potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
+    potential = shipped(system)
     for frame in held_out(system).positions:
         potential.check_geometry(frame)
 

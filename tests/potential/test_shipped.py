@@ -5,9 +5,8 @@ from __future__ import annotations
 import ase.io
 import numpy as np
 import pytest
-from conftest import ROOT, SYSTEMS
+from conftest import ROOT, SYSTEMS, shipped
 
-from delta_server import load_potential
 from delta_server.checks import check_manifest
 from delta_server.server.address import address_from_input
 
@@ -34,7 +33,7 @@ def test_inputs_say_where_they_are_served(system: str, name: str) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_runs_start_from_the_geometry_of_the_model(system: str) -> None:
-    potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
+    potential = shipped(system)
     start = ase.io.read(ROOT / f"inputs/{system}/init.xyz")
     assert (start.numbers == potential.numbers).all()
     assert np.abs(start.positions - potential.reference).max() < 1e-6
@@ -44,7 +43,7 @@ def test_runs_start_from_the_geometry_of_the_model(system: str) -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_structure_does_not_see_who_shares_its_batch(system: str) -> None:
     """To the last bit: what a daemon or a batch of beads collects by chance changes no trajectory."""
-    potential = load_potential(ROOT / "models" / system / "manifest.yaml")
+    potential = shipped(system)
     rng = np.random.default_rng(1)
     frames = potential.reference + 0.05 * rng.standard_normal((14, potential.n_atoms, 3))
     alone = [potential.compute(frame) for frame in frames]

@@ -252,8 +252,8 @@ def test_forces_that_are_no_numbers(start_driver: StartDriver, start_ipi: StartI
 def test_shipped_system(start_driver: StartDriver, start_ipi: StartIpi, h2o_benzene: Path, inputs: Path) -> None:
     start = ase.io.read(inputs / "h2o_benzene/init.xyz", format="xyz")
     extras = ("energy_water", "energy_benzene", "energy_binding", "binding_force_rms")
-    ipi = start_ipi(start.numbers, start.positions, steps=20, extras=extras)
-    driver = start_driver(h2o_benzene, ipi.address)
+    ipi = start_ipi(start.numbers, start.positions, steps=20, extras=extras, started=True)
+    driver = start_driver(h2o_benzene, ipi.address, started=True)
     ipi.finished()
     driver.finished()
     for name in extras:

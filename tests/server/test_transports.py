@@ -26,7 +26,7 @@ MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"
 INPUTS = ROOT / "inputs/h2o_benzene"
 PLUGIN = Path(server_package).with_name("ipi_pes.py")
 BIN = Path(sys.executable).parent
-STEPS = 30
+STEPS = 15
 
 FRAMES = "<trajectory stride='1' filename='frames' format='ase'> positions </trajectory>"
 SYSTEMS = """
@@ -87,7 +87,7 @@ def run(tmp_path: Path, socket_folder: Path) -> Iterator:
         here = Run(tmp_path / f"run-{len(children)}", prefix, name, forcefield, systems=systems, forces=forces)
         children.append(here.ipi)
         for i, command in enumerate(drivers):
-            if "delta_server.cli.driver" in command:
+            if command[0] == OURS[0]:
                 command = [*command, "--input", "input.xml", "--sockets-prefix", prefix]
             else:
                 here.ipi.wait_for("Created unix socket")  # the stock driver does not wait for its server
@@ -103,7 +103,7 @@ def run(tmp_path: Path, socket_folder: Path) -> Iterator:
         child.kill()
 
 
-OURS = [sys.executable, "-m", "delta_server.cli.driver", str(MANIFEST)]
+OURS = [str(BIN / "delta-driver"), str(MANIFEST)]
 STOCK = [
     str(BIN / "i-pi-driver-py"),
     "-m",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from peer import Peer, header
 from processes import Driver
 
@@ -60,10 +60,10 @@ def test_there_are_none_unless_asked_for(start_driver: StartDriver, peer: Peer, 
 
 def test_models_without_calibration_are_told_before_a_server_is_waited_for(dimer: System) -> None:
     command = [DRIVER, str(dimer.manifest), "--uncertainty", "--retry", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = warm.run(command)
     assert done.returncode == 2
     assert "first: the model has no error calibration; `delta-sgdml model calibrate" in done.stderr
-    done = subprocess.run([*command, "--no-extras"], capture_output=True, text=True, timeout=60)
+    done = warm.run([*command, "--no-extras"])
     assert done.returncode == 2
     assert "--uncertainty goes with extras" in done.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, held_out
+from conftest import ROOT, held_out, shipped
 
 from delta_server import load_potential
 from delta_server.checks import check_term
@@ -26,7 +26,7 @@ def failures(term: Term, frames: Frames, **options: bool) -> set[str]:
 
 @pytest.mark.parametrize("system", ["methane_dimer", "h2o_benzene", "na_benzene"])
 def test_the_shipped_terms(system: str) -> None:
-    potential = load_potential(ROOT / f"models/{system}/manifest.yaml")
+    potential = shipped(system)
     frames = Frames(held_out(system, 3).positions)
     kinds = set()
     for term in potential.terms:

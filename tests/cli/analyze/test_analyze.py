@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -137,9 +136,7 @@ def test_a_run_knows_its_manifest(runs: Path, tmp_path: Path) -> None:
     record = json.loads((run / "run.json").read_text())
     record["sha256"]["water.npz"] = 64 * "0"
     (run / "run.json").write_text(json.dumps(record))
-    done = subprocess.run(
-        [SGDML, "analyze", "stability", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
+    done = warm.run([SGDML, "analyze", "stability", "run"], tmp_path)
     line = "delta-sgdml: 300K_md: no longer the files that the run was begun with: water.npz\n"
     assert (done.returncode, done.stderr) == (0, line)
 
