@@ -33,7 +33,7 @@ def verdict(name: str, temperature: float, folder: Path) -> str:
     ):
         done = subprocess.run([SGDML, "dataset", *words], capture_output=True, text=True, check=False)
         if done.returncode:
-            return f"dataset {words[0]} ends with {done.returncode}: {done.stderr.strip()}"
+            return f"dataset {words[0]} ends with {done.returncode}: {(done.stderr or done.stdout).strip()[-2000:]}"
     return ""
 
 
