@@ -40,7 +40,7 @@ class Fitted:
     hyper: Hyper
     n_train: int
     n_far: int
-    n_placed: int
+    n_placed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
