@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..binding_curve import RELATIVE, TOLERANCE, Curve
-from .canvas import BLACK, BLUE, GREY, new_figure, plain, save
+from .canvas import BLACK, BLUE, GREY, new_figure, save
 
 
 def plot_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
@@ -35,5 +35,5 @@ def plot_curves(curves: Sequence[Curve], title: str, path: Path) -> None:
     axes[0, 0].set_ylabel("binding (kcal/mol)")
     axes[1, 0].set_ylabel("error")
     axes[0, 0].legend(loc="best", fontsize="small", frameon=False)
-    figure.suptitle(plain(title))
+    figure.suptitle(title)
     save(figure, path)
