@@ -20,9 +20,9 @@ from ..units import KCAL_MOL
 from .calculators import Method
 from .dataset import Dataset
 from .fragments import formula
-from .pool import run_pool
+from .labelling.pool import run_pool
+from .labelling.workfile import Failure, WorkFile, open_workfile
 from .structures import Structures
-from .workfile import Failure, WorkFile, open_workfile
 
 _TRIALS = 5  # configurations that must all fail before the whole task is given up
 _SAMPLES = 3  # configurations whose labels must be the method's before they are kept
@@ -270,8 +270,16 @@ def _try(
     charges = ",".join(map(str, task.charges))
     raise InputError(
         f"{task.method.name} cannot label {formula(task.structures.numbers)} (charges {charges}): {failure.reason}; "
-        f"so for all {len(work.failures)} configurations that were tried; check geometry, charges and options"
+        f"so for all {len(work.failures)} configurations that were tried; check geometry, charges, options and "
+        f"--multiplicity{_oxygen(task)}"
     )
+
+
+def _oxygen(task: LabelTask) -> str:
+    """What the one common molecule with unpaired electrons wants to be told, where it was taken for a singlet."""
+    numbers = task.structures.numbers
+    spins = [3 if numbers[atoms].tolist() == [8, 8] else spin for atoms, _, spin in task.molecules()]
+    return "" if spins == list(task.multiplicities) else f" (O2 is a triplet: {','.join(map(str, spins))})"
 
 
 def _assemble(task: LabelTask, work: WorkFile) -> Dataset:

@@ -170,6 +170,10 @@ def _stock(model: Model) -> Mapping[str, npt.ArrayLike]:
 def _form(arrays: Arrays) -> Form:
     """Raises ModelFileError on what is no model and on native files of another version."""
     kind = arrays.text("type") if "type" in arrays else None
+    if kind is None and ("Rt_desc" in arrays or "R_desc" in arrays):
+        raise ModelFileError(
+            f"{arrays.path}: an sGDML model of 2018, from before files had a 'type'; train it again with today's"
+        )
     if kind != "m":
         what = {"d": "a data set", "t": "a training task", None: "no sGDML file"}.get(kind, "something else")
         raise ModelFileError(f"{arrays.path}: type is {kind!r} ({what}), expected 'm' (a trained model)")
@@ -333,10 +337,10 @@ def _unit(arrays: Arrays, key: str, kind: str, given: str | None, lookup: Any) -
     except ValueError as error:
         raise ModelFileError(f"{arrays.path}: {error}") from None
     if not sizes:
-        example = "length: Ang" if kind == "length" else "energy: kcal/mol"
+        usual = "Ang" if kind == "length" else "kcal/mol"
         raise ModelFileError(
-            f"{arrays.path}: the file carries no {kind} unit ({key!r}); say it in the manifest: "
-            f"units: {{{example}, ...}}"
+            f"{arrays.path}: the file carries no {kind} unit ({key!r}); say it: --{kind}-unit {usual}, or in the "
+            f"manifest, units: {{{kind}: {usual}, ...}}"
         )
     if len(set(sizes.values())) > 1:
         raise ModelFileError(

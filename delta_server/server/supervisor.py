@@ -23,7 +23,7 @@ from ..files.lock import locked
 from ..files.scratch import socket_folder
 from ..ipi.companions import copy_input, refuse_missing
 from ..ipi.input import ForceFieldSocket, force_field_sockets, read_input, read_schedule, refuse_double_counting
-from ..ipi.records import cut
+from ..ipi.records import Output, cut, outputs_of
 from ..ipi.states import logged_step, newest_state, set_aside
 from .leash import leashed
 from .record import refuse_another_manifest, write_run
@@ -167,6 +167,11 @@ class Supervisor:
         """The ``<ffsocket>`` of the input, by name."""
         return force_field_sockets(self._root)
 
+    @property
+    def outputs(self) -> dict[str, list[Output]]:
+        """The outputs of each system of the input, by its prefix."""
+        return outputs_of(self._root, self.directory)
+
     def _make_ready(self, on_event: Callable[[str], None]) -> None:
         """Fill the folder, which is locked now, for a beginning or for going on."""
         try:
@@ -228,9 +233,11 @@ class Supervisor:
         if stopping_since is not None and ipi.process.returncode == -signal.SIGTERM:
             return False  # it was asked before it listened to signals
         if ipi.process.returncode != 0:
-            raise RunError(
-                f"i-PI ended with code {ipi.process.returncode}: {ipi.last_words()} (whole log: {ipi.log})"
-            )
+            why = ipi.last_words()
+            if "Address already in use" in why:
+                ports = [f"{s.address}:{s.port}" for s in self.sockets.values() if s.mode == "inet"]
+                why += f"; another program listens at {' or '.join(ports)}: choose another <port>"
+            raise RunError(f"i-PI ended with code {ipi.process.returncode}: {why} (whole log: {ipi.log})")
         if ipi.ending == "a problem":
             raise RunError(f"i-PI reports a problem: {ipi.why} (whole log: {ipi.log})")
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came

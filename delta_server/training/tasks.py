@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from .._types import IntArray
-from ..data.dataset import TRAIN, VALIDATION, Dataset
-from ..data.split import split
+from .._types import BoolArray, IntArray
+from ..data.apart import gaps, placed_in
+from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from ..data.split import split, spread
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry
 from .databases import Complex
@@ -21,14 +22,20 @@ from .stock import find_permutations
 
 _VALIDATION = 200  # configurations at most, unless more are asked for
 _FEW_VALIDATE = 10  # with fewer it is chance which model is best
+_PLACED = (0.6, 0.2, 0.2)  # of the configurations with the fragments placed: to train, to validate, to test
+
+
+FullModel = Literal["sgdml", "graph", "auto"]
+"""Single global models: by sGDML's defaults; with the bond graph's symmetry, with energies, and with σ and λ searched
+as for the others; with learned weights of pairs as well."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train; written into the record beside the models.
 
-    ``n_train``: training points of each model. ``sigmas``, ``lams``: what σ and λ are chosen from; λ is relative to
-    the mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
+    ``n_train``: training points of each model that ``points`` does not name. ``sigmas``, ``lams``: what σ and λ are
+    chosen from; λ is relative to the mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
     """
 
     n_train: int
@@ -40,11 +47,61 @@ class Recipe:
     energies: bool = True  # enter the fit of the binding
     metric: Literal["inverse", "auto"] = "inverse"  # sGDML's, or chosen and learned (`select`)
     robust: bool = True  # try for the binding whether labels that stand out should count less
-    full: bool = False  # also the single global model, by sGDML's defaults
+    full: tuple[FullModel, ...] = ()  # single global models beside the Δ-model; True is ("sgdml",)
     sigmas: tuple[float, ...] = SIGMAS
     lams: tuple[float, ...] = LAMBDAS
     absolute: bool = False
     trainer: Literal["delta", "sgdml"] = "delta"
+    points: Mapping[str, int] = field(default_factory=dict)  # training points of models by name
+    basis: int = 0  # points of each model's file, which are fitted to all of the training points; 0: these themselves
+
+    def __post_init__(self) -> None:
+        full: object = self.full
+        if isinstance(full, bool):  # a recipe of version 0.1
+            object.__setattr__(self, "full", ("sgdml",) if full else ())
+
+    @property
+    def most(self) -> int:
+        """Training points of the model that has most."""
+        return max(self.n_train, *self.points.values()) if self.points else self.n_train
+
+    @property
+    def full_models(self) -> dict[str, FullModel]:
+        """The single global models by name: ``full``, ``full_graph``, ``full_auto``."""
+        return {"full" if kind == "sgdml" else f"full_{kind}": kind for kind in self.full}
+
+    def of_full(self, kind: FullModel) -> Recipe:
+        """How a single global model is trained."""
+        if kind == "sgdml":
+            return Recipe.of_the_paper(self.n_train, seed=self.seed, trainer=self.trainer)
+        free = replace(self, sigmas=SIGMAS, lams=LAMBDAS, absolute=False) if self.absolute else self
+        return replace(
+            free,
+            symmetry="graph" if self.symmetry == "sgdml" else self.symmetry,
+            metric="auto" if kind == "auto" else "inverse",
+            energies=True,
+            robust=False,
+            trainer="delta",
+        )
+
+    def points_of(self, name: str) -> int:
+        """Training points of a model: a kind of fragment, ``binding`` or ``full``."""
+        return self.points.get(name, self.n_train)
+
+    def of(self, system: Complex) -> Recipe:
+        """The same, its ``points`` by the names of the system's models; equal fragments share one. Raises InputError
+        where there is no such model, or two numbers for one."""
+        models = {system.names[i]: kind.name for kind in system.kinds if not kind.is_ion for i, _ in kind.members}
+        models |= {name: name for name in (*models.values(), "binding", *self.full_models)}
+        if unknown := sorted(set(self.points) - set(models)):
+            raise InputError(f"points of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
+        points: dict[str, int] = {}
+        for name, n in self.points.items():
+            if points.setdefault(models[name], n) != n:
+                raise InputError(f"points of {name}: {n} and {points[models[name]]}, of one model; say one number")
+            if n < 2:
+                raise InputError(f"points of {name}: {n}; expected 2 or more")
+        return replace(self, points=points)
 
     @property
     def bonds(self) -> Symmetry:
@@ -76,6 +133,7 @@ class TrainingTask:
     search: Search
     recipe: Recipe
     n_far: int = 0  # of the training points, which come first
+    n_placed: int = 0  # of the training points
 
 
 def tasks(
@@ -85,39 +143,71 @@ def tasks(
     say: Callable[[str], None],
     done: Collection[str] = (),
 ) -> Iterator[TrainingTask]:
-    """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out."""
-    train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
+    """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out.
 
-    def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> TrainingTask:
-        return TrainingTask(
-            name, *labels, _groups(labels[0], groups, recipe, say), _search(name, recipe), recipe, n_far
-        )
+    Configurations with the fragments placed teach the binding, and a full model: the fragments are as in the others.
+    """
+    train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
+    placed = placed_in(system.data)
+    bound = validation[~placed[validation]]
+
+    def task(
+        name: str, train: Labels, validation: Labels, groups: Mapping[str, Group], n_far: int = 0, n_placed: int = 0
+    ) -> TrainingTask:
+        groups_ = _groups(train, groups, recipe, say)
+        return TrainingTask(name, train, validation, groups_, _search(name, recipe), recipe, n_far, n_placed)
 
     for kind in system.kinds:
         if not kind.is_ion and kind.name not in done:
-            labels = system.fragment_labels(kind, train), system.fragment_labels(kind, validation)
-            yield task(kind.name, labels, {"graph": kind.group})
+            points = spread(train[~placed[train]], recipe.points_of(kind.name))
+            labels = system.fragment_labels(kind, points), system.fragment_labels(kind, bound)
+            yield task(kind.name, *labels, {"graph": kind.group})
     if "binding" not in done:
-        n_far = min(20, recipe.n_train // 10) if recipe.n_far < 0 else recipe.n_far
-        far = np.linspace(0, len(train) - 1, n_far).astype(int)  # even in time, as the near ones stay
-        near = system.binding_labels(np.delete(train, far))
-        if n_far:
-            near = system.apart(train[far], np.random.default_rng(recipe.seed)) + near
+        n = recipe.points_of("binding")
+        n_far = min(20, n // 10) if recipe.n_far < 0 else recipe.n_far
+        points, n_placed = points_apart(train, placed, n)
         groups = {"none": Group(system.data.n_atoms), "fragments": system.products, "full": system.full}
         if not recipe.choose_group:
             groups = {"full": system.full}
-        yield task("binding", (near, system.binding_labels(validation)), groups, n_far)
-    if recipe.full and "full" not in done:  # as sGDML does by default
-        stock = Recipe.of_the_paper(recipe.n_train, seed=recipe.seed, trainer=recipe.trainer)
-        whole = system.full_labels(train)
-        permutations = _groups(whole, {}, stock, say)
-        yield TrainingTask("full", whole, system.full_labels(validation), permutations, _search("full", stock), stock)
+        labels = binding_points(system, points, placed, n_far, recipe.seed), system.binding_labels(validation)
+        yield task("binding", *labels, groups, n_far, n_placed)
+    for name, how in recipe.full_models.items():
+        if name not in done:
+            points, n_placed = points_apart(train, placed, recipe.points_of(name))
+            yield _full_task(system, name, recipe.of_full(how), (points, validation), n_placed, say)
+
+
+def _full_task(
+    system: Complex, name: str, recipe: Recipe, which: tuple[IntArray, IntArray], n_placed: int,
+    say: Callable[[str], None],
+) -> TrainingTask:  # fmt: skip
+    """A single global model. which: configurations to train and to validate."""
+    train, validation = map(system.full_labels, which)
+    groups = _groups(train, {"graph": system.full}, recipe, say)
+    return TrainingTask(name, train, validation, groups, _search(name, recipe), recipe, n_placed=n_placed)
+
+
+def points_apart(train: IntArray, placed: BoolArray, count: int) -> tuple[IntArray, int]:
+    """So many training points of a model of the whole complex, and how many of them have the fragments placed: all
+    there are, but a quarter at most, as more of them cost the bound complex what it needs. placed: (n,) of the data
+    set."""
+    apart = spread(train[placed[train]], count // 4)
+    return np.sort(np.concatenate([spread(train[~placed[train]], count - len(apart)), apart])), len(apart)
+
+
+def binding_points(system: Complex, points: IntArray, placed: BoolArray, n_far: int, seed: int) -> Labels:
+    """Labels of the binding, of which the first are pulled apart, even in time as those are that stay near."""
+    bound = np.flatnonzero(~placed[points])
+    far = bound[np.linspace(0, len(bound) - 1, n_far).astype(int)]
+    near = system.binding_labels(np.delete(points, far))
+    return system.apart(points[far], np.random.default_rng(seed)) + near if n_far else near
 
 
 def _search(name: str, recipe: Recipe) -> Search:
     binding = name == "binding"
+    energies = recipe.energies and (binding or name.startswith("full"))
     return Search(
-        recipe.sigmas, recipe.lams, energies=recipe.energies and binding, absolute=recipe.absolute,
+        recipe.sigmas, recipe.lams, energies=energies, absolute=recipe.absolute,
         relabel=recipe.symmetry != "sgdml", sigma_stride=1 if recipe.absolute else 2,
         robust=recipe.robust and binding, metrics=recipe.metric == "auto",
     )  # fmt: skip
@@ -148,15 +238,28 @@ def too_few(sides: IntArray, recipe: Recipe) -> str:
 
 
 def split_of(data: Dataset, recipe: Recipe) -> IntArray:
-    """The data set's own split where it has one that is large enough, otherwise one by energy and time."""
-    n_validation = recipe.n_validation or min(_VALIDATION, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
+    """The data set's own split where it has one that is large enough, otherwise one by energy and time.
+
+    Configurations with the fragments placed are shared out beside, over all distances.
+    """
+    placed = placed_in(data)
+    bound, apart = np.flatnonzero(~placed), np.flatnonzero(placed)
+    n_train, sides = recipe.most, np.full(len(data), -1)
+    n_validation = recipe.n_validation or min(_VALIDATION, n_train, max(2, (len(bound) - n_train) // 2))
     if data.split is not None:
-        sides, rng = np.full(len(data), -1), np.random.default_rng(recipe.seed)
-        for side, wanted, name in ((TRAIN, recipe.n_train, "training"), (VALIDATION, n_validation, "validation")):
-            there = np.flatnonzero(data.split == side)
+        rng = np.random.default_rng(recipe.seed)
+        for side, wanted, name in ((TRAIN, n_train, "training"), (VALIDATION, n_validation, "validation")):
+            there = bound[data.split[bound] == side]
             if len(there) < wanted:
                 raise InputError(f"asked for {wanted} {name} configurations, the data set's split has {len(there)}")
             sides[rng.permutation(there)[:wanted]] = side
+        sides[apart] = data.split[apart]
         return sides
-    n_test = max(0, min(500, len(data) - recipe.n_train - n_validation))
-    return split(data, recipe.n_train, n_validation, n_test, recipe.seed)
+    n_test = max(0, min(500, len(bound) - n_train - n_validation))
+    sides[bound] = split(data.take(bound), n_train, n_validation, n_test, recipe.seed)
+    left = apart[np.argsort(gaps(data.take(apart)), kind="stable")]
+    for side, share in zip((TRAIN, VALIDATION, TEST), _PLACED, strict=True):
+        chosen = spread(left, round(share * len(apart)))
+        sides[chosen] = side
+        left = left[~np.isin(left, chosen)]
+    return sides

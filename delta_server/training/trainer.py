@@ -52,18 +52,21 @@ def train(
     """
     if recipe.metric == "auto" and (recipe.trainer == "sgdml" or recipe.absolute):
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
+    if recipe.basis and recipe.trainer == "sgdml":
+        raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
+    system = Complex.of(data, recipe.bonds)
+    recipe = recipe.of(system)
     sides = split_of(data, recipe)
     if few := too_few(sides, recipe):
         reporter.say(few)
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
-    system = Complex.of(data, recipe.bonds)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         training.fit(task)
-    manifest = write_manifests(folder, system, structure, training.record.digests)
+    manifest = write_manifests(folder, system, structure, training.record.digests, recipe.full_models)
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
 
@@ -113,13 +116,16 @@ class _Training:
         start = time.perf_counter()
         self._reporter.say(f"{task.name}: {len(task.validation)} validation configurations choose σ, λ and symmetry")
         choice = self._choose(task)
+        if task.recipe.basis < len(task.train):
+            choice = choice._replace(hyper=replace(choice.hyper, basis=task.recipe.basis))
         expected = self._forecast(task, choice)
         hyper = self._within_memory(task, choice.hyper, expected.memory)
         fitting = time.perf_counter()
         hyper, model = self._fit(task, task.groups[choice.group], hyper)
         seconds = time.perf_counter() - fitting
         facts = {
-            "n_train": len(task.train), "n_far": task.n_far, "rows": expected.rows, "energies": hyper.energies,
+            "n_train": len(task.train), "n_far": task.n_far, "n_placed": task.n_placed, "basis": hyper.basis,
+            "rows": expected.rows, "energies": hyper.energies,
             "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
             "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
             "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, task.validation),
@@ -130,9 +136,12 @@ class _Training:
         """Foretell what the fit will take, and say so."""
         train, hyper, permutations = task.train, choice.hyper, task.groups[choice.group]
         speed = Speed.measure(train, permutations)
-        expected = forecast(len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust)
+        expected = forecast(
+            len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust, hyper.basis
+        )
+        of = f"{hyper.basis} points fitted to " * (hyper.basis > 0)
         self._reporter.say(
-            f"{task.name}: {len(train)} points, {len(permutations)} permutations ({choice.group}), "
+            f"{task.name}: {of}{len(train)} points, {len(permutations)} permutations ({choice.group}), "
             f"{hyper.metric or '1/r'}, σ {hyper.sigma:.3g}, λ {hyper.lam:.2g}: {expected.rows} rows, "
             f"{expected.peak / 1e9:.2f} GB, about {expected.seconds:.0f} s"
         )
@@ -142,6 +151,11 @@ class _Training:
         """The settings, to be solved iteratively where a factorisation would need more bytes than are free."""
         if task.recipe.trainer == "sgdml" or needed <= (free := available_memory()):
             return hyper
+        if hyper.basis:
+            raise InputError(
+                f"{task.name}: a basis of {hyper.basis} points takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are "
+                "free: take a smaller --basis"
+            )
         self._reporter.say(f"{task.name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")
         return replace(hyper, memory=int(0.8 * free))
 

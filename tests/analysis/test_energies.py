@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_runs import frame
+from matplotlib.text import Text
 
 from delta_server.analysis.energies import analyze_energies
+from delta_server.analysis.pictures.canvas import new_figure, save
 from delta_server.analysis.pictures.energies import plot_energies
 from delta_server.analysis.statistics import correlated_mean, slope
 from delta_server.errors import InputError
@@ -220,3 +222,17 @@ def test_constant_and_white_series() -> None:
 def test_slope() -> None:
     x = np.arange(10.0)
     assert slope(x, 3 * x - 7) == pytest.approx(3)
+
+
+def test_a_name_is_drawn_as_it_stands(tmp_path: Path) -> None:
+    """Neither a formula that cannot be read nor one that can; what cannot be printed is escaped."""
+    figure = new_figure(3, 2)
+    axis = figure.subplots()
+    axis.semilogy([1, 2], [1, 100], label="$x\\over$ \x07")
+    axis.set_title("host \\frac{1$ guest$")
+    axis.legend()
+    save(figure, tmp_path / "names.svg")
+    drawn = [text.get_text() for text in figure.findobj(lambda artist: isinstance(artist, Text))]
+    assert "$x\\over$ \\x07" in drawn
+    assert "host \\frac{1$ guest$" in drawn
+    assert any(words.startswith("$\\mathdefault{10^") for words in drawn)

@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.data.s22 import create_s22_system
 from ase.io import read, write
 
+from delta_server.data.apart import placed_in
 from delta_server.data.dataset import load_dataset
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
@@ -85,6 +86,11 @@ def test_from_a_geometry_to_a_split(tmp_path: Path) -> None:
     chosen = load_dataset(tmp_path / "s.npz")
     assert chosen.split is not None
     assert np.bincount(chosen.split).tolist() == [10, 6, 8]
+    out = works(tmp_path, "sample", "t.extxyz", "-o", "p.extxyz", "--frames", "0", "--apart", "4")
+    assert out == "p.extxyz: 4 with the fragments apart\n"
+    works(tmp_path, "label", "p.extxyz", "-o", "p.npz")
+    works(tmp_path, "import", "d.npz", "p.npz", "-o", "all.npz")
+    assert placed_in(load_dataset(tmp_path / "all.npz")).tolist() == [False] * 30 + [True] * 4
 
 
 def test_labels_equal_the_reference(tmp_path: Path) -> None:
@@ -407,6 +413,22 @@ def test_electrons_that_the_file_states(tmp_path: Path) -> None:
     out = works(tmp_path, "label", "ion.xyz", "-o", "d.npz", "-j1")
     assert "na (+1)" in out
     fails(tmp_path, "label", "ion.xyz", "-o", "e.npz", "--charges", "0,-1", words="the file says a net charge of 1")
+
+
+def test_oxygen_taken_for_a_singlet(tmp_path: Path) -> None:
+    write(tmp_path / "o2.xyz", Atoms("OOHe", [[0, 0, 0], [0, 0, 1.21], [4, 0, 0]]))
+    fails(
+        tmp_path,
+        "label",
+        "o2.xyz",
+        "-o",
+        "d.npz",
+        "-j",
+        "1",
+        "--option",
+        "max_iterations=1",
+        words="O2 is a triplet: 3,1",
+    )
 
 
 def test_files_that_contradict_the_reader(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -193,6 +194,19 @@ def test_an_input_that_ipi_refuses(start: Callable[..., Job]) -> None:
     code, _, err = job.ended()
     assert code == 9
     assert "fixcon" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_named(start: Callable[..., Job]) -> None:
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        inet = rf'mode="inet"\1<address> localhost </address> <port> {port} </port>'
+        job = start(
+            100, edit=lambda text: re.sub(r'mode="unix"(.*?)<address>.*?</address>', inet, text, flags=re.DOTALL)
+        )
+        code, _, err = job.ended()
+    assert code == 9
+    assert f"another program listens at localhost:{port}" in err
     assert len(err.strip().splitlines()) == 1
 
 

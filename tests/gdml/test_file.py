@@ -310,6 +310,10 @@ def test_wrong_dtypes(write: Write, key: str, value: np.ndarray) -> None:
     refused(write(**{key: value}), f"array {key!r} has dtype")
 
 
+def test_a_model_of_2018(write: Write) -> None:
+    refused(write(type=None), "an sGDML model of 2018")
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f2"])
 @pytest.mark.parametrize("key", ["R_desc", "R_d_desc_alpha", "alphas_E"])
 def test_single_precision_is_refused(write: Write, arrays: dict[str, Any], key: str, dtype: str) -> None:
@@ -481,7 +485,7 @@ def test_units_from_the_file_or_from_outside(write: Write, in_file: Any, given: 
 @pytest.mark.parametrize(
     ("changes", "given", "words"),
     [
-        ({"r_unit": None}, {}, ["length", "r_unit", "manifest"]),
+        ({"r_unit": None}, {}, ["length", "r_unit", "--length-unit Ang", "manifest"]),
         ({"e_unit": None}, {}, ["energy", "e_unit", "manifest"]),
         ({"e_unit": None}, {"length_unit": "Ang"}, ["energy", "e_unit", "manifest"]),
         ({}, {"length_unit": "bohr"}, ["'Ang'", "'bohr'"]),

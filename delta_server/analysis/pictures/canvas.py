@@ -29,17 +29,24 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """PNG, SVG or PDF by the path's ending. Raises InputError where it cannot be written."""
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
+    finish(figure)
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: the picture cannot be written: {error}") from None
 
 
-def plain(text: str) -> str:
-    """A text that matplotlib draws as it stands: no formula, nothing that cannot be printed."""
-    return printable(text).replace("$", r"\$")
+def finish(figure: Figure) -> None:
+    """No frame; and texts as they stand, for names are the users': no formula, what cannot be printed is escaped."""
+    from matplotlib.text import Text
+
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    for text in figure.findobj(Text):
+        words = text.get_text()
+        if words and not words.startswith(r"$\mathdefault"):  # of an axis' own ticks
+            text.set_parse_math(False)
+            text.set_text("\n".join(map(printable, words.split("\n"))))
 
 
 def ramp(n: int) -> Any:

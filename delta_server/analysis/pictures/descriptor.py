@@ -81,7 +81,7 @@ def _traces(axis: Any, data: Dataset, found: Descriptors) -> None:
     runs = " (dotted: another run)" if np.ptp(shown.run) else ""
     axis.set(xlim=(0, found.configurations), ylim=(1, 0), xlabel=f"configuration, in the order of time{runs}")
     axis.set_title("A   entries of the descriptor, a sample; near pairs on top", fontsize="medium")
-    axis.figure.colorbar(map_, ax=axis, label="1/r − mean (Å$^{-1}$)", extend="both")
+    axis.figure.colorbar(map_, ax=axis, label="1/r − mean (1/Å)", extend="both")
 
 
 def _rectangle(corner: tuple[float, float], width: float, height: float, colour: str, transform: Any) -> Any:
@@ -123,15 +123,15 @@ def _differences(axis: Any, found: Descriptors) -> None:
     for label, index, values, sigma, colour in kinds:
         both = np.concatenate([values, -values])  # each pair counts in both directions
         density = np.histogram(both, bins)[0] / (len(both) * np.diff(bins))
-        text = f"{label}, $\\sigma_{{{index}}}$ = {sigma:.4f} Å$^{{-1}}$"
+        text = f"{label}, σ_{index} = {sigma:.4f} 1/Å"
         axis.stairs(density, bins, color=colour, lw=1.5, label=text)
         axis.stairs(density, bins, color=colour, alpha=0.15, fill=True)
     axis.set_yscale("log")
-    axis.set(xlim=(-limit, limit), xlabel="x$_k$ − x'$_k$ (Å$^{-1}$)", ylabel="density (Å)")
+    axis.set(xlim=(-limit, limit), xlabel="x_k − x'_k (1/Å)", ylabel="density (Å)")
     low, high = axis.get_ylim()
     axis.set_ylim(low, high * 12)  # room for the legend
     axis.legend(fontsize="small", frameon=False, loc="upper left")
-    ratio = "" if found.ratio is None else f": $\\sigma_{{inter}}/\\sigma_{{intra}}$ = {found.ratio:.2f}"
+    ratio = "" if found.ratio is None else f": σ_inter/σ_intra = {found.ratio:.2f}"
     axis.set_title(f"C   differences of entries{ratio}", fontsize="medium")
 
 
@@ -177,14 +177,14 @@ def plot_overview(found: Sequence[Descriptors], path: Path) -> None:
     shares.set_yticks(y, [one.name for one in found])
     for kind, colour, marker in (("intra", BLUE, "o"), ("inter", ORANGE, "s")):
         values = [getattr(one, f"sigma_{kind}") or np.nan for one in found]
-        sigmas.plot(values, y, marker, color=colour, label=f"$\\sigma_{{{kind}}}$")
+        sigmas.plot(values, y, marker, color=colour, label=f"σ_{kind}")
     for k, one in enumerate(found):
         if one.sigma_intra:
             sigmas.hlines(k, one.sigma_intra, one.sigma_inter, color=GREY, lw=1, zorder=0)
             middle = (one.sigma_intra + one.sigma_inter) / 2
             sigmas.text(middle, k - 0.12, f"× {one.ratio:.1f}", ha="center", fontsize="small")
     sigmas.set_xlim(left=0)
-    sigmas.set_xlabel("σ of differences of entries (Å$^{-1}$)")
+    sigmas.set_xlabel("σ of differences of entries (1/Å)")
     for shift, kind in zip((-0.22, 0.0, 0.22), ("total", "isolated", "binding"), strict=True):
         of, (label, colour, _) = [one.forces[kind] for one in found], _FORCES[kind]
         low, high = ([max(getattr(f, p), _SHORTEST) for f in of] for p in ("p5", "p95"))

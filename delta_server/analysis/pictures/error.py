@@ -35,9 +35,9 @@ def plot_errors(evaluations: Sequence[Evaluation], title: str, path: Path) -> No
     for (above, below), part in zip(axes.T, parts, strict=False):
         binding = part is not mine.total
         mean = 0.0 if binding else float(part.energy_label.mean())
-        symbol = "$E_b$" if binding else "$E$ − mean"
+        symbol = "E_b" if binding else "E − mean"
         _parity(above, part.energy_label - mean, part.energy - mean, symbol, "kcal/mol", part.energy_mae)
-        symbol = "$F_b$" if binding else "$F$"
+        symbol = "F_b" if binding else "F"
         _parity(below, part.forces_label.ravel(), part.forces.ravel(), symbol, "kcal/mol/Å", part.force_mae)
         above.set_title(part.name, fontsize="medium")
     _curves(axes[0, -1], [(part.energy_error, colour, style) for _, part, colour, style in _lines(evaluations)])

@@ -57,9 +57,9 @@ def plot_rotations(rotations: Sequence[Rotation], path: Path) -> None:
         msad.legend(fontsize="small", frameon=False, title=title, title_fontsize="small")
         key = [
             correlation.plot([], [], color=BLACK, ls=style, label=label)[0]
-            for style, label in (("-", "C$_1$"), ("--", "C$_2$"))
+            for style, label in (("-", "C_1"), ("--", "C_2"))
         ]
-        key += correlation.plot([], [], color=GREY, lw=0.8, label="C$_1$ of free diffusion with D_r")
+        key += correlation.plot([], [], color=GREY, lw=0.8, label="C_1 of free diffusion with D_r")
         correlation.legend(handles=key, fontsize="small", frameon=False, loc="lower left")
     msad.set(xlabel="τ (ps)", ylabel="MSAD (rad²)")
     correlation.set(xlabel="τ (ps)", ylabel="orientational correlation")

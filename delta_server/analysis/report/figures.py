@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..free_energy.surface import Surface
-from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, new_figure, ramp
+from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, finish, new_figure, ramp
 from ..pictures.energies import draw_series
 from ..pictures.free_energy import draw_maps, draw_profile
 from ..pictures.rotation import draw_correlations, draw_msad
@@ -56,10 +56,10 @@ class Picture:
 
 def _done(name: str, caption: str, figure: Figure) -> Picture:
     for axis in figure.axes:
-        axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=_SIZE)
         for text in (axis.xaxis.label, axis.yaxis.label, axis.title):
             text.set_fontsize(_SIZE)
+    finish(figure)
     return Picture(name, caption, figure)
 
 
