@@ -152,10 +152,11 @@ def tasks(
     bound = validation[~placed[validation]]
 
     def task(
-        name: str, train: Labels, validation: Labels, groups: Mapping[str, Group], n_far: int = 0, n_placed: int = 0
-    ) -> TrainingTask:
-        groups_ = _groups(train, groups, recipe, say)
-        return TrainingTask(name, train, validation, groups_, _search(name, recipe), recipe, n_far, n_placed)
+        name: str, train: Labels, validation: Labels, groups: Mapping[str, Group], n_far: int = 0, n_placed: int = 0,
+        recipe: Recipe = recipe,
+    ) -> TrainingTask:  # fmt: skip
+        tried = _groups(train, groups, recipe, say)
+        return TrainingTask(name, train, validation, tried, _search(name, recipe), recipe, n_far, n_placed)
 
     for kind in system.kinds:
         if not kind.is_ion and kind.name not in done:
@@ -174,17 +175,8 @@ def tasks(
     for name, how in recipe.full_models.items():
         if name not in done:
             points, n_placed = points_apart(train, placed, recipe.points_of(name))
-            yield _full_task(system, name, recipe.of_full(how), (points, validation), n_placed, say)
-
-
-def _full_task(
-    system: Complex, name: str, recipe: Recipe, which: tuple[IntArray, IntArray], n_placed: int,
-    say: Callable[[str], None],
-) -> TrainingTask:  # fmt: skip
-    """A single global model. which: configurations to train and to validate."""
-    train, validation = map(system.full_labels, which)
-    groups = _groups(train, {"graph": system.full}, recipe, say)
-    return TrainingTask(name, train, validation, groups, _search(name, recipe), recipe, n_placed=n_placed)
+            labels = system.full_labels(points), system.full_labels(validation)
+            yield task(name, *labels, {"graph": system.full}, 0, n_placed, recipe.of_full(how))
 
 
 def points_apart(train: IntArray, placed: BoolArray, count: int) -> tuple[IntArray, int]:

@@ -85,7 +85,7 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     (("nothing.npz",), "nothing.npz: no such data set"),
     (("data.npz", "-n", 100), "the data set has 60"),
     (("data.npz", "-n", 20, "--structure", "data.npz"), "ase cannot read a structure"),
-    (("data.npz", "--points", "binding=20,water=10"), "no such model; there are sodium"),
+    (("data.npz", "--points", "binding=20,water=10"), "no such model; there are benzene, binding"),
     (("data.npz", "--full=grap"), "--full 'grap': expected some of sgdml, graph, auto"),
     (("data.npz", "--basis", 10, "--trainer", "sgdml"), "a basis: stock sGDML"),
     (("data.npz", "--points", "binding"), "expected names of models with numbers"),

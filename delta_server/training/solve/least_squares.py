@@ -16,10 +16,11 @@ from collections.abc import Callable
 import numpy as np
 
 from ..._types import FloatArray
-from .cholesky import Panels
+from .cholesky import NotPositiveDefiniteError, Panels
 from .kernel import KernelMatrix, Report, matrix_bytes
 
 _ROWS = 1024  # of A, about, that are made at once
+_JITTERS = (1.0, 100.0, 1e4)  # of rounding, that are added to the diagonal of K_mm one after the other
 
 
 class LeastSquares:
@@ -31,12 +32,18 @@ class LeastSquares:
         """basis: of the M points; positions: (N, atoms, 3) Å of the labels. Raises NotPositiveDefiniteError."""
         self._basis, self._positions, self._sigma, self._energies = basis, positions, sigma, energies
         self._report = report
-        self._factor = basis.matrix(sigma, energies, report)
-        diagonals = self._factor.diagonals()
-        self.variance = float(np.concatenate(diagonals[energies:]).mean())
-        for diagonal in diagonals:  # six motions of the whole to a point have no variance
-            diagonal *= 1.0 + self._factor.n * np.finfo(np.float64).eps
-        self._factor.factor(self._progress("factorisation"))
+        for jitter in _JITTERS:
+            self._factor = basis.matrix(sigma, energies, report)
+            diagonals = self._factor.diagonals()
+            self.variance = float(np.concatenate(diagonals[energies:]).mean())
+            for diagonal in diagonals:  # six motions of the whole to a point have no variance
+                diagonal *= 1.0 + jitter * self._factor.n * np.finfo(np.float64).eps
+            try:
+                self._factor.factor(self._progress("factorisation"))
+                break
+            except NotPositiveDefiniteError:
+                if jitter == _JITTERS[-1]:
+                    raise
 
     def solve(self, y: FloatArray, lam: float, doubt: FloatArray) -> FloatArray:
         """c, energies first (M,), where they are in the fit, then forces (3·atoms·M,).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from conftest import ROOT
 
 from delta_server.data.dataset import load_dataset
 from delta_server.gdml import CpuPredictor
+from delta_server.gdml.descriptor.metric import Metric
 from delta_server.training.databases import Complex
 from delta_server.training.fit import Hyper, fit, force_mae
 from delta_server.training.labels import Labels
 from delta_server.training.solve.kernel import KernelMatrix
-from delta_server.training.solve.least_squares import LeastSquares
+from delta_server.training.solve.least_squares import LeastSquares, least_squares_bytes
 from delta_server.units import KCAL_MOL
 
 
@@ -70,3 +72,14 @@ def test_labels_that_stand_out_count_less(system: Complex) -> None:
         fit(spoilt, system.kinds[0].group.permutations, replace(hyper, robust=robust)) for robust in (False, True)
     )
     assert force_mae(robust, test) < 0.8 * force_mae(plain, test)
+
+
+def test_memory_does_not_grow_with_the_labels(system: Complex) -> None:
+    water = system.fragment_labels(system.kinds[0], np.arange(2400))
+    kernel = KernelMatrix(water.positions[::120], system.kinds[0].group.permutations, Metric(3))
+    LeastSquares(kernel, water.positions[:2], 8.0, False).solve(np.ones(18), 1.0, np.ones(18))  # compiles
+    tracemalloc.start()
+    LeastSquares(kernel, water.positions, 8.0, False).solve(water.forces.ravel(), 1.0, np.ones(water.forces.size))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < least_squares_bytes(20, 3, False) < 0.6 * 8 * water.forces.size * 20 * 9
