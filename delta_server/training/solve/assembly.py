@@ -17,7 +17,9 @@ from numba import njit, prange
 from ..._types import FloatArray, IntArray
 
 
-@njit(inline="always")
+# forced: else the first process, which compiles it, inlines what those after it, which load it, do not, and sums
+# round differently
+@njit(cache=True, forceinline=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 def _block(
     x_m: FloatArray, x_n: FloatArray, u_m: FloatArray, u_n: FloatArray, perms: IntArray, inverse: IntArray,
     sigma: float, forces: FloatArray, edge: FloatArray, energies: bool,
@@ -81,7 +83,7 @@ def _block(
     return energy
 
 
-@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+@njit(parallel=True, cache=True)
 def fill_columns(
     x: FloatArray, u: FloatArray, perms: IntArray, inverse: IntArray, sigma: float,
     first: int, last: int, panel: FloatArray, edges: FloatArray,
@@ -111,7 +113,7 @@ def fill_columns(
                     edges[n_points + 3 * n * column + 3 * i + a, row] = edge[1, i, a]
 
 
-@njit(parallel=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+@njit(parallel=True, cache=True)
 def fill_block(
     x_m: FloatArray, u_m: FloatArray, x_n: FloatArray, u_n: FloatArray, perms: IntArray, inverse: IntArray,
     sigma: float, energies: bool, out: FloatArray,
