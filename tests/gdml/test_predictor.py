@@ -62,7 +62,7 @@ def against_sgdml(path: Path, frames: np.ndarray) -> tuple[float, float]:
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_shipped_models_agree_with_sgdml(path: Path) -> None:
-    energy, force = against_sgdml(path, displaced(geometry_of(path), 20))
+    energy, force = against_sgdml(path, displaced(geometry_of(path), 8))
     assert energy < 1e-5
     assert force < 1e-4
 
