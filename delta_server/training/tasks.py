@@ -22,6 +22,7 @@ from .stock import find_permutations
 
 _VALIDATION = 200  # configurations at most, unless more are asked for
 _FEW_VALIDATE = 10  # with fewer it is chance which model is best
+_ROUGH = 1e-3  # eV by which a global model, whose coefficients are larger, may round: far less than it errs
 _PLACED = (0.6, 0.2, 0.2)  # of the configurations with the fragments placed: to train, to validate, to test
 
 
@@ -202,6 +203,7 @@ def _search(name: str, recipe: Recipe) -> Search:
         recipe.sigmas, recipe.lams, energies=energies, absolute=recipe.absolute,
         relabel=recipe.symmetry != "sgdml", sigma_stride=1 if recipe.absolute else 2,
         robust=recipe.robust and binding, metrics=recipe.metric == "auto",
+        rounding=_ROUGH if name.startswith("full") else Search.rounding,
     )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ class Search:
     relabel: bool = True  # choose by the error on relabelled copies: a symmetry left out shows only there
     rows: int = _ROWS
     metrics: bool = False  # whether to try metrics other than sGDML's, and to learn one
+    rounding: float = _ROUNDING  # eV, see `rounding`: more is bad
 
     def cell(self, sigma: float, lam: float, robust: bool = False) -> _Cell:
         """The cell of the grid for these values, or the nearest there is."""
@@ -85,7 +86,7 @@ class Search:
     def error(self, trial: Trial) -> float:
         """The error that is to be small, kcal/mol/Å: of forces, taken ten times as large where rounding shows."""
         error = trial.relabelled if self.relabel else trial.validation
-        return error if self.absolute or trial.rounding < _ROUNDING else 10.0 * error
+        return error if self.absolute or trial.rounding < self.rounding else 10.0 * error
 
 
 def select(
