@@ -14,7 +14,7 @@ from ..manifest import Manifest
 from .check import Check
 
 OWN = "own.json"
-"""Beside the manifest."""
+"""Beside manifest.yaml; `own_path` has the name for any."""
 
 
 class OwnErrors(Strict):
@@ -46,6 +46,11 @@ class OwnRecord(Strict):
     held_out: tuple[OwnErrors, ...] = ()
 
 
+def own_path(manifest: Path) -> Path:
+    """Where the record of a manifest is: several in one folder have one each."""
+    return manifest.with_name(OWN if manifest.stem == "manifest" else f"{manifest.stem}.{OWN}")
+
+
 def models_of(manifest: Manifest) -> dict[str, str]:
     """SHA-256 of each model's file, by its path in the manifest."""
     return {str(entry.model): sha256_of(manifest.resolve(entry.model)) for entry in manifest.models().values()}
@@ -53,7 +58,7 @@ def models_of(manifest: Manifest) -> dict[str, str]:
 
 def check_tested(manifest: Manifest) -> Check:
     """Warns where there is no record beside the manifest, or it tells of other models."""
-    path, name = manifest.path.parent / OWN, "own dynamics"
+    path, name = own_path(manifest.path), "own dynamics"
     how = f"delta-sgdml evaluate {manifest.path} --own RUN"
     if not path.is_file():
         return Check(name, True, f"never tested on it: {how}", warning=True)

@@ -42,7 +42,7 @@ class OwnOptions:
 
 def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_json: bool) -> None:
     """Label a sample of the runs' frames, print the errors, and leave the record beside the manifest."""
-    from ...checks.tested import OWN, OwnRecord, models_of
+    from ...checks.tested import OwnRecord, models_of, own_path
     from ...data.calculators import Method, parse_options
     from ...files.whole import write_json
     from ...loading import load_potential
@@ -86,8 +86,8 @@ def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_j
     )
     told = {**record.model_dump(mode="json"), "labels": str(labelled.file)}
     try:
-        write_json(manifest.parent / OWN, record.model_dump(mode="json"))
-        told["record"] = str(manifest.parent / OWN)
+        write_json(own_path(manifest), record.model_dump(mode="json"))
+        told["record"] = str(own_path(manifest))
     except InputError as error:
         complain(f"no record for `check`: {error}")
     if as_json:
