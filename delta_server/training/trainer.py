@@ -38,12 +38,14 @@ def train(
     reporter: Reporter | None = None,
     structure: Path | None = None,
     choose: Chooser | None = None,
+    alone: Mapping[str, Labels] | None = None,
 ) -> Path:
     """Train every model that `recipe` asks for; returns the manifest's path.
 
     dataset: labelled, the isolated fragments too. reporter: who is told how it goes; nobody by default. structure:
     the start geometry that the manifest names; by default the configuration of lowest energy. choose: decides how
-    each model is fitted, in place of `select`.
+    each model is fitted, in place of `select`. alone: of kinds of fragments, labels of the molecule alone that are
+    trained on beside the data set's.
 
     Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
     after the models that the record in the folder lists, if recipe and data are the same.
@@ -62,7 +64,8 @@ def train(
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
     system = Complex.of(data, recipe.bonds)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
-        training.fit(task)
+        more = (alone or {}).get(task.name)
+        training.fit(task if more is None else replace(task, train=task.train + more))
     manifest = write_manifests(folder, system, structure, training.record.digests)
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest

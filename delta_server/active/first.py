@@ -1,0 +1,63 @@
+"""The first geometries of a learning that begins with one: dynamics with the calculator, and the fragments apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from .._types import FloatArray, IntArray
+from ..data.apart import place
+from ..data.labels import LabelTask
+from ..data.sample import SamplePlan, sample
+from ..data.structures import Structures
+from ..molecule.structures import read_structure
+from ..training.reporter import Reporter
+from .rounds import START_GEOMETRY
+from .settings import Settings
+
+_APART = 0.25  # of the first labels, with the fragments from contact to 30 Å
+_EQUILIBRATION = 200.0  # fs at each temperature
+_EVERY = 20  # steps between frames
+_RELAXATION = 100  # steps at most
+
+
+def first_frames(
+    root: Path, settings: Settings, stop: Callable[[], bool], reporter: Reporter
+) -> tuple[FloatArray, FloatArray]:
+    """Geometries (n, N, 3), Å, to be labelled first, and the temperature (n,) K of each, 0 where fragments are apart.
+
+    The geometry is relaxed a little, and heated to one temperature after the other. Raises InputError where the
+    calculator fails.
+    """
+    n_apart = round(_APART * settings.first)
+    n_bound = settings.first - n_apart
+    x = read_structure(root / START_GEOMETRY).positions
+    frames: list[FloatArray] = []
+    kelvins: list[float] = []
+    shares = np.diff(np.linspace(0, n_bound, len(settings.temperatures) + 1).round().astype(int))
+    for turn, (kelvin, share) in enumerate(zip(settings.temperatures, shares.tolist(), strict=True)):
+        plan = SamplePlan(
+            kelvin, share, _EVERY, equilibration=_EQUILIBRATION, relaxation=_RELAXATION if turn == 0 else 0,
+            seed=settings.seed + turn,
+        )  # fmt: skip
+        for atoms in sample(_task(settings, x), plan, stop):
+            x = atoms.positions
+            frames.append(x)
+            kelvins.append(kelvin)
+            reporter.progress("the first geometries", len(frames) / n_bound)
+    if stop():
+        return np.array(frames), np.array(kelvins)
+    apart = place(np.array(settings.numbers), settings.atoms, np.array(frames), n_apart, seed=settings.seed)
+    return np.concatenate([np.array(frames), apart]), np.array([*kelvins, *[0.0] * n_apart])
+
+
+def _task(settings: Settings, positions: FloatArray) -> LabelTask:
+    """The complex, as the calculator of the dynamics needs it."""
+    one: IntArray = np.zeros(1, dtype=np.intp)
+    structures = Structures(
+        np.array(settings.numbers, dtype=np.intp), positions[None], one, one,
+        fragment=np.array(settings.fragment, dtype=np.intp), charges=settings.charges, names=settings.names,
+    )  # fmt: skip
+    return LabelTask(structures, settings.method, settings.charges, settings.multiplicities)
