@@ -1,9 +1,11 @@
-"""A trajectory of a complex to label: Langevin dynamics behind a wall that keeps the fragments together."""
+"""A trajectory of a complex to label: Langevin dynamics behind a wall that keeps the fragments together, and what is
+made of it with the fragments apart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..units import KCAL_MOL
+from .apart import place
 from .labels import LabelTask
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ class Wall:
 class SamplePlan:
     """temperature: K. every: steps between frames. timestep, equilibration: fs. friction: 1/fs. wall: Å between
     centres of mass, or None for 1.5 Å beyond those of the relaxed complex. fmax: eV/Å, at most, when relaxed; or as
-    far as `relaxation` steps come."""
+    far as `relaxation` steps come. apart: configurations beside the frames, their fragments placed from contact to
+    30 Å (`place`)."""
 
     temperature: float
     frames: int
@@ -74,9 +78,34 @@ class SamplePlan:
     fmax: float = 0.01
     relaxation: int = 500
     seed: int = 0
+    apart: int = 0
 
 
 def sample(task: LabelTask, plan: SamplePlan, stop: Callable[[], bool] = lambda: False) -> Iterator[Atoms]:
+    """Frames of the dynamics of a complex, with energy and forces (eV, eV/Å), then some with the fragments apart.
+
+    The first configuration of the task is relaxed and heated. Fragments are placed as they are in further frames of
+    the same dynamics, so that no geometry comes twice; or, where no frames are asked for, as they are in the task's
+    configurations. The placed have no labels, and each is a run of its own (``run`` in `Atoms.info`).
+
+    Raises InputError where the calculator fails.
+    """
+    from ase import Atoms
+
+    structures = task.structures
+    frames = dynamics(task, plan, plan.frames + plan.apart, stop) if plan.frames else iter(())
+    yield from islice(frames, plan.frames)
+    bound = [atoms.positions for atoms in frames] if plan.frames else structures.positions
+    if stop() or not plan.apart:
+        return
+    placed = place(structures.numbers, structures.molecules(), np.array(bound), plan.apart, seed=plan.seed)
+    for run, positions in enumerate(placed, start=1):
+        yield Atoms(structures.numbers, positions, info={"run": run})
+
+
+def dynamics(
+    task: LabelTask, plan: SamplePlan, frames: int, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Atoms]:
     """Relaxes the first configuration of a task and yields frames of its dynamics with their energy and forces
     (eV, eV/Å), in which the wall has no part. Frames over 1 Å behind the wall are left out.
 
@@ -112,7 +141,7 @@ def sample(task: LabelTask, plan: SamplePlan, stop: Callable[[], bool] = lambda:
             rng=rng,
         )
         steps, frames_made = round(plan.equilibration / plan.timestep), 0
-        while frames_made < plan.frames:
+        while frames_made < frames:
             for _ in range(steps):
                 dynamics.run(1)
                 if stop():

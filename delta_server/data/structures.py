@@ -174,11 +174,13 @@ class Structures:
 def read_structures(path: Path) -> Structures:
     """Read configurations from a data set (``.npz``) or any file that ase reads, in Å.
 
-    Raises InputError where configurations differ in their atoms or hold positions that are not finite.
+    ``run=N`` in a frame's comment line says which trajectory it is of. Raises InputError where configurations differ
+    in their atoms or hold positions that are not finite.
     """
     if path.suffix == ".npz":
         return structures_of(load_dataset(path))
     positions: list[FloatArray] = []
+    runs: list[int] = []
     numbers = np.zeros(0, dtype=np.intp)
     electrons: Electrons | None = None
     for frame, atoms in enumerate(iter_structures(path)):
@@ -189,9 +191,11 @@ def read_structures(path: Path) -> Structures:
         if not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}, frame {frame}: holds positions that are not finite")
         positions.append(atoms.positions)
+        run = atoms.info.get("run")
+        runs.append(int(run) if isinstance(run, (int, np.integer)) else 0)
     n = len(positions)
     return Structures(
-        numbers, np.array(positions), np.arange(n), np.zeros(n, dtype=np.intp), whole=electrons or _UNSTATED
+        numbers, np.array(positions), np.arange(n), np.array(runs, dtype=np.intp), whole=electrons or _UNSTATED
     )
 
 

@@ -34,11 +34,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fitted:
-    """One model of a training: how it was fitted, to how many points, of which `n_far` were pulled apart."""
+    """One model of a training: how it was fitted, to how many points, of which `n_far` were pulled far apart and
+    `n_placed` have labels with the fragments placed."""
 
     hyper: Hyper
     n_train: int
     n_far: int
+    n_placed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +115,11 @@ class TrainingRecord:
                 "robust": bool(robust),
                 "n_train": int(n_train),
                 "n_far": int(n_far),
+                **rest,
             } if n_train > 0:
-                return Fitted(Hyper(sigma, lam, energies, self.settings().absolute, robust), n_train, n_far)
+                hyper = Hyper(sigma, lam, energies, self.settings().absolute, robust)
+                n_placed = rest.get("n_placed", 0)
+                return Fitted(hyper, n_train, n_far, n_placed if isinstance(n_placed, int) else 0)
         raise InputError(f"{self.path}: models: {name}: is not as `delta-sgdml train` writes it")
 
     def with_model(self, digest: str, **changes: object) -> TrainingRecord:
@@ -168,6 +173,7 @@ def _finished(folder: Path, content: Mapping[str, Any], same: Sequence[str]) -> 
         return {}
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
+        before["recipe"] = asdict(Recipe(0)) | before["recipe"]  # of an earlier version
         different = [_difference(key, before[key], plain(content[key])) for key in same]
         entries = before["models"].items()
     except (ValueError, KeyError, TypeError, AttributeError):

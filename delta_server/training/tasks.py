@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
-from .._types import IntArray
-from ..data.dataset import TRAIN, VALIDATION, Dataset
+from .._types import BoolArray, IntArray
+from ..data.apart import gaps, placed_in
+from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.split import split
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry
@@ -21,14 +22,15 @@ from .stock import find_permutations
 
 _VALIDATION = 200  # configurations at most, unless more are asked for
 _FEW_VALIDATE = 10  # with fewer it is chance which model is best
+_PLACED = (0.6, 0.2, 0.2)  # of the configurations with the fragments placed: to train, to validate, to test
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train; written into the record beside the models.
 
-    ``n_train``: training points of each model. ``sigmas``, ``lams``: what σ and λ are chosen from; λ is relative to
-    the mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
+    ``n_train``: training points of each model that ``points`` does not name. ``sigmas``, ``lams``: what σ and λ are
+    chosen from; λ is relative to the mean diagonal of the kernel matrix, or with ``absolute`` as sGDML's.
     """
 
     n_train: int
@@ -45,6 +47,31 @@ class Recipe:
     lams: tuple[float, ...] = LAMBDAS
     absolute: bool = False
     trainer: Literal["delta", "sgdml"] = "delta"
+    points: Mapping[str, int] = field(default_factory=dict)  # training points of models by name
+
+    @property
+    def most(self) -> int:
+        """Training points of the model that has most."""
+        return max(self.n_train, *self.points.values()) if self.points else self.n_train
+
+    def points_of(self, name: str) -> int:
+        """Training points of a model: a kind of fragment, ``binding`` or ``full``."""
+        return self.points.get(name, self.n_train)
+
+    def of(self, system: Complex) -> Recipe:
+        """The same, its ``points`` by the names of the system's models; equal fragments share one. Raises InputError
+        where there is no such model, or two numbers for one."""
+        models = {system.names[i]: kind.name for kind in system.kinds if not kind.is_ion for i, _ in kind.members}
+        models |= {name: name for name in (*models.values(), "binding", *["full"] * self.full)}
+        if unknown := sorted(set(self.points) - set(models)):
+            raise InputError(f"points of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
+        points: dict[str, int] = {}
+        for name, n in self.points.items():
+            if points.setdefault(models[name], n) != n:
+                raise InputError(f"points of {name}: {n} and {points[models[name]]}, of one model; say one number")
+            if n < 2:
+                raise InputError(f"points of {name}: {n}; expected 2 or more")
+        return replace(self, points=points)
 
     @property
     def bonds(self) -> Symmetry:
@@ -76,6 +103,7 @@ class TrainingTask:
     search: Search
     recipe: Recipe
     n_far: int = 0  # of the training points, which come first
+    n_placed: int = 0  # of the training points
 
 
 def tasks(
@@ -85,33 +113,63 @@ def tasks(
     say: Callable[[str], None],
     done: Collection[str] = (),
 ) -> Iterator[TrainingTask]:
-    """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out."""
-    train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
+    """Every model that `recipe` asks for: fragments, binding, full. sides: as `split_of`; done: what to leave out.
 
-    def task(name: str, labels: tuple[Labels, Labels], groups: Mapping[str, Group], n_far: int = 0) -> TrainingTask:
-        return TrainingTask(
-            name, *labels, _groups(labels[0], groups, recipe, say), _search(name, recipe), recipe, n_far
-        )
+    Configurations with the fragments placed teach the binding, and a full model: the fragments are as in the others.
+    """
+    train, validation = np.flatnonzero(sides == TRAIN), np.flatnonzero(sides == VALIDATION)
+    placed = placed_in(system.data)
+    bound = validation[~placed[validation]]
+
+    def task(
+        name: str, train: Labels, validation: Labels, groups: Mapping[str, Group], n_far: int = 0, n_placed: int = 0
+    ) -> TrainingTask:
+        groups_ = _groups(train, groups, recipe, say)
+        return TrainingTask(name, train, validation, groups_, _search(name, recipe), recipe, n_far, n_placed)
 
     for kind in system.kinds:
         if not kind.is_ion and kind.name not in done:
-            labels = system.fragment_labels(kind, train), system.fragment_labels(kind, validation)
-            yield task(kind.name, labels, {"graph": kind.group})
+            points = spread(train[~placed[train]], recipe.points_of(kind.name))
+            labels = system.fragment_labels(kind, points), system.fragment_labels(kind, bound)
+            yield task(kind.name, *labels, {"graph": kind.group})
     if "binding" not in done:
-        n_far = min(20, recipe.n_train // 10) if recipe.n_far < 0 else recipe.n_far
-        far = np.linspace(0, len(train) - 1, n_far).astype(int)  # even in time, as the near ones stay
-        near = system.binding_labels(np.delete(train, far))
-        if n_far:
-            near = system.apart(train[far], np.random.default_rng(recipe.seed)) + near
+        n = recipe.points_of("binding")
+        n_far = min(20, n // 10) if recipe.n_far < 0 else recipe.n_far
+        points, n_placed = points_apart(train, placed, n)
         groups = {"none": Group(system.data.n_atoms), "fragments": system.products, "full": system.full}
         if not recipe.choose_group:
             groups = {"full": system.full}
-        yield task("binding", (near, system.binding_labels(validation)), groups, n_far)
+        labels = binding_points(system, points, placed, n_far, recipe.seed), system.binding_labels(validation)
+        yield task("binding", *labels, groups, n_far, n_placed)
     if recipe.full and "full" not in done:  # as sGDML does by default
         stock = Recipe.of_the_paper(recipe.n_train, seed=recipe.seed, trainer=recipe.trainer)
-        whole = system.full_labels(train)
+        points, n_placed = points_apart(train, placed, recipe.points_of("full"))
+        whole = system.full_labels(points)
         permutations = _groups(whole, {}, stock, say)
-        yield TrainingTask("full", whole, system.full_labels(validation), permutations, _search("full", stock), stock)
+        yield TrainingTask(
+            "full", whole, system.full_labels(validation), permutations, _search("full", stock), stock,
+            n_placed=n_placed,
+        )  # fmt: skip
+
+
+def spread(which: IntArray, count: int) -> IntArray:
+    """So many of the configurations, evenly; all where there are no more."""
+    return which if count >= len(which) else which[np.arange(count) * len(which) // count]
+
+
+def points_apart(train: IntArray, placed: BoolArray, count: int) -> tuple[IntArray, int]:
+    """So many training points of a model of the whole complex, and how many of them have the fragments placed: all
+    there are, but for half at least of the others. placed: (n,) of the data set."""
+    apart = spread(train[placed[train]], count // 2)
+    return np.sort(np.concatenate([spread(train[~placed[train]], count - len(apart)), apart])), len(apart)
+
+
+def binding_points(system: Complex, points: IntArray, placed: BoolArray, n_far: int, seed: int) -> Labels:
+    """Labels of the binding, of which the first are pulled apart, even in time as those are that stay near."""
+    bound = np.flatnonzero(~placed[points])
+    far = bound[np.linspace(0, len(bound) - 1, n_far).astype(int)]
+    near = system.binding_labels(np.delete(points, far))
+    return system.apart(points[far], np.random.default_rng(seed)) + near if n_far else near
 
 
 def _search(name: str, recipe: Recipe) -> Search:
@@ -148,15 +206,28 @@ def too_few(sides: IntArray, recipe: Recipe) -> str:
 
 
 def split_of(data: Dataset, recipe: Recipe) -> IntArray:
-    """The data set's own split where it has one that is large enough, otherwise one by energy and time."""
-    n_validation = recipe.n_validation or min(_VALIDATION, recipe.n_train, max(2, (len(data) - recipe.n_train) // 2))
+    """The data set's own split where it has one that is large enough, otherwise one by energy and time.
+
+    Configurations with the fragments placed are shared out beside, over all distances.
+    """
+    placed = placed_in(data)
+    bound, apart = np.flatnonzero(~placed), np.flatnonzero(placed)
+    n_train, sides = recipe.most, np.full(len(data), -1)
+    n_validation = recipe.n_validation or min(_VALIDATION, n_train, max(2, (len(bound) - n_train) // 2))
     if data.split is not None:
-        sides, rng = np.full(len(data), -1), np.random.default_rng(recipe.seed)
-        for side, wanted, name in ((TRAIN, recipe.n_train, "training"), (VALIDATION, n_validation, "validation")):
-            there = np.flatnonzero(data.split == side)
+        rng = np.random.default_rng(recipe.seed)
+        for side, wanted, name in ((TRAIN, n_train, "training"), (VALIDATION, n_validation, "validation")):
+            there = bound[data.split[bound] == side]
             if len(there) < wanted:
                 raise InputError(f"asked for {wanted} {name} configurations, the data set's split has {len(there)}")
             sides[rng.permutation(there)[:wanted]] = side
+        sides[apart] = data.split[apart]
         return sides
-    n_test = max(0, min(500, len(data) - recipe.n_train - n_validation))
-    return split(data, recipe.n_train, n_validation, n_test, recipe.seed)
+    n_test = max(0, min(500, len(bound) - n_train - n_validation))
+    sides[bound] = split(data.take(bound), n_train, n_validation, n_test, recipe.seed)
+    left = apart[np.argsort(gaps(data.take(apart)), kind="stable")]
+    for side, share in zip((TRAIN, VALIDATION, TEST), _PLACED, strict=True):
+        chosen = spread(left, round(share * len(apart)))
+        sides[chosen] = side
+        left = left[~np.isin(left, chosen)]
+    return sides

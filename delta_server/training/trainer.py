@@ -57,12 +57,13 @@ def train(
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
+    system = Complex.of(data, recipe.bonds)
+    recipe = recipe.of(system)
     sides = split_of(data, recipe)
     if few := too_few(sides, recipe):
         reporter.say(few)
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
-    system = Complex.of(data, recipe.bonds)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         more = (alone or {}).get(task.name)
         training.fit(task if more is None else replace(task, train=task.train + more))
@@ -122,7 +123,8 @@ class _Training:
         hyper, model = self._fit(task, task.groups[choice.group], hyper)
         seconds = time.perf_counter() - fitting
         facts = {
-            "n_train": len(task.train), "n_far": task.n_far, "rows": expected.rows, "energies": hyper.energies,
+            "n_train": len(task.train), "n_far": task.n_far, "n_placed": task.n_placed,
+            "rows": expected.rows, "energies": hyper.energies,
             "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
             "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
             "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, task.validation),

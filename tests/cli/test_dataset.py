@@ -18,6 +18,7 @@ from ase import Atoms
 from ase.data.s22 import create_s22_system
 from ase.io import read, write
 
+from delta_server.data.apart import placed_in
 from delta_server.data.dataset import load_dataset
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
@@ -85,6 +86,11 @@ def test_from_a_geometry_to_a_split(tmp_path: Path) -> None:
     chosen = load_dataset(tmp_path / "s.npz")
     assert chosen.split is not None
     assert np.bincount(chosen.split).tolist() == [10, 6, 8]
+    out = works(tmp_path, "sample", "t.extxyz", "-o", "p.extxyz", "--frames", "0", "--apart", "4")
+    assert out == "p.extxyz: 4 with the fragments apart\n"
+    works(tmp_path, "label", "p.extxyz", "-o", "p.npz")
+    works(tmp_path, "import", "d.npz", "p.npz", "-o", "all.npz")
+    assert placed_in(load_dataset(tmp_path / "all.npz")).tolist() == [False] * 30 + [True] * 4
 
 
 def test_labels_equal_the_reference(tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     (("nothing.npz",), "nothing.npz: no such data set"),
     (("data.npz", "-n", 100), "the data set has 60"),
     (("data.npz", "-n", 20, "--structure", "data.npz"), "ase cannot read a structure"),
+    (("data.npz", "--points", "binding=20,water=10"), "no such model; there are sodium"),
+    (("data.npz", "--points", "binding"), "expected names of models with numbers"),
     (("data.npz", "-n", 20, "--trainer", "sgdml", "--sigma", 8, "--lambda", "1e-8"), "absolute λ only"),
 ])  # fmt: skip
 def test_bad_input(data: Path, tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:

@@ -29,7 +29,13 @@ def sample(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Trajectory to write (extxyz).", show_default=False)],
     temperature: Annotated[float, typer.Option(min=0.0, help="Temperature (K).", metavar="K")] = 300.0,
-    frames: Annotated[int, typer.Option(min=1, help="Configurations to write.")] = 500,
+    frames: Annotated[
+        int,
+        typer.Option(min=0, help="Frames of the dynamics to write; 0: none, FILE's configurations are bound ones."),
+    ] = 500,
+    apart: Annotated[
+        int, typer.Option(min=0, help="Configurations with the fragments placed from contact to 30 Å, beside them.")
+    ] = 0,
     every: Annotated[int, typer.Option(min=1, help="Steps between them.")] = 20,
     timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="Time step (fs).", metavar="FS")] = 1.0,
     equilibrate: Annotated[
@@ -54,9 +60,10 @@ def sample(
 ) -> None:
     """Relax a complex and sample it by Langevin dynamics.
 
-    Ctrl-C keeps the frames that are there.
+    With --apart also the road from bound to free: distances and orientations that the dynamics does not show, with
+    the fragments as they are in further frames of it. Ctrl-C keeps the frames that are there.
 
-    Example: delta-sgdml dataset sample complex.xyz -o trajectory.extxyz --temperature 300 --frames 500
+    Example: delta-sgdml dataset sample complex.xyz -o trajectory.extxyz --temperature 300 --frames 500 --apart 150
     """
     set_threads(threads)
     from ase.io import write
@@ -75,9 +82,11 @@ def sample(
     method.load()
     found = read_structures(geometry).in_fragments(fragments)
     task = LabelTask(found, method, *electrons_of(found, charges, multiplicity))
-    plan = SamplePlan(temperature, frames, every, timestep, equilibrate, wall=wall, seed=seed)
+    if not frames + apart:
+        raise InputError("--frames 0 and no --apart: nothing to write")
+    plan = SamplePlan(temperature, frames, every, timestep, equilibrate, wall=wall, seed=seed, apart=apart)
     stop = Stop(lambda number: SystemExit(128 + number), "stopping; the frames that are there are kept")
-    progress, made = Progress(frames, "frames"), 0
+    progress, made = Progress(frames + apart, "frames"), 0
     try:
         with replacing(output) as part:
             with part.open("w", encoding="utf-8") as stream:
@@ -92,6 +101,7 @@ def sample(
     finally:
         progress.end()
     if stop():
-        complain(f"stopped after {made} of {frames} frames" + (f", kept in {output}" if made else ""))
+        complain(f"stopped after {made} of {frames + apart} frames" + (f", kept in {output}" if made else ""))
         raise typer.Exit(stop.exit_code)
-    print(f"{output}: {made} frames at {temperature:g} K, every {every * timestep:g} fs, {method.theory}")
+    what = [f"{frames} frames at {temperature:g} K, every {every * timestep:g} fs, {method.theory}"] * (frames > 0)
+    print(f"{output}: {', and '.join(what + [f'{apart} with the fragments apart'] * (apart > 0))}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ...errors import InputError
 from ..options import AllThreadsOption, DatasetArg, OverwriteOption, check_new
 from ..process import set_training_threads
 from ..progress import Line, duration
@@ -24,6 +25,14 @@ def train(
         typer.Option("-o", "--output", help="Folder for models and manifest.", metavar="DIR", show_default=False),
     ],
     n_train: Annotated[int, typer.Option("-n", "--n-train", min=2, help="Training points of each model.")] = 200,
+    points: Annotated[
+        str | None,
+        typer.Option(
+            help="Training points of models by name, of fragments or the binding.",
+            metavar="NAME=N,…",
+            show_default="-n for each",
+        ),
+    ] = None,
     n_validation: Annotated[
         int,
         typer.Option(
@@ -84,6 +93,8 @@ def train(
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
     chosen = replace(chosen, n_validation=n_validation, full=full, seed=seed, trainer=trainer, metric=metric)
+    if points is not None:
+        chosen = replace(chosen, points=_points(points))
     if sigma:
         chosen = replace(chosen, sigmas=(sigma,))
     if lam:
@@ -95,6 +106,16 @@ def train(
         record.unlink()
     manifest = train_all(dataset, output, chosen, Terminal(), structure)
     print(manifest)
+
+
+def _points(text: str) -> dict[str, int]:
+    """``"binding=100,benzene=400"`` → {binding: 100, benzene: 400}. Raises InputError."""
+    pairs = [piece.strip().rpartition("=") for piece in text.split(",")]
+    if not all(name and number.strip().isdigit() for name, _, number in pairs):
+        raise InputError(f"--points {text!r}: expected names of models with numbers, as in 'binding=100,benzene=400'")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise InputError(f"--points {text!r}: a name comes twice")
+    return {name.strip(): int(number) for name, _, number in pairs}
 
 
 class Terminal(Line):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..._types import IntArray
+from ...data.apart import placed_in
 from ...data.dataset import Dataset
 from ...errors import InputError
 from ...gdml import CpuPredictor, Model
@@ -21,14 +22,15 @@ from ..databases import Complex, Kind
 from ..fit import fit
 from ..labels import Labels
 from ..record import Fitted, TrainingRecord, record_of
+from ..tasks import binding_points
 from .evaluate import Evaluation, evaluate
 
 
 def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequence[int]) -> Iterator[Evaluation]:
     """Errors on configurations `which` of models trained anew on the first of the recorded training points.
 
-    Each size counts the points of every model, those pulled apart in proportion among them, and can be as large as
-    the manifest's own. Raises InputError where the manifest has no record, or one of other data.
+    Each size counts the points of every model, those placed or pulled apart in proportion among them, or is all that
+    a model has where it has fewer. Raises InputError where the manifest has no record, or one of other data.
     """
     record = record_of(manifest, data, "; a learning curve needs `delta-sgdml train`'s")
     described = load_manifest(manifest)
@@ -42,12 +44,11 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
     system = Complex.of(data, "none" if settings.symmetry == "sgdml" else settings.symmetry)
     models = {name: read_model(described, entry) for name, entry in described.models().items()}
     for size in sizes:
-        chosen = train[:size]
 
-        def refit(term: Term, chosen: IntArray = chosen) -> Term:
+        def refit(term: Term, size: int = size) -> Term:
             if not isinstance(term, SgdmlTerm):
                 return term
-            labels, fitted = _labels(system, record, term.names[0], chosen)
+            labels, fitted = _labels(system, record, term.names[0], train, size)
             whole = models[term.names[0]]
             model: Model = fit(labels, whole.permutations, replace(fitted.hyper, metric=whole.metric))
             return replace(term, predictor=CpuPredictor(model), load=None)
@@ -63,14 +64,16 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
         yield evaluate(smaller, data, which)
 
 
-def _labels(system: Complex, record: TrainingRecord, term: str, chosen: IntArray) -> tuple[Labels, Fitted]:
-    """Training labels of one term of the manifest, and how it was fitted."""
+def _labels(system: Complex, record: TrainingRecord, term: str, train: IntArray, size: int) -> tuple[Labels, Fitted]:
+    """Labels of one term of the manifest for `size` of its training points, and how it was fitted."""
+    placed = placed_in(system.data)
     if term == "binding":
         fitted = record.model("binding")
-        n_far = round(len(chosen) * fitted.n_far / fitted.n_train)
-        labels = system.binding_labels(chosen[n_far:])
-        if n_far:
-            labels = system.apart(chosen[:n_far], np.random.default_rng(record.settings().seed)) + labels
-        return labels, fitted
+        size = min(size, fitted.n_train)
+        n_far, n_placed = (round(size * n / fitted.n_train) for n in (fitted.n_far, fitted.n_placed))
+        bound, apart = train[~placed[train]], train[placed[train]]
+        chosen = np.concatenate([bound[: size - n_placed], apart[:n_placed]])
+        return binding_points(system, chosen, placed, n_far, record.settings().seed), fitted
     kind: Kind = next(k for k in system.kinds if term in {system.names[i] for i, _ in k.members})
-    return system.fragment_labels(kind, chosen), record.model(kind.name)
+    fitted = record.model(kind.name)
+    return system.fragment_labels(kind, train[~placed[train]][: min(size, fitted.n_train)]), fitted

@@ -156,6 +156,17 @@ def test_stability(runs: Path) -> None:
     assert (runs / "s.png").stat().st_size > 5000
 
 
+def test_the_binding_from_contact_to_30_angstrom(tmp_path: Path) -> None:
+    given = ("curve", ROOT / "models/methane_dimer/manifest.yaml", "-o", "c.png", "--calculator", "emt")
+    done = call(tmp_path, *given)
+    assert "across, 2nd: " in done
+    assert "points within 0.03 kcal/mol or 2 %; the worst " in done
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+    told = json.loads(call(tmp_path, *given, "--json"))
+    assert [c["name"] for c in told["curves"]] == ["along", "across", "across, 2nd"]
+    assert "no fragment 'x'" in call(tmp_path, *given, "--fragment", "x", code=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,0 +1,97 @@
+"""Fragments placed from contact to 30 Å, and how data sets and trainings know them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+
+from delta_server.data.apart import contact, gaps, place, placed_in
+from delta_server.data.calculators import Method
+from delta_server.data.dataset import TEST, TRAIN, VALIDATION, Dataset
+from delta_server.data.labels import LabelTask
+from delta_server.data.sample import SamplePlan, sample
+from delta_server.data.structures import read_structures, structures_of
+from delta_server.errors import InputError
+from delta_server.training.databases import Complex
+from delta_server.training.tasks import Recipe, split_of, tasks
+
+
+def with_placed(data: Dataset, n: int) -> Dataset:
+    """A data set whose last n configurations are runs of their own, their fragments from 4 to 20 Å apart."""
+    x = data.positions.copy()
+    for i, distance in enumerate(np.linspace(4, 20, n)):
+        x[i - n, data.atoms_of(1)] += distance * np.eye(3)[i % 3]
+    run = np.where(np.arange(len(data)) < len(data) - n, 0, np.arange(len(data)))
+    return replace(data, positions=x, run=run)
+
+
+def test_atoms_touch_at_their_reach() -> None:
+    """One atom off the line, one on it: the second is met first."""
+    others = np.array([[0.0, 2.0, 0.0], [0.0, 0.0, 5.0]])
+    assert contact(np.zeros((1, 3)), others, np.array([0, 0, 1.0]), np.full((1, 2), 3.0)) == pytest.approx(8.0)
+    assert contact(np.zeros((1, 3)), others[:1], np.array([0, 1.0, 0]), np.full((1, 1), 3.0)) == pytest.approx(5.0)
+    assert contact(np.zeros((1, 3)), others[:1], np.array([0, -1.0, 0]), np.full((1, 1), 1.0)) == 0.0
+
+
+def test_from_contact_to_far_with_the_molecules_as_they_were(methane_dimer_data: Dataset) -> None:
+    data = methane_dimer_data
+    molecules = [data.atoms_of(k) for k in range(2)]
+    placed = place(data.numbers, molecules, data.positions, len(data), seed=3)
+    assert np.array_equal(placed, place(data.numbers, molecules, data.positions, len(data), seed=3))
+    for atoms in molecules:  # the same distances within, in the order of the configurations
+        within = [np.linalg.norm(x[:, atoms, None] - x[:, None, atoms], axis=3) for x in (placed, data.positions)]
+        assert np.abs(within[0] - within[1]).max() < 1e-9
+    gap = np.sort(gaps(replace(data, positions=placed)))
+    assert 1.5 < gap[0] < 2.6
+    assert 20 < gap[-1] < 33
+    assert 3 < np.median(gap) < 8
+
+
+def test_placed_ones_are_known_by_their_runs(methane_dimer_data: Dataset, tmp_path: Path) -> None:
+    structures = structures_of(methane_dimer_data).in_fragments(None)
+    task = LabelTask(structures, Method("emt"), (0, 0), (1, 1))
+    frames = list(sample(task, SamplePlan(300.0, 0, apart=6)))
+    bound = Atoms(structures.numbers, structures.positions[0])
+    write(tmp_path / "placed.extxyz", [*frames, bound])
+    read = read_structures(tmp_path / "placed.extxyz")
+    assert read.run.tolist() == [1, 2, 3, 4, 5, 6, 0]
+    assert not placed_in(methane_dimer_data).any()
+    assert placed_in(with_placed(methane_dimer_data, 5)).tolist() == [False] * 35 + [True] * 5
+    assert not placed_in(replace(methane_dimer_data, run=np.arange(40))).any()
+
+
+def test_the_binding_learns_from_them_and_the_fragments_do_not(methane_dimer_data: Dataset) -> None:
+    data = with_placed(methane_dimer_data, 10)
+    system = Complex.of(data)
+    recipe = Recipe(10, 8, n_far=1, choose_group=False, points={"binding": 12}).of(system)
+    sides = split_of(data, recipe)
+    placed = placed_in(data)
+    assert [int((sides[placed] == side).sum()) for side in (TRAIN, VALIDATION, TEST)] == [6, 2, 2]
+    wide = gaps(data)
+    assert wide[placed & (sides == TRAIN)].max() > 15
+    assert wide[placed & (sides == TRAIN)].min() < 7
+    methane, binding = tasks(system, sides, recipe, lambda line: None)
+    assert (len(methane.train), len(binding.train)) == (10, 12)
+    assert (methane.n_placed, binding.n_placed, binding.n_far) == (0, 6, 1)
+    assert len(binding.validation) == len(methane.validation) + 2
+    used = {x.tobytes() for x in data.positions[placed & (sides == TRAIN)]}
+    assert used <= {x.tobytes() for x in binding.train.positions}
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ({"water": 20}, "points of water: no such model; there are ch4_1, ch4_2, ch4, binding"),
+        ({"full": 20}, "points of full: no such model"),
+        ({"ch4_1": 20, "ch4_2": 30}, "points of ch4_2: 30 and 20, of one model"),
+        ({"binding": 1}, "points of binding: 1; expected 2 or more"),
+    ],
+)
+def test_points_that_cannot_be(methane_dimer_data: Dataset, points: dict[str, int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Recipe(10, points=points).of(Complex.of(methane_dimer_data))
