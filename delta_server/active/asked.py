@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from ..units import KCAL_MOL
 from .dynamics import Sampled
 from .settings import Settings
 
-_KEYS = "z, R, fragment, temperature, replica, step, expected"
+APART = 0.0  # K
+_KEYS = "members, R, temperature, replica, step, expected"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,8 @@ class Asked:
 
     name: ``first``, ``test``, ``picked``, or ``alone_NAME``. members: the fragments, by number, that are labelled
     alone; where it is only one, there is no complex. positions: (n, N, 3) Å. temperature (n,) K, replica, step (n,),
-    expected: (n,) kcal/mol/Å, of what chose them; −1 where there was no dynamics.
+    expected: (n,) kcal/mol/Å, error of what chose them. Where no model's dynamics made them, replica and step are −1;
+    where the fragments were placed, the temperature is `APART`.
     """
 
     name: str
@@ -46,8 +48,8 @@ class Asked:
         """Whether it is a molecule alone."""
         return len(self.members) == 1
 
-    def task(self, settings: Settings, run: int) -> LabelTask:
-        """How it is labelled. run: a number that tells these frames from all others."""
+    def task(self, settings: Settings) -> LabelTask:
+        """How it is labelled. Frames of dynamics are of run 0, placed ones of a run of their own each."""
         atoms = [settings.atoms[k] for k in self.members]
         order = atoms[0] if self.alone else np.arange(len(settings.numbers))
         fragment = np.zeros(len(order), dtype=np.intp) if self.alone else np.array(settings.fragment, dtype=np.intp)
@@ -55,7 +57,7 @@ class Asked:
             numbers=np.array(settings.numbers, dtype=np.intp)[order],
             positions=self.positions,
             index=np.arange(len(self)),
-            run=np.full(len(self), run, dtype=np.intp),
+            run=np.where(self.temperature == APART, 1 + np.arange(len(self)), 0),
             fragment=fragment,
             charges=tuple(settings.charges[k] for k in self.members),
             names=tuple(settings.names[k] for k in self.members),
@@ -64,11 +66,21 @@ class Asked:
         spins = tuple(settings.multiplicities[k] for k in self.members)
         return LabelTask(structures, settings.method, structures.charges, spins, afresh=True)
 
+    def __add__(self, other: Asked) -> Asked:
+        arrays = {
+            key: np.concatenate([getattr(self, key), getattr(other, key)])
+            for key in ("positions", "temperature", "replica", "step", "expected")
+        }
+        return replace(self, **arrays)
+
     @classmethod
-    def plain(cls, name: str, n_fragments: int, positions: FloatArray, temperature: FloatArray) -> Asked:
-        """Frames of the complex that no model's dynamics made."""
-        none = np.full(len(positions), -1, dtype=np.intp)
-        return cls(name, tuple(range(n_fragments)), positions, temperature, none, none, none.astype(float))
+    def plain(
+        cls, name: str, members: Iterable[int], positions: FloatArray, temperature: float, errors: FloatArray
+    ) -> Asked:
+        """Frames that no model's dynamics made. errors: expected, eV/Å."""
+        n = len(positions)
+        none = np.full(n, -1, dtype=np.intp)
+        return cls(name, tuple(members), positions, np.full(n, temperature), none, none, errors / KCAL_MOL)
 
     @classmethod
     def of(

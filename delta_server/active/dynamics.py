@@ -1,9 +1,5 @@
 """Dynamics of many replicas of one complex with a model, one evaluation of all of them a step, each stopped where the
-model no longer knows what it does.
-
-Langevin dynamics by the splitting BAOAB (Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34). Each replica has
-a random generator of its own: its path does not depend on who else runs.
-"""
+model no longer knows what it does."""
 
 from __future__ import annotations
 
@@ -16,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..errors import GeometryError, InputError, NonFiniteError
+from ..dynamics import Walkers
+from ..errors import InputError
 from ..files.npz import open_arrays
 from ..files.whole import save_arrays
 from ..molecule.intact import IntactMolecule
@@ -27,16 +24,18 @@ FINISHED, UNSURE, CHANGED, EXPLODED = "finished", "unsure", "changed", "exploded
 """How a replica ends: at its last step; where a term's expected error is beyond its limit; no longer the molecule
 that it was; with absurd velocities or no numbers at all."""
 
+FEW = 0.1  # of the replicas: where no more are stopped, the others tell of the model
+
 
 @dataclass(frozen=True)
 class Plan:
-    """timestep: fs. friction: 1/fs. steps: of each replica. every: steps between two looks at expected errors, bonds
-    and distances. frames: of each replica that are kept at most, evenly spread. apart: Å between a fragment and all
-    others at which the complex counts as dissociated."""
+    """timestep, tau (of the thermostat): fs. steps: of each replica. every: steps between two looks at expected
+    errors, bonds and distances. frames: of each replica that are kept at most, evenly spread. apart: Å between a
+    fragment and all others at which the complex counts as dissociated."""
 
     steps: int
     timestep: float = 0.5
-    friction: float = 0.01
+    tau: float = 100.0
     every: int = 20
     frames: int = 60
     apart: float = 12.0
@@ -142,14 +141,15 @@ def run(
     """Frames of the dynamics of all starts; None where `stop` said so. limits: of each term's expected error, eV/Å.
 
     seeds: of each replica's generator. A dissociated replica goes on from its start, with new velocities. Raises
-    ModelFileError for a model without expected errors.
+    ModelFileError for a model without expected errors, and as `Potential.compute` for a start without forces.
     """
     batch = _Batch(potential, starts, plan, limits, seeds)
-    while batch.alive.any():
+    batch.look()
+    while batch.walkers.alive.any():
         if stop():
             return None
-        batch.look()
         batch.advance()
+        batch.look()
         progress(batch.step / plan.steps)
     return batch.sampled()
 
@@ -176,110 +176,71 @@ class _Batch:
         limits: Mapping[str, float],
         seeds: Sequence[Sequence[int]],
     ) -> None:
-        from ase import units
-        from ase.data import atomic_masses
-
         self.potential, self.starts, self.plan, self.limits = potential, starts, plan, limits
         self.fragments = [f.atoms for f in potential.fragments]
-        self.rngs = [np.random.default_rng(list(seed)) for seed in seeds]
-        self.masses: FloatArray = atomic_masses[potential.numbers][:, None]
-        self.dt = plan.timestep * units.fs
-        self.damping = np.exp(-plan.friction * plan.timestep)
-        self.kt = np.array([units.kB * start.temperature for start in starts])[:, None, None]
         self.molecule = IntactMolecule(potential.numbers, potential.reference, Limits(), self.fragments)
-        self.hottest = np.array([Limits().hottest(start.temperature) for start in starts]) * units.kB
-        self.x = np.array([start.positions for start in starts])
-        self.v = np.stack([self._velocities(i) for i in range(len(starts))])
-        self.f = np.zeros_like(self.x)
-        self.alive = np.ones(len(starts), dtype=bool)
+        temperatures = [start.temperature for start in starts]
+        self.hottest = np.array([Limits().hottest(kelvin) / kelvin for kelvin in temperatures])
+        self.walkers = Walkers(
+            potential,
+            [start.positions for start in starts],
+            temperatures,
+            seeds,
+            timestep=plan.timestep,
+            tau=plan.tau,
+        )
         self.step, self.kept, self.ends = 0, [list[_Frame]() for _ in starts], dict[int, End]()
         self.dissociated = np.zeros(len(starts), dtype=np.intp)
-        self._evaluate(np.arange(len(starts)))
-
-    def _velocities(self, i: int) -> FloatArray:
-        """Maxwell's, with the mean of the masses' momenta taken off."""
-        v = np.sqrt(self.kt[i] / self.masses) * self.rngs[i].standard_normal(self.x.shape[1:])
-        moved: FloatArray = v - (self.masses * v).sum(0) / self.masses.sum()
-        return moved
-
-    def _evaluate(self, which: IntArray) -> None:
-        """Forces of some replicas; those for which the model gives no numbers end here."""
-        try:
-            self.f[which] = self.potential.compute(self.x[which]).forces
-            return
-        except (NonFiniteError, GeometryError):  # of one of them
-            pass
-        for i in which.tolist():
-            try:
-                self.f[i] = self.potential.compute(self.x[i]).forces
-            except (NonFiniteError, GeometryError) as error:
-                self._end(i, EXPLODED, str(error).removeprefix("frame 0: "))
 
     def _end(self, i: int, reason: str, detail: str = "") -> None:
         """A replica that went astray keeps its last sane frame: the model did not know what came next."""
-        self.alive[i] = False
+        self.walkers.alive[i] = False
         if reason in (CHANGED, EXPLODED) and self.kept[i]:
             self.kept[i].append(self.kept[i].pop()._replace(last=True))
         self.ends[i] = End(reason, self.step, detail, int(self.dissociated[i]))
 
+    def advance(self) -> None:
+        """So many steps as there are between two looks."""
+        before = self.walkers.alive.copy()
+        steps = min(self.plan.every, self.plan.steps - self.step)
+        self.walkers.advance(steps)
+        self.step += steps
+        for i in np.flatnonzero(before & ~self.walkers.alive).tolist():
+            self._end(i, EXPLODED, "the model gives no forces where it goes")
+
     def look(self) -> None:
         """Keep frames, end replicas that have gone astray, place again those that have come apart."""
-        which = np.flatnonzero(self.alive)
+        walkers = self.walkers
+        heat = walkers.thermal()
+        for i in np.flatnonzero(walkers.alive).tolist():
+            if heat[i] > self.hottest[i]:
+                self._end(i, EXPLODED, f"{heat[i]:.1f} times as hot as its thermostat")
+            elif changed := self.molecule.geometry_breach(walkers.positions[i]):
+                self._end(i, CHANGED, changed)
+            elif gaps(walkers.positions[[i]], self.fragments)[0] > self.plan.apart:
+                self.dissociated[i] += 1
+                walkers.place(i, self.starts[i].positions)
+        which = np.flatnonzero(walkers.alive)
         if not len(which):
             return
-        apart = gaps(self.x[which], self.fragments)
-        for i in which[apart > self.plan.apart].tolist():
-            self.dissociated[i] += 1
-            self.x[i], self.v[i] = self.starts[i].positions, self._velocities(i)
-        if len(again := which[apart > self.plan.apart]):
-            self._evaluate(again)
-            which = which[self.alive[which]]
-            apart = gaps(self.x[which], self.fragments)
-        kinetic = (self.masses * self.v[which] ** 2).mean((1, 2))
-        errors = self.potential.uncertainty(self.x[which])
+        x = walkers.positions[which]
+        apart, errors = gaps(x, self.fragments), self.potential.uncertainty(x)
         for k, i in enumerate(which.tolist()):
             expected = {name: float(values[k]) for name, values in errors.items()}
-            if kinetic[k] > self.hottest[i]:
-                self._end(
-                    i, EXPLODED, f"{kinetic[k] / self.hottest[i]:.1f} times the highest temperature there can be"
-                )
-                continue
-            if changed := self.molecule.geometry_breach(self.x[i]):
-                self._end(i, CHANGED, changed)
-                continue
             unsure = [name for name, limit in self.limits.items() if expected[name] > limit]
-            x = self.x[i] - self.x[i].mean(0)
-            self.kept[i].append(_Frame(i, self.step, bool(unsure), float(apart[k]), x, expected))
+            frame = _Frame(i, self.step, bool(unsure), float(apart[k]), x[k] - x[k].mean(0), expected)
+            self.kept[i].append(frame)
             if unsure:
                 self._end(i, UNSURE, ", ".join(unsure))
             elif self.step >= self.plan.steps:
                 self._end(i, FINISHED)
-
-    def advance(self) -> None:
-        """So many steps as there are between two looks."""
-        which = np.flatnonzero(self.alive)
-        steps = min(self.plan.every, self.plan.steps - self.step)
-        noise = np.array([self.rngs[i].standard_normal((steps, *self.x.shape[1:])) for i in which])
-        heat = np.sqrt((1.0 - self.damping**2) * self.kt / self.masses)
-        for n in range(steps):
-            here = which[self.alive[which]]
-            if not len(here):
-                break
-            kick = 0.5 * self.dt / self.masses
-            self.v[here] += kick * self.f[here]
-            self.x[here] += 0.5 * self.dt * self.v[here]
-            self.v[here] = self.damping * self.v[here] + heat[here] * noise[self.alive[which], n]
-            self.x[here] += 0.5 * self.dt * self.v[here]
-            self.step += 1
-            self._evaluate(here)
-            self.v[here] += kick * self.f[here]
 
     def sampled(self) -> Sampled:
         """What was kept, by replica."""
         frames = [frame for kept in self.kept for frame in _thinned(kept, self.plan.frames)]
         replica = np.array([frame.replica for frame in frames], dtype=np.intp)
         return Sampled(
-            positions=np.array([frame.positions for frame in frames]).reshape(-1, *self.x.shape[1:]),
+            positions=np.array([frame.positions for frame in frames]).reshape(-1, self.potential.n_atoms, 3),
             temperature=np.array([start.temperature for start in self.starts])[replica],
             replica=replica,
             step=np.array([frame.step for frame in frames], dtype=np.intp),

@@ -8,7 +8,7 @@ whichever file that ase reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +158,7 @@ def add(root: Path, files: Sequence[Path], units: FileUnits = NO_UNITS, keys: Ke
     for a in asked:
         mine = [part for part in parts if part.name == a.name]
         if not any(len(part.missing) for part in mine):
-            complete.append((a, _assembled(a, mine, settings, now.number)))
+            complete.append((a, _assembled(a, mine, settings)))
     _check(root, settings, now, [data for a, data in complete if not a.alone], parts)
     for a in asked:
         path = _received_path(now, a.name)
@@ -198,9 +198,9 @@ def _take(parts: Sequence[Part], data: Dataset, frame: int, where: str) -> bool:
     return new
 
 
-def _assembled(asked: Asked, parts: Sequence[Part], settings: Settings, number: int) -> Dataset:
+def _assembled(asked: Asked, parts: Sequence[Part], settings: Settings) -> Dataset:
     """The data set of what was asked, of which everything has come."""
-    task = asked.task(settings, number)
+    task = asked.task(settings)
     s = task.structures
     whole, molecules = parts[0], parts if asked.alone else parts[1:]
     assert s.fragment is not None
@@ -224,7 +224,7 @@ def _check(root: Path, settings: Settings, now: Round, new: Sequence[Dataset], p
         for asked in r.asked()
         if not asked.alone and (data := r.labels(asked.name)) is not None
     ]
-    for complaint in _complaints([*before, *new] if new else []):
+    for complaint in contradictions([*before, *new]) if new else ():
         raise InputError(f"labels contradict: {complaint}; nothing of these files was taken")
     for part in parts:  # what has come of a part alone
         there = np.flatnonzero(~np.isnan(part.energies))
@@ -238,10 +238,10 @@ def _check(root: Path, settings: Settings, now: Round, new: Sequence[Dataset], p
                 )
 
 
-def _complaints(sets: Sequence[Dataset]) -> Iterator[str]:
-    if not sets:
-        return
-    data = concatenate(sets, [f"labels {i}" for i in range(len(sets))])
+def contradictions(sets: Sequence[Dataset]) -> Iterator[str]:
+    """How labels of one complex contradict each other, a line each. Raises InputError where they are not of one."""
+    plain = [replace(data, split=None, index=None, run=None, name="") for data in sets]
+    data = concatenate(plain, [f"labels {i}" for i in range(len(sets))])
     for check in check_dataset(data):
         if not check.passed and any(word in check.name for word in _TRUE):
             yield f"{check.name}: {check.found}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..data.sample import SamplePlan, sample
 from ..data.structures import Structures
 from ..molecule.structures import read_structure
 from ..training.reporter import Reporter
+from .asked import APART, Asked
 from .rounds import START_GEOMETRY
 from .settings import Settings
 
@@ -23,13 +25,11 @@ _EVERY = 20  # steps between frames
 _RELAXATION = 100  # steps at most
 
 
-def first_frames(
-    root: Path, settings: Settings, stop: Callable[[], bool], reporter: Reporter
-) -> tuple[FloatArray, FloatArray]:
-    """Geometries (n, N, 3), Å, to be labelled first, and the temperature (n,) K of each, 0 where fragments are apart.
+def first_frames(root: Path, settings: Settings, stop: Callable[[], bool], reporter: Reporter) -> Asked | None:
+    """What is labelled first; None where `stop` said so.
 
-    The geometry is relaxed a little, and heated to one temperature after the other. Raises InputError where the
-    calculator fails.
+    The geometry is relaxed a little, and heated to one temperature after the other; then the fragments are placed as
+    they were on the way. Raises InputError where the calculator fails.
     """
     n_apart = round(_APART * settings.first)
     n_bound = settings.first - n_apart
@@ -48,9 +48,14 @@ def first_frames(
             kelvins.append(kelvin)
             reporter.progress("the first geometries", len(frames) / n_bound)
     if stop():
-        return np.array(frames), np.array(kelvins)
-    apart = place(np.array(settings.numbers), settings.atoms, np.array(frames), n_apart, seed=settings.seed)
-    return np.concatenate([np.array(frames), apart]), np.array([*kelvins, *[0.0] * n_apart])
+        return None
+    x = np.array(frames)
+    apart = place(np.array(settings.numbers), settings.atoms, x, n_apart, seed=settings.seed)
+    everyone = range(len(settings.names))
+    bound = Asked.plain("first", everyone, x, 1.0, np.zeros(len(x)))
+    return replace(bound, temperature=np.array(kelvins)) + Asked.plain(
+        "first", everyone, apart, APART, np.zeros(n_apart)
+    )
 
 
 def _task(settings: Settings, positions: FloatArray) -> LabelTask:

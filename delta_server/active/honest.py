@@ -3,7 +3,8 @@ it, with their standard errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from .._types import FloatArray
 from ..data.dataset import Dataset
 from ..potential import Potential
 from ..training.evaluation.evaluate import PartErrors, evaluate
+from .asked import APART
+from .dynamics import CHANGED, EXPLODED, FEW, UNSURE, End
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,79 @@ class Targets:
 
 
 Test = dict[float, dict[str, TermTest]]
-"""Of each temperature, the total, each fragment and the binding."""
+"""Of each temperature (K; `APART`: fragments placed), the total, each fragment and the binding."""
+
+
+def place_of(kelvin: float) -> str:
+    """A temperature as tables have it."""
+    return "apart" if kelvin == APART else f"{kelvin:g} K"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a test, and the ends of the replicas that it is of, say of a model.
+
+    missed: what is not as asked, a line each; none: the model is as asked.
+    """
+
+    targets: Targets
+    test: Test
+    ends: Sequence[End]
+    missed: list[str]
+
+    @classmethod
+    def of(cls, targets: Targets, test: Test, ends: Sequence[End]) -> Verdict:
+        """A model is not as asked either where its replicas did not stay the molecule, or many were stopped."""
+        words = {place_of(kelvin): "; ".join(targets.missed(terms)) for kelvin, terms in test.items()}
+        missed = [f"{place}: {what}" for place, what in words.items() if what]
+        if astray := [end for end in ends if end.reason in (CHANGED, EXPLODED)]:
+            missed.append(f"{len(astray)} of {len(ends)} replicas went astray ({astray[0].detail})")
+        unsure = [end for end in ends if end.reason == UNSURE]
+        if len(unsure) > FEW * len(ends):
+            where = ", ".join(sorted({name for end in unsure for name in end.detail.split(", ")}))
+            missed.append(f"{len(unsure)} of {len(ends)} replicas left what is known of {where}")
+        return cls(targets, test, ends, missed)
+
+    @property
+    def met(self) -> bool:
+        """Whether all is as asked."""
+        return not self.missed
+
+    def needs(self, models: Mapping[str, str]) -> set[str]:
+        """The models that need to learn: their share of the errors is too large, or they stopped replicas. models: of
+        each term. None where all is as asked; all where none alone is to blame."""
+        if self.met:
+            return set()
+        rows = [(name, term) for terms in self.test.values() for name, term in terms.items()]
+        needs = {models[name] for name, term in rows if name in models and self.targets.needs(term)}
+        needs |= {models[name] for end in self.ends if end.reason == UNSURE for name in end.detail.split(", ")}
+        astray = any(end.reason in (CHANGED, EXPLODED) for end in self.ends)
+        return needs if needs and not astray else {*models.values()}
+
+    def stuck(self, before: Test, models: Mapping[str, str]) -> set[str]:
+        """Models whose force error has not fallen since an earlier test, beyond chance."""
+        return {
+            models[name]
+            for kelvin in self.test.keys() & before.keys()
+            for name, term in self.test[kelvin].items()
+            if name in models and name in before[kelvin]
+            and term.force - 2 * term.force_error > before[kelvin][name].force
+        }  # fmt: skip
+
+
+def describe(verdict: Verdict, ends: Sequence[End]) -> Iterator[str]:
+    """Lines about a test."""
+    for kelvin, terms in verdict.test.items():
+        total, binding = terms["total"], terms["binding"]
+        yield (
+            f"{place_of(kelvin)}, {total.n} frames: force {total.force:.3f} ± {total.force_error:.3f} kcal/mol/Å, "
+            f"energy {total.energy:.3f} ± {total.energy_error:.3f}, binding {binding.energy:.3f} ± "
+            f"{binding.energy_error:.3f} kcal/mol"
+        )
+    count = Counter(end.reason for end in ends)
+    away = sum(end.dissociated for end in ends)
+    words = ", ".join(f"{n} {reason}" for reason, n in count.items())
+    yield f"replicas: {words}{f'; dissociated {away} times' if away else ''}{'; as asked' if verdict.met else ''}"
 
 
 def test(potential: Potential, data: Dataset, temperature: FloatArray, expected: Mapping[str, FloatArray]) -> Test:

@@ -65,9 +65,12 @@ class Round:
         path = self.labels_path(name)
         return load_dataset(path) if path.is_file() else None
 
+    def failures_path(self, name: str) -> Path:
+        return self.folder / f"{name}.failures.json"
+
     def failures(self, name: str) -> list[int]:
         """Which of the frames that were asked have no labels."""
-        path = self.folder / f"{name}.failures.json"
+        path = self.failures_path(name)
         return [int(row["frame"]) for row in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
 
     def record(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Settings(Strict):
     (kcal/mol/Å, of the whole; kcal/mol, of the whole and of the binding), and ``budget``, labels of the complex at
     most. A round: ``replicas`` at each temperature, of so many ``picoseconds`` at first; ``test`` frames at each
     temperature are labelled to test the model, then at most ``picks`` that it would learn most from. ``first``:
-    labels that a learning from a geometry begins with.
+    labels that a learning from a geometry begins with; ``points``: those of a data set that are trained on first.
     """
 
     format: Literal["delta-sgdml-learn/1"] = "delta-sgdml-learn/1"
@@ -48,6 +48,7 @@ class Settings(Strict):
     options: dict[str, Option] = Field(default_factory=dict)
     theory: str = ""
     first: _Count
+    points: _Count
     test: Annotated[int, Field(ge=4)]
     picks: _Count
     replicas: _Count
@@ -82,7 +83,12 @@ class Settings(Strict):
     @property
     def test_labels(self) -> int:
         """Labels of the complex that one test takes."""
-        return self.test * len(self.temperatures)
+        return self.test * len(self.temperatures) + self.test_apart
+
+    @property
+    def test_apart(self) -> int:
+        """Of them, those with the fragments placed from contact to 30 Å."""
+        return max(4, self.test // 2)
 
     def describe(self) -> str:
         """In a line, what is asked for."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..data.apart import place
+from ..dynamics import relax as relax_atoms
 from ..errors import GeometryError, NonFiniteError
 from ..potential import Potential
 from ..symmetry.bond_graph import Group
@@ -59,19 +60,20 @@ def relax(potential: Potential, positions: FloatArray, limits: Mapping[str, floa
     """A geometry (N, 3), Å, relaxed with the model; as it was where the model leads it beyond the limits of its
     expected errors (eV/Å, by term), and a line that says so."""
     from ase import Atoms
-    from ase.optimize import BFGS
 
-    from ..calculator import DeltaCalculator
+    atoms, beyond = Atoms(potential.numbers, positions), list[str]()
 
-    atoms = Atoms(potential.numbers, positions, calculator=DeltaCalculator(potential))
+    def go_on(step: int, largest: float) -> bool:
+        errors = potential.uncertainty(atoms.positions)
+        beyond.extend(name for name, limit in limits.items() if errors[name] > limit)
+        return not beyond
+
     try:
-        for _ in BFGS(atoms, logfile=None, maxstep=0.05).irun(fmax=_FMAX, steps=_STEPS):
-            errors = potential.uncertainty(atoms.positions)
-            beyond = [name for name, limit in limits.items() if errors[name] > limit]
-            if beyond:
-                return positions, f"not relaxed: the model would lead it where {', '.join(beyond)} is not known"
+        relax_atoms(atoms, potential, _STEPS, _FMAX, go_on)
     except (GeometryError, NonFiniteError) as error:
         return positions, f"not relaxed: {error}"
+    if beyond:
+        return positions, f"not relaxed: the model would lead it where {', '.join(beyond)} is not known"
     relaxed: FloatArray = atoms.positions
     return relaxed, ""
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .._types import IntArray
+from .._types import BoolArray, IntArray
+from ..data.apart import placed_in
 from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.imports import concatenate
 from ..gdml import Model
@@ -66,35 +67,50 @@ def lesson(
     split = np.concatenate([begun, *sides, *(np.full(len(data), TRAIN) for data in picked)])
     plain = [replace(part, split=None, index=None, name="") for part in parts]
     data = concatenate(plain, [f"labels {i}" for i in range(len(parts))])
-    sane = data.energies - data.energies.min() < _highest(settings)
+    placed = np.concatenate([placed_in(first), *(placed_frames(part) for part in parts[1:])])
+    data = replace(data, run=np.where(placed, 1 + np.arange(len(data)), 0))
+    sane = data.energies < _highest(settings, data)
     sane[: len(first)] = True
     data = replace(data, split=split, name=settings.name).take(np.flatnonzero(sane))
     return Lesson(data, {kind: reduce(add, map(_as_labels, sets)) for kind, sets in alone.items() if sets},
                   int((~sane).sum()))  # fmt: skip
 
 
-def _highest(settings: Settings) -> float:
-    """kcal/mol above the lowest that dynamics may reach: as `molecule.limits` has it."""
+def placed_frames(data: Dataset) -> BoolArray:
+    """(n,) which configurations have their fragments placed, of labels that a round asked for: `Asked.task` gives
+    them runs of their own, beyond that of the others."""
+    assert data.run is not None
+    return data.run > 0
+
+
+def _highest(settings: Settings, data: Dataset) -> float:
+    """kcal/mol that dynamics may reach, as `molecule.limits` has it, from the complex or from its fragments apart."""
     from ase.units import kB
 
-    return float(3 * len(settings.numbers) * kB * max(settings.temperatures) + _MARGIN) / KCAL_MOL
+    lowest = max(data.energies.min(), data.isolated()[1].min(0).sum())
+    warm = 3 * len(settings.numbers) * kB * max(settings.temperatures) + _MARGIN
+    return float(lowest + warm / KCAL_MOL)
 
 
 def _as_labels(data: Dataset) -> Labels:
     return Labels(data.name, data.numbers, data.positions, data.energies, data.forces, data.theory)
 
 
-def divided(data: Dataset, n_validation: int, seed: int) -> Dataset:
-    """The first labels, so many of them to validate on."""
-    split = np.full(len(data), TRAIN)
-    split[np.random.default_rng(seed).permutation(len(data))[:n_validation]] = VALIDATION
+def divided(data: Dataset, points: int, seed: int) -> Dataset:
+    """The first labels, with sides: at most so many to train on, and at most 60 to validate on, a third of what there
+    is; of bound and of placed configurations alike. The rest is left out."""
+    split, rng, placed = np.full(len(data), TEST), np.random.default_rng(seed), placed_in(data)
+    for some in (np.flatnonzero(~placed), np.flatnonzero(placed)):
+        mixed, n_validation = rng.permutation(some), min(_VALIDATE, len(some) // 3)
+        split[mixed[:n_validation]] = VALIDATION
+        split[mixed[n_validation:][:points]] = TRAIN
     return replace(data, split=split)
 
 
 def counted(data: Dataset) -> tuple[int, int]:
-    """How many train and how many validate."""
+    """How many train and how many validate, besides those with the fragments placed."""
     assert data.split is not None
-    count: IntArray = np.bincount(data.split, minlength=TEST + 1)
+    count: IntArray = np.bincount(data.split[~placed_in(data)], minlength=TEST + 1)
     return int(count[TRAIN]), int(count[VALIDATION])
 
 
@@ -169,6 +185,8 @@ def _keeping(
     return Keeping(previous, anew, kept, reporter, {"learn": {"chosen_for": chosen_for}})
 
 
-def kinds_of(data: Dataset) -> dict[str, tuple[int, ...]]:
-    """The fragments, by number, of each molecule of several atoms."""
-    return {kind.name: tuple(i for i, _ in kind.members) for kind in Complex.of(data).kinds if not kind.is_ion}
+def models_of(data: Dataset) -> dict[str, str]:
+    """The model of each fragment of several atoms, and the binding's, by the names of the terms."""
+    system = Complex.of(data)
+    kinds = [kind for kind in system.kinds if not kind.is_ion]
+    return {system.names[i]: kind.name for kind in kinds for i, _ in kind.members} | {"binding": "binding"}

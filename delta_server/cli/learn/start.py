@@ -49,6 +49,7 @@ def start(
     charges: ChargesOption = None,
     multiplicity: MultiplicityOption = None,
     first: Annotated[int, typer.Option(min=20, help="Labels that a geometry begins with.")] = 60,
+    points: Annotated[int, typer.Option(min=20, help="Of a data set, those that are trained on first.")] = 200,
     test: Annotated[
         int, typer.Option(min=4, help="Random frames at each temperature that test the model in each round.")
     ] = 12,
@@ -97,8 +98,8 @@ def start(
         multiplicities=spins, temperatures=kelvins(temperatures), force=force, energy=energy, budget=budget,
         labels=labels, calculator=calculator, options=dict(method.options),
         theory=(data.theory if data else "") or ("" if labels == "elsewhere" else method.theory),
-        first=first, test=test, picks=picks, replicas=replicas, picoseconds=time, timestep=timestep, metric=metric,
-        seed=seed,
+        first=first, points=points, test=test, picks=picks, replicas=replicas, picoseconds=time,
+        timestep=timestep, metric=metric, seed=seed,
     )  # fmt: skip
     needed = settings.test_labels + (0 if data is not None else first)
     if budget < needed:
