@@ -20,6 +20,7 @@ from .settings import Settings
 
 BOUND = 6.0  # Å between the nearest atoms of fragments: beyond, a frame does not test the bound complex
 _RELAXING = 0.2  # of the steps, from a start until frames test
+_ALONE = 2  # times as many frames of a molecule alone, which are cheap, as of the complex
 _POOL = 1000  # frames that are looked at for what to learn from
 _PLACED = 200  # configurations with the fragments placed that are looked at besides
 
@@ -110,7 +111,7 @@ def _alone(settings: Settings, potential: Potential, term: SgdmlTerm, seen: Samp
         numbers, potential.reference[term.sites[0]], [Fragment(name, np.arange(n))], [alone], name=name
     )  # fmt: skip
     some = np.sort(np.argsort(-errors, kind="stable")[:_POOL])
-    which = some[[p.configuration for p in pick(only, x[some], settings.picks, name)]]
+    which = some[[p.configuration for p in pick(only, x[some], _ALONE * settings.picks, name)]]
     asked = Asked.of(
         f"alone_{kind_of(term)}", (settings.names.index(name),), seen, pool[which % len(pool)], x[which],
         seen.errors[name],

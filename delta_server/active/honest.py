@@ -53,14 +53,14 @@ class Targets:
     energy: float
     n_fragments: int
 
-    def missed(self, terms: Mapping[str, TermTest]) -> list[str]:
-        """What is above the targets, in words; empty where all are met."""
+    def missed(self, terms: Mapping[str, TermTest], apart: bool) -> list[str]:
+        """What is above the targets, in words; empty where all are met. Of fragments placed apart, which may press
+        upon each other as they never do in dynamics, only the binding energy counts."""
         total, binding = terms["total"], terms["binding"]
-        rows = (
-            ("force", total.force, total.force_error, self.force, "kcal/mol/Å"),
-            ("energy", total.energy, total.energy_error, self.energy, "kcal/mol"),
-            ("binding energy", binding.energy, binding.energy_error, self.energy, "kcal/mol"),
-        )
+        rows = [("binding energy", binding.energy, binding.energy_error, self.energy, "kcal/mol")]
+        if not apart:
+            rows.append(("energy", total.energy, total.energy_error, self.energy, "kcal/mol"))
+            rows.append(("force", total.force, total.force_error, self.force, "kcal/mol/Å"))
         return [
             f"{what} MAE {value:.3f} ± {error:.3f}, asked {limit:g} {unit}"
             for what, value, error, limit, unit in rows
@@ -97,7 +97,9 @@ class Verdict:
     @classmethod
     def of(cls, targets: Targets, test: Test, ends: Sequence[End]) -> Verdict:
         """A model is not as asked either where its replicas did not stay the molecule, or many were stopped."""
-        words = {place_of(kelvin): "; ".join(targets.missed(terms)) for kelvin, terms in test.items()}
+        words = {
+            place_of(kelvin): "; ".join(targets.missed(terms, kelvin == APART)) for kelvin, terms in test.items()
+        }
         missed = [f"{place}: {what}" for place, what in words.items() if what]
         if astray := [end for end in ends if end.reason in (CHANGED, EXPLODED)]:
             missed.append(f"{len(astray)} of {len(ends)} replicas went astray ({astray[0].detail})")
@@ -117,8 +119,12 @@ class Verdict:
         each term. None where all is as asked; all where none alone is to blame."""
         if self.met:
             return set()
-        rows = [(name, term) for terms in self.test.values() for name, term in terms.items()]
+        rows = [
+            (name, term) for kelvin, terms in self.test.items() if kelvin != APART for name, term in terms.items()
+        ]
         needs = {models[name] for name, term in rows if name in models and self.targets.needs(term)}
+        if APART in self.test and self.targets.missed(self.test[APART], apart=True):
+            needs.add("binding")
         needs |= {models[name] for end in self.ends if end.reason == UNSURE for name in end.detail.split(", ")}
         astray = any(end.reason in (CHANGED, EXPLODED) for end in self.ends)
         return needs if needs and not astray else {*models.values()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,15 @@ def learn(root: Path, reporter: Reporter, *, processes: int = 1, stop: Callable[
 
 @dataclass(frozen=True)
 class _Watched:
-    """A reporter through which a stop reaches a training."""
+    """A reporter through which a stop reaches a training; quiet: that is told no lines."""
 
     reporter: Reporter
     stop: Callable[[], bool]
+    quiet: bool = False
 
     def say(self, line: str) -> None:
-        self.reporter.say(line)
+        if not self.quiet:
+            self.reporter.say(line)
 
     def progress(self, stage: str, done: float) -> None:
         self._ask()
@@ -299,7 +301,8 @@ class _Loop:
     ) -> dict[str, Any]:
         self.reporter.say(f"round {now.number}: training {', '.join(sorted(retrain))}")
         start = time.perf_counter()
-        facts = teach(self._models(now).parent, self.settings, made, self.reporter, before, retrain, stuck)
+        quiet = replace(self.reporter, quiet=True)
+        facts = teach(self._models(now).parent, self.settings, made, quiet, before, retrain, stuck)
         return {**facts, "training_s": round(time.perf_counter() - start, 1)}
 
     def _manifest(self, r: Round) -> Path:

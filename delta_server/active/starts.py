@@ -13,11 +13,15 @@ from ..dynamics import relax as relax_atoms
 from ..errors import GeometryError, NonFiniteError
 from ..potential import Potential
 from ..symmetry.bond_graph import Group
-from .dynamics import Start
+from .dynamics import Start, gaps
 
 RELAXED, LAST, COPY, APART = "relaxed", "last", "copy", "apart"
 _TURNS = (RELAXED, LAST, COPY, APART, LAST, COPY, LAST, APART)
-_APART = 7.0  # Å beyond contact, at most, where fragments start apart
+_APART, _FREE = (
+    7.0,
+    2.5,
+)  # Å beyond contact, at most, and between nearest atoms, at least, where fragments start apart
+_TRIES = 8  # of placing, for each start
 _FMAX, _STEPS = 0.02, 300  # eV/Å and steps of a relaxation
 
 
@@ -43,7 +47,8 @@ def starts(
     for temperature in temperatures:
         ended = np.array(list(last.get(temperature, ())) or list(known))
         seed = int(rng.integers(2**32))
-        placed = iter(place(potential.numbers, fragments, ended, kinds.count(APART), farthest=_APART, seed=seed))
+        placed = place(potential.numbers, fragments, ended, _TRIES * replicas, farthest=_APART, seed=seed)
+        free = iter(placed[gaps(placed, fragments) > _FREE])
         for kind in kinds:
             x = ended[rng.integers(len(ended))]
             if kind == RELAXED:
@@ -51,7 +56,7 @@ def starts(
             elif kind == COPY:
                 x = x[_element(group, rng)]
             elif kind == APART:
-                x = next(placed)
+                x = next(free, x)
             made.append(Start(x, temperature, kind))
     return made, note
 
