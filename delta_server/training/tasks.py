@@ -159,8 +159,9 @@ def spread(which: IntArray, count: int) -> IntArray:
 
 def points_apart(train: IntArray, placed: BoolArray, count: int) -> tuple[IntArray, int]:
     """So many training points of a model of the whole complex, and how many of them have the fragments placed: all
-    there are, but for half at least of the others. placed: (n,) of the data set."""
-    apart = spread(train[placed[train]], count // 2)
+    there are, but a quarter at most, as more of them cost the bound complex what it needs. placed: (n,) of the data
+    set."""
+    apart = spread(train[placed[train]], count // 4)
     return np.sort(np.concatenate([spread(train[~placed[train]], count - len(apart)), apart])), len(apart)
 
 

@@ -49,7 +49,7 @@ def test_from_contact_to_far_with_the_molecules_as_they_were(methane_dimer_data:
     gap = np.sort(gaps(replace(data, positions=placed)))
     assert 1.5 < gap[0] < 2.6
     assert 20 < gap[-1] < 33
-    assert 3 < np.median(gap) < 8
+    assert 2.5 < np.median(gap) < 8
 
 
 def test_placed_ones_are_known_by_their_runs(methane_dimer_data: Dataset, tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_the_binding_learns_from_them_and_the_fragments_do_not(methane_dimer_dat
     assert wide[placed & (sides == TRAIN)].min() < 7
     methane, binding = tasks(system, sides, recipe, lambda line: None)
     assert (len(methane.train), len(binding.train)) == (10, 12)
-    assert (methane.n_placed, binding.n_placed, binding.n_far) == (0, 6, 1)
+    assert (methane.n_placed, binding.n_placed, binding.n_far) == (0, 3, 1)
     assert len(binding.validation) == len(methane.validation) + 2
-    used = {x.tobytes() for x in data.positions[placed & (sides == TRAIN)]}
-    assert used <= {x.tobytes() for x in binding.train.positions}
+    used = {x.tobytes() for x in binding.train.positions}
+    assert sum(x.tobytes() in used for x in data.positions[placed]) == 3
 
 
 @pytest.mark.parametrize(
