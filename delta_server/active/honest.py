@@ -129,16 +129,6 @@ class Verdict:
         astray = any(end.reason in (CHANGED, EXPLODED) for end in self.ends)
         return needs if needs and not astray else {*models.values()}
 
-    def stuck(self, before: Test, models: Mapping[str, str]) -> set[str]:
-        """Models whose force error has not fallen since an earlier test, beyond chance."""
-        return {
-            models[name]
-            for kelvin in self.test.keys() & before.keys()
-            for name, term in self.test[kelvin].items()
-            if name in models and name in before[kelvin]
-            and term.force - 2 * term.force_error > before[kelvin][name].force
-        }  # fmt: skip
-
 
 def describe(verdict: Verdict, ends: Sequence[End]) -> Iterator[str]:
     """Lines about a test."""

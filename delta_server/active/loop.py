@@ -140,7 +140,7 @@ class _Loop:
         made = lesson(self.settings, self._first(now), (), (), {})
         facts: dict[str, Any] = {}
         if not self._models(now).is_file():
-            facts = self._teach(now, made, None, {*models_of(made.data).values()}, ())
+            facts = self._teach(now, made, None, {*models_of(made.data).values()})
         return {"spent": self._spent([now]), "model": now.number, **facts}
 
     def _round(self, now: Round, complete: list[Round]) -> dict[str, Any]:
@@ -180,8 +180,7 @@ class _Loop:
             if s.labels == "here":
                 pick(needs)
             self._labelled(now, [a.name for a in now.asked()])
-            stuck = verdict.stuck(before.test(), models) & {*before.record().get("trained", ())}
-            facts |= self._teach(now, self._lesson([*complete, now]), manifest, needs, stuck) | {"model": now.number}
+            facts |= self._teach(now, self._lesson([*complete, now]), manifest, needs) | {"model": now.number}
         return {**facts, "spent": self._spent([*complete, now])}
 
     def _ending(self, now: Round, before: Round, verdict: Verdict, left: int) -> dict[str, str] | None:
@@ -296,13 +295,11 @@ class _Loop:
                     (tests if asked.name == "test" else picked).append(data)
         return lesson(self.settings, self._first(some[0]), tests, picked, alone)
 
-    def _teach(
-        self, now: Round, made: Lesson, before: Path | None, retrain: Collection[str], stuck: Collection[str]
-    ) -> dict[str, Any]:
+    def _teach(self, now: Round, made: Lesson, before: Path | None, retrain: Collection[str]) -> dict[str, Any]:
         self.reporter.say(f"round {now.number}: training {', '.join(sorted(retrain))}")
         start = time.perf_counter()
         quiet = replace(self.reporter, quiet=True)
-        facts = teach(self._models(now).parent, self.settings, made, quiet, before, retrain, stuck)
+        facts = teach(self._models(now).parent, self.settings, made, quiet, before, retrain)
         return {**facts, "training_s": round(time.perf_counter() - start, 1)}
 
     def _manifest(self, r: Round) -> Path:

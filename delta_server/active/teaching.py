@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,15 +16,18 @@ from .._types import BoolArray, IntArray
 from ..data.apart import placed_in
 from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.imports import concatenate
+from ..errors import InputError
 from ..gdml import Model
 from ..loading import read_model
 from ..manifest import load_manifest
 from ..training.choice import Choice, Selection
 from ..training.databases import Complex
-from ..training.fit import Hyper
+from ..training.evaluation.expected_errors import MIN_CALIBRATION
+from ..training.fit import Hyper, fit, force_mae
 from ..training.labels import Labels
 from ..training.record import RECORD, load_record
 from ..training.reporter import Reporter
+from ..training.solve.cholesky import NotPositiveDefiniteError
 from ..training.tasks import Recipe, TrainingTask
 from ..training.trainer import train
 from ..units import KCAL_MOL
@@ -97,11 +101,17 @@ def _as_labels(data: Dataset) -> Labels:
 
 
 def divided(data: Dataset, points: int, seed: int) -> Dataset:
-    """The first labels, with sides: at most so many to train on, and at most 60 to validate on, a third of what there
-    is; of bound and of placed configurations alike. The rest is left out."""
+    """The first labels, with sides: at most so many to train on, and to validate on a third of what there is, 10 of
+    the bound ones at least and 60 at most; the rest is left out. Raises InputError where there are too few."""
     split, rng, placed = np.full(len(data), TEST), np.random.default_rng(seed), placed_in(data)
-    for some in (np.flatnonzero(~placed), np.flatnonzero(placed)):
-        mixed, n_validation = rng.permutation(some), min(_VALIDATE, len(some) // 3)
+    bound = np.flatnonzero(~placed)
+    if len(bound) < 2 * MIN_CALIBRATION:
+        raise InputError(
+            f"{data.name or 'the first labels'}: {len(bound)} labels of the bound complex, a learning needs "
+            f"{2 * MIN_CALIBRATION} to begin with; say more (`learn start --first`), or give a larger data set"
+        )
+    for some, least in ((bound, MIN_CALIBRATION), (np.flatnonzero(placed), 0)):
+        mixed, n_validation = rng.permutation(some), max(least, min(_VALIDATE, len(some) // 3))
         split[mixed[:n_validation]] = VALIDATION
         split[mixed[n_validation:][:points]] = TRAIN
     return replace(data, split=split)
@@ -114,23 +124,43 @@ def counted(data: Dataset) -> tuple[int, int]:
     return int(count[TRAIN]), int(count[VALIDATION])
 
 
+class Earlier(NamedTuple):
+    """A model of the round before, and how it was fitted: group, σ, λ and metric, chosen for so many points."""
+
+    model: Model
+    group: str
+    hyper: Hyper
+    chosen_for: int
+
+
 @dataclass(frozen=True)
 class Keeping:
     """The chooser of a round: what need not be trained stays as it is; what is trained has the group, σ, λ and metric
-    that it had, or new ones."""
+    that it had, or new ones where it has many more points than these were chosen for, or is no better with them than
+    the model before on configurations that neither of the two has learned from.
 
-    previous: Mapping[str, tuple[str, Hyper]]
-    anew: Collection[str]
+    earlier: models of the round before. kept: those that stay, and what their record says. points: of the others.
+    """
+
+    earlier: Mapping[str, Earlier]
     kept: Mapping[str, tuple[Model, Mapping[str, Any]]]
+    points: Mapping[str, int]
     reporter: Reporter
-    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What a training must have in common to go on with this one, and what its successor asks."""
+        kept = {name: e.chosen_for for name, e in self.earlier.items()}
+        return {"learn": {"chosen_for": kept, "points": dict(self.points)}}
 
     def __call__(self, task: TrainingTask) -> Choice:
         """The choice that the model had, or a new one."""
-        if task.name in self.previous and task.name not in self.anew:
-            group, hyper = self.previous[task.name]
-            if group in task.groups:
-                return Choice(group, hyper, [])
+        earlier = self.earlier.get(task.name)
+        if earlier is not None and earlier.group in task.groups and len(task.train) <= _GREW * earlier.chosen_for:
+            with suppress(NotPositiveDefiniteError):
+                model = fit(task.train, task.groups[earlier.group], earlier.hyper)
+                if force_mae(model, task.validation) < force_mae(earlier.model, task.validation):
+                    return Choice(earlier.group, earlier.hyper, [])
         return Selection(self.reporter)(task)
 
 
@@ -139,50 +169,47 @@ def teach(
     settings: Settings,
     lesson: Lesson,
     reporter: Reporter,
-    before: Path | None = None,
-    retrain: Collection[str] = (),
-    stuck: Collection[str] = (),
+    before: Path | None,
+    retrain: Collection[str],
 ) -> dict[str, Any]:
     """Train the models of a round into a folder; returns what the round's record says of it.
 
     before: the manifest of the round before; None: everything is chosen. retrain: models by kind, and ``binding``;
-    the others stay. stuck: those whose error did not fall although they were trained on more: they are chosen anew,
-    as those are that have many more points than when they were chosen.
+    the others stay.
     """
     n_train, n_validation = counted(lesson.data)
+    points = {name: n_train + len(lesson.alone.get(name, ())) for name in retrain}
+    earlier, kept = ({}, {}) if before is None else _earlier(before, retrain)
     recipe = Recipe(n_train, n_validation, seed=settings.seed, metric=settings.metric)
-    chooser = _keeping(before, retrain, stuck, n_train, lesson, reporter)
-    train(lesson.data, folder, recipe, reporter, choose=chooser, alone=lesson.alone)
-    chosen = sorted(chooser.anew) if before else sorted(retrain)
+    chooser = Keeping(earlier, kept, points, reporter)
+    manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, alone=lesson.alone)
+    record = load_record(manifest.parent / RECORD)
+    assert record is not None
     return {
-        "points": n_train, "validation": n_validation, "alone": {k: len(v) for k, v in lesson.alone.items()},
-        "wild": lesson.wild, "trained": sorted(retrain), "chosen_anew": chosen,
+        "points": points, "validation": n_validation, "wild": lesson.wild,
+        "chosen_anew": sorted(name for name in retrain if record.models[name]["trials"]),
     }  # fmt: skip
 
 
-def _keeping(
-    before: Path | None,
-    retrain: Collection[str],
-    stuck: Collection[str],
-    n_train: int,
-    lesson: Lesson,
-    reporter: Reporter,
-) -> Keeping:
-    now = {name: n_train + len(lesson.alone.get(name, ())) for name in retrain}
-    record = None if before is None else load_record(before.parent / RECORD)
-    if before is None or record is None:
-        return Keeping({}, (), {}, reporter, {"learn": {"chosen_for": now}})
-    manifest = load_manifest(before)
-    models = {manifest.resolve(e.model).stem: read_model(manifest, e) for e in manifest.models().values()}
-    previous = {
-        name: (record.group(name), replace(record.model(name).hyper, metric=model.metric))
-        for name, model in models.items()
-    }
-    kept = {n: (m, record.models[n]) for n, m in models.items() if n not in retrain}
-    chosen_for = record.content.get("learn", {}).get("chosen_for", {})
-    anew = {n for n in now if n in stuck or now[n] > _GREW * chosen_for.get(n, 0)}
-    chosen_for |= {n: now[n] for n in anew}
-    return Keeping(previous, anew, kept, reporter, {"learn": {"chosen_for": chosen_for}})
+def _earlier(
+    before: Path, retrain: Collection[str]
+) -> tuple[dict[str, Earlier], dict[str, tuple[Model, Mapping[str, Any]]]]:
+    """Models of the round before that are trained again, and those that stay."""
+    manifest, record = load_manifest(before), load_record(before.parent / RECORD)
+    if record is None:
+        raise InputError(f"{before.parent / RECORD}: no such record of the training")
+    carried = record.content.get("learn", {}).get("chosen_for", {})
+    earlier, kept = {}, {}
+    for entry in manifest.models().values():
+        name, model = manifest.resolve(entry.model).stem, read_model(manifest, entry)
+        facts = record.models[name]
+        if name not in retrain:
+            kept[name] = model, facts
+            continue
+        hyper = replace(record.model(name).hyper, metric=model.metric)
+        chosen_for = facts["n_train"] if facts["trials"] else carried.get(name, facts["n_train"])
+        earlier[name] = Earlier(model, record.group(name), hyper, chosen_for)
+    return earlier, kept
 
 
 def models_of(data: Dataset) -> dict[str, str]:

@@ -48,7 +48,7 @@ def start(
     fragments: FragmentsOption = None,
     charges: ChargesOption = None,
     multiplicity: MultiplicityOption = None,
-    first: Annotated[int, typer.Option(min=20, help="Labels that a geometry begins with.")] = 60,
+    first: Annotated[int, typer.Option(min=28, help="Labels that a geometry begins with.")] = 60,
     points: Annotated[int, typer.Option(min=20, help="Of a data set, those that are trained on first.")] = 200,
     test: Annotated[
         int, typer.Option(min=4, help="Random frames at each temperature that test the model in each round.")

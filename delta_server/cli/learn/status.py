@@ -66,7 +66,9 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
         stopped = sum(end["reason"] != "finished" for end in ends)
         for turn, (kelvin, terms) in enumerate(from_json(record.get("test", [])).items()):
             total, binding = terms["total"], terms["binding"]
-            head = [str(record["round"]), str(record.get("points", "–"))] if turn == 0 else ["", ""]
+            head = (
+                [str(record["round"]), str(record.get("points", {}).get("binding", "–"))] if turn == 0 else ["", ""]
+            )
             made.append([
                 *head, place_of(kelvin), str(total.n), f"{total.force:.3f} ± {total.force_error:.3f}",
                 f"{total.energy:.3f} ± {total.energy_error:.3f}",
