@@ -73,9 +73,8 @@ def hand_out(root: Path, now: Round, settings: Settings) -> int:
     """Write `to_label/` anew: what a round asked for and has not been given. Returns how many geometries."""
     folder = root / TO_LABEL
     folder.mkdir(exist_ok=True)
-    wanted = [
-        part for asked in now.asked() if now.labels(asked.name) is None for part in _parts(now, asked, settings)
-    ]
+    missing = [asked for asked in now.asked() if now.labels(asked.name) is None]
+    wanted = [part for asked in missing for part in _parts(now, asked, settings) if len(part.missing)]
     for path in folder.glob("*.extxyz"):
         path.unlink()
     for part in wanted:

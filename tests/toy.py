@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-WATERS = """6
-
-O 0.00 0.00 0.00
-H 0.96 0.00 0.00
-H -0.24 0.93 0.00
-O 0.40 0.30 2.90
-H 1.30 0.50 3.10
-H 0.00 1.10 3.20
-"""
 _SPRING, _LENGTHS = 20.0, {9: 0.96, 2: 1.52}  # eV/Å² and Å, by the sum of atomic numbers
 _DEPTH, _SIZE = 0.12, {16: 2.8, 9: 2.3, 2: 2.3}  # eV and Å of the contact of two oxygens, and of others
+
+
+def waters() -> Atoms:
+    """Two molecules near each other."""
+    first = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    second = np.array([[0.4, 0.3, 2.9], [1.3, 0.5, 3.1], [0.0, 1.1, 3.2]])
+    return Atoms("OH2OH2", np.concatenate([first, second]))
 
 
 class Toy(Calculator):
