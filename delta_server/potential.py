@@ -8,7 +8,8 @@ driver, i-PI plug-in, ASE calculator, command line — goes through `Potential.c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy.typing as npt
 
 from ._types import FloatArray, IntArray
 from .errors import GeometryError, InputError, ManifestError, NonFiniteError
+from .gdml.uncertainty import ErrorLimits
 from .manifest import format_atoms
 from .molecule.likeness import Likeness
 from .molecule.whole import Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
 from .terms.sgdml import as_slice
+from .units import KCAL_MOL
 
 Part = Literal["all", "fragments", "binding"]
 
@@ -68,6 +71,23 @@ class Result(NamedTuple):
         energies = {name: e[i] for name, e in self.parts.energies.items()}
         parts = Parts(energies, None if forces is None else forces[i])
         return Result(self.energy[i], self.forces[i], self.virial[i], parts)
+
+
+class Departure(NamedTuple):
+    """A term that has left what its model knows: its expected error, eV/Å, and what is usual for the model."""
+
+    term: str
+    error: float
+    limits: ErrorLimits
+
+    @property
+    def far(self) -> bool:
+        """Whether it is so far that nothing it says can be relied on."""
+        return self.error > self.limits.far
+
+    def __str__(self) -> str:
+        error, usual = self.error / KCAL_MOL, self.limits.usual / KCAL_MOL
+        return f"{self.term}: expected error {error:.2g} kcal/mol/Å, usually below {usual:.2g}"
 
 
 class Potential:
@@ -153,6 +173,23 @@ class Potential:
                 squares += side_squares
         errors["total"] = np.sqrt(squares)
         return errors if x.ndim == 3 else {name: error[0] for name, error in errors.items()}
+
+    @cached_property
+    def error_limits(self) -> dict[str, ErrorLimits]:
+        """Which expected errors are usual, by the names of the terms that know it: models with a calibration."""
+        known = [(term, getattr(term, "error_limits", None)) for term in self.terms]
+        return {name: limits for term, limits in known if limits is not None for name in term.names}
+
+    def departures(self, errors: Mapping[str, FloatArray]) -> list[Departure]:
+        """The terms that have left what their models know, by the expected errors of one geometry (`uncertainty`);
+        the farthest first."""
+        known = [
+            Departure(name, float(errors[name]), limits)
+            for name, limits in self.error_limits.items()
+            if name in errors
+        ]
+        left = [departure for departure in known if not departure.error <= departure.limits.left]
+        return sorted(left, key=lambda departure: -departure.error / departure.limits.left)
 
     def _errors(self, frames: Frames, side: Side) -> dict[str, FloatArray]:
         """Expected errors (F,) of each copy of the terms of one part."""

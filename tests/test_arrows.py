@@ -26,7 +26,7 @@ LAYERS = (
     {"potential"},
     {"loading"},
     {"calculator"},
-    {"dynamics"},
+    {"dynamics", "lookout"},
     {"server", "checks"},
     {"data"},
     {"training"},

@@ -40,6 +40,10 @@ MaxUncertaintyOption = Annotated[
     float, typer.Option(min=0.0, help="Broken: an expected force error (eV/Å) above this.")
 ]
 
+StopOutsideOption = Annotated[
+    bool, typer.Option("--stop-outside", help="Stop where a model leaves what it was trained on.")
+]
+
 
 def check_writable(path: Path) -> None:
     """Whether a file can be written there. Raises InputError."""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DriversOption, ManifestArg, ThreadsOption
+from ..errors import DeltaError
+from .options import DriversOption, ManifestArg, StopOutsideOption, ThreadsOption
 from .process import Stop, complain, set_threads
 from .progress import Line, duration
 
 ENDED_EARLY = 10  # i-PI ended softly before its last step: an EXIT file, or total_time
 
 if TYPE_CHECKING:
-    from ..server.supervisor import RunProgress
+    from ..lookout import Left, Lookout
+    from ..potential import Potential
+    from ..server.supervisor import RunProgress, Supervisor
 
 
 def run(
@@ -35,11 +39,13 @@ def run(
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Go on from RESTART in the run's folder.")] = False,
     threads: ThreadsOption = 1,
+    stop_outside: StopOutsideOption = False,
 ) -> None:
     """Run i-PI and its drivers, and watch both.
 
-    i-PI's output goes to i-pi.log, each driver's to a log of its own. A driver that dies is started again; when
-    i-PI ends, so does the rest. Ctrl-C ends it softly and leaves a RESTART for --restart; a second Ctrl-C kills.
+    i-PI's output goes to i-pi.log, each driver's to a log of its own. A driver that dies is started again; when i-PI
+    ends, so does the rest. Where a model leaves what it was trained on, by the geometries that i-PI records, a line
+    says so and run.json keeps it. Ctrl-C ends it softly and leaves a RESTART for --restart; a second Ctrl-C kills.
 
     Example: delta-sgdml run inputs/h2o_benzene/nvt.xml models/h2o_benzene/manifest.yaml --dir nvt
     """
@@ -47,19 +53,24 @@ def run(
     from ..loading import load_potential
     from ..server.supervisor import Supervisor
 
-    load_potential(manifest)  # bad input is told before anything is started
+    potential = load_potential(manifest)  # bad input is told before anything is started
     job = Supervisor(
         input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads,
         command=shlex.join(["delta-sgdml", *sys.argv[1:]]),
     )  # fmt: skip
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
-    with _Steps(job.progress) as show:
-        outcome = job.run(stop, show, complain)
+    with _Steps(job.progress) as show, _Watched(job, potential) as watched:
+
+        def on_progress(progress: RunProgress) -> None:
+            show(progress)
+            watched()
+
+        outcome = job.run(lambda: stop() or (stop_outside and bool(watched.left)), on_progress, complain)
     p = outcome.progress
     picoseconds = "" if p.picoseconds is None else f" ({p.picoseconds:.3f} ps)"
     speed = "" if p.ns_per_day is None else f", {p.ns_per_day:.2f} ns/day"
     restarts = f", driver restarts: {p.restarted_drivers}" if p.restarted_drivers else ""
-    why = f": {outcome.why}" if outcome.why else ""
+    why = f": {outcome.why}" if outcome.why else ": --stop-outside" if stop_outside and watched.left else ""
     if outcome.finished:
         steps = f"{p.step} of {p.total_steps}" if p.step < p.total_steps else f"{p.total_steps}"
         print(f"finished: {steps} steps{picoseconds} in {outcome.wall:.1f} s{speed}{restarts}{why}; {job.directory}")
@@ -69,6 +80,42 @@ def run(
         f"{job.directory}"
     )
     raise SystemExit(stop.exit_code if stop() else ENDED_EARLY)
+
+
+class _Watched:
+    """Tells where a model of a run leaves what it knows, and keeps it in the run's record."""
+
+    def __init__(self, job: Supervisor, potential: Potential) -> None:
+        self._job, self._potential = job, potential
+        self._lookout: Lookout | None = None
+        self.left: list[Left] = []
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __call__(self) -> None:
+        """Asked while the run goes on; the first time the run has made its folder ready."""
+        from ..lookout import Lookout
+
+        if self._lookout is None:
+            self._lookout = Lookout(self._potential, self._job.outputs, self._job.progress.step or -1)
+            self._lookout.start()
+        self._tell(self._lookout.found())
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._lookout is not None and (kind is None or issubclass(kind, DeltaError)):
+            self._tell(self._lookout.finish())
+
+    def _tell(self, found: Iterable[Left | str]) -> None:
+        from ..server.record import LeftRange, note_left
+
+        for item in found:
+            complain(str(item))
+            if not isinstance(item, str):
+                self.left.append(item)
+                term, error, limits = item.departure
+                left = LeftRange(system=item.system, term=term, step=item.step, error=error, usual=limits.usual)
+                note_left(self._job.directory, left)
 
 
 class _Steps(Line):

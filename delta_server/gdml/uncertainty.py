@@ -7,10 +7,15 @@ Take the energy as a Gaussian process with the model's own kernel, k(x, y) = Σ_
 
 is nearly 0 at a training point and 1 where there is none near. The force error is of the order a s^b; ℓ, a and b are
 found on configurations that were not trained on. ℓ is not the model's σ: it only has to order the errors.
+
+How far x is from the training points, d = √(−ln(1 − s²)), is the distance at which one point with a correlation of
+e^(−d²/2) would leave as much: as s where s is small, without end where s ends at 1. The d that 95 of 100 training
+points do not have from the others is the unit in which `ErrorLimits` are: the model's own, whatever its errors are.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +29,8 @@ from .sums.cosets import Cosets
 from .sums.matern import matern_value
 from .sums.numpy_sum import correlations, synthesis
 
+LEFT, FAR = 3.0, 6.0  # of the distance between a training point and the others; shipped models walk up to 2.7
+_USUAL = 0.95  # of the training points
 _POINTS = 300  # of training that are looked at: the cost is theirs squared
 _JITTER = 1e-10  # ε, of the mean of the diagonal; s is √ε at least
 _CHUNK_BYTES = 64 * 2**20
@@ -35,6 +42,19 @@ class Calibration(NamedTuple):
     length: float  # ℓ, 1/length
     a: float  # energy/length
     b: float
+
+
+class ErrorLimits(NamedTuple):
+    """Expected errors, eV/Å, that tell how well a model knows a geometry.
+
+    usual: 95 of 100 training points, each left out, have less, as have configurations like those that it was trained
+    and validated on. left: of what is `LEFT` times as far from the training points, beyond their range; far: `FAR`
+    times, where nothing that the model says can be relied on.
+    """
+
+    usual: float
+    left: float
+    far: float
 
 
 class Points(NamedTuple):
@@ -165,6 +185,20 @@ class Uncertainty:
         a s^b ends at a: where s is 1 more is possible.
         """
         return self.error_of(self.novelty(positions))
+
+    @cached_property
+    def left_out(self) -> FloatArray:
+        """s (M,) of each training point for a model without it: of its variance, the others leave 1 / (K⁻¹)_mm
+        (Rasmussen & Williams, 2006, Eq. 5.12)."""
+        own = self.kernel.diagonal(self._points.x, (self.length,))[0]
+        return novelty(1.0 / (np.einsum("im,im->m", self._inverse, self._inverse) * own))
+
+    @cached_property
+    def limits(self) -> ErrorLimits:
+        """Which expected errors are usual for the model, and which are not."""
+        variance = np.minimum(np.quantile(self.left_out, _USUAL) ** 2, 1.0 - _JITTER)
+        s = novelty(-np.expm1(np.log1p(-variance) * np.array([1.0, LEFT, FAR]) ** 2))  # 1 − s² = e^(−d²)
+        return ErrorLimits(*map(float, self.error_of(s)))
 
     def error_of(self, s: FloatArray) -> FloatArray:
         """a s^b, eV/Å."""

@@ -188,11 +188,11 @@ def _first_frame(path: Path, head: Head) -> _FirstFrame:
             lines = [file.readline(300).split() for _ in range(int(count))]
     if not lines or any(len(line) != head.columns for line in lines):
         raise InputError(f"{path}: expected {len(lines)} lines of an atom in the first frame")
-    return _FirstFrame(tuple(line[0].decode(errors="replace") for line in lines), _scale(path, head))
+    return _FirstFrame(tuple(line[0].decode(errors="replace") for line in lines), scale_of(path, head))
 
 
-def _scale(path: Path, head: Head) -> float:
-    """Å in one of the file's lengths."""
+def scale_of(path: Path, head: Head) -> float:
+    """Å in one of the file's lengths. Raises InputError."""
     if head.format == "ase":  # always in ase's own
         return 1.0
     try:

@@ -20,15 +20,27 @@ _MAX_BYTES = 2**20
 AnyRecord = TypeVar("AnyRecord", bound=Strict)
 
 
+class LeftRange(Strict):
+    """A term that left what its model knows: at which step of which system of the input (its prefix), with which
+    expected error of its force components, and the largest where it was trained, eV/Å."""
+
+    system: str
+    term: str
+    step: int
+    error: float
+    usual: float
+
+
 class RunRecord(Strict):
     """What `delta-sgdml run` was asked for. manifest: in the file relative to its folder, absolute when loaded;
-    sha256: of the manifest and of its models, by path relative to the manifest."""
+    sha256: of the manifest and of its models, by path relative to the manifest. left: what happened since."""
 
     format: Literal["delta-sgdml-run/1"] = "delta-sgdml-run/1"
     manifest: Path
     sha256: dict[str, str]
     versions: dict[str, str]
     command: str
+    left: tuple[LeftRange, ...] = ()
 
 
 def write_run(folder: Path, manifest: Path, command: str = "") -> None:
@@ -40,6 +52,14 @@ def write_run(folder: Path, manifest: Path, command: str = "") -> None:
         command=command,
     )
     write_json(folder / RUN, record.model_dump(mode="json"))
+
+
+def note_left(folder: Path, left: LeftRange) -> None:
+    """Add to the record in a run's folder; what it tells of a term already stays. Raises InputError."""
+    record = read_record(folder / RUN, RunRecord, "begin the run anew")
+    if (left.system, left.term) not in [(known.system, known.term) for known in record.left]:
+        record = record.model_copy(update={"left": (*record.left, left)})
+        write_json(folder / RUN, record.model_dump(mode="json"))
 
 
 def load_run(folder: Path) -> RunRecord | None:

@@ -23,7 +23,7 @@ from ..files.lock import locked
 from ..files.scratch import socket_folder
 from ..ipi.companions import copy_input, refuse_missing
 from ..ipi.input import ForceFieldSocket, force_field_sockets, read_input, read_schedule, refuse_double_counting
-from ..ipi.records import cut
+from ..ipi.records import Output, cut, outputs_of
 from ..ipi.states import logged_step, newest_state, set_aside
 from .leash import leashed
 from .record import refuse_another_manifest, write_run
@@ -166,6 +166,11 @@ class Supervisor:
     def sockets(self) -> dict[str, ForceFieldSocket]:
         """The ``<ffsocket>`` of the input, by name."""
         return force_field_sockets(self._root)
+
+    @property
+    def outputs(self) -> dict[str, list[Output]]:
+        """The outputs of each system of the input, by its prefix."""
+        return outputs_of(self._root, self.directory)
 
     def _make_ready(self, on_event: Callable[[str], None]) -> None:
         """Fill the folder, which is locked now, for a beginning or for going on."""

@@ -57,6 +57,8 @@ def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: RunOpt
             for name, state in now.items():
                 if state.phase == "unstable" and states[name].phase != "unstable":
                     options.on_event(f"{name} is unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}")
+                for term in state.left.keys() - states[name].left:
+                    options.on_event(f"{name}, step {state.left[term]}: {term} left what the model was trained on")
             states = now
             options.on_states(list(now.values()))
     finally:
@@ -75,6 +77,7 @@ def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: RunOpt
 def _start(member: Member, options: RunOptions, left: float) -> subprocess.Popen[bytes]:
     command = [*script("delta-sgdml"), "sweep", "md", str(member.folder), "--drivers", str(options.drivers)]
     command += ["--threads", str(options.threads)]
+    command += ["--stop-outside"] if options.stop_outside else []
     command += ["--wall-time", f"{left:.0f}"] if math.isfinite(left) else []
     with (member.folder / LOG).open("ab") as log:
         return subprocess.Popen(

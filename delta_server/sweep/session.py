@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from ..errors import GeometryError, InputError, NonFiniteError, RunError
@@ -19,6 +20,7 @@ from ..files.lock import locked
 from ..loading import load_potential
 from ..manifest import load_manifest
 from ..molecule.structures import read_structure
+from ..potential import Departure
 from ..server.record import hashes
 from ..server.supervisor import DriverError, RunProgress, Supervisor
 from .checkpoint import Origin, prepare, prune
@@ -36,11 +38,13 @@ _NUMERIC = (GeometryError.exit_code, NonFiniteError.exit_code)  # exit codes of 
 @dataclass(frozen=True)
 class RunOptions:
     """How temperatures are run. drivers: for each socket; threads: of each; wall_time: seconds after which all stops
-    softly. on_states is told the states as they change, on_event what a user would want to know."""
+    softly; stop_outside: where a model leaves what it was trained on, a trajectory is broken. on_states is told
+    the states as they change, on_event what a user would want to know."""
 
     drivers: int = 1
     threads: int = 1
     wall_time: float | None = None
+    stop_outside: bool = False
     should_stop: Callable[[], bool] = lambda: False
     on_states: Callable[[list[MemberState]], None] = lambda states: None
     on_event: Callable[[str], None] = lambda event: None
@@ -195,8 +199,12 @@ class Session:
             state.step, state.reason = origin.step, ""
             state.checked = min(state.checked, origin.step) if origin.step else -1
             outputs = origin.outputs[self._prefix(member)]
-            watches[member.name] = Watch(state, self._stability(member), outputs)
+            on_left = partial(self._on_left, member.name)
+            watches[member.name] = Watch(state, self._stability(member), outputs, on_left, self.options.stop_outside)
         return watches
+
+    def _on_left(self, name: str, step: int, departure: Departure) -> None:
+        self.options.on_event(f"{name}, step {step}: left what the model was trained on, {departure}")
 
     def _conclude(self, members: list[Member], origin: Origin) -> None:
         """The last step was reached, and the run died before it could say so."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from .._types import FloatArray
 from ..errors import GeometryError, ModelFileError, NonFiniteError
 from ..molecule.intact import IntactMolecule
 from ..molecule.limits import Limits
-from ..potential import Potential
+from ..potential import Departure, Potential
+
+
+class Seen(NamedTuple):
+    """What is wrong with a geometry, or None; the expected error of its forces, eV/Å, where that is known; the terms
+    that have left what their models know."""
+
+    reason: str | None = None
+    error: float | None = None
+    left: Sequence[Departure] = ()
 
 
 class LiveStability:
@@ -38,14 +49,15 @@ class LiveStability:
         """What is wrong with a record's instantaneous temperature (K) and potential energy (eV), or None."""
         return self._energies.breach(potential) or self._temperatures.breach(temperature)
 
-    def of_geometry(self, positions: FloatArray) -> tuple[str | None, float | None]:
-        """What is wrong with a geometry, (N, 3) in Å, or None; and the expected error of its forces in eV/Å."""
+    def of_geometry(self, positions: FloatArray) -> Seen:
+        """What there is to say of a geometry, (N, 3) in Å."""
         if breach := self._molecule.geometry_breach(positions):
-            return breach, None
+            return Seen(breach)
         if not self.calibrated:
-            return None, None
+            return Seen()
         try:
-            error = float(self._potential.uncertainty(positions)["total"])
+            errors = self._potential.uncertainty(positions)
         except (GeometryError, NonFiniteError):
-            error = math.inf
-        return self._molecule.expected_error.breach(error), error
+            return Seen(self._molecule.expected_error.breach(math.inf), math.inf)
+        total = float(errors["total"])
+        return Seen(self._molecule.expected_error.breach(total), total, self._potential.departures(errors))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from ..errors import InputError
@@ -26,7 +26,8 @@ class MemberState:
 
     steps and their total; temperature (K, instantaneous), potential and binding energy (eV), expected force error
     (eV/Å) of the newest record; speed in ns/day. `checked`: the last step whose record was looked at. For a
-    trajectory that broke, `reason`, and in `broken_step` where.
+    trajectory that broke, `reason`, and in `broken_step` where. `left`: the terms that left what their models know,
+    and in which step's geometry they first had.
     """
 
     name: str
@@ -45,6 +46,7 @@ class MemberState:
     ns_per_day: float | None = None
     reason: str = ""
     broken_step: int | None = None
+    left: dict[str, int] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:

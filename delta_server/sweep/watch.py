@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from .._types import FloatArray
 from ..errors import InputError, NonFiniteError
 from ..ipi.records import Output, Tail, extra_of, positions_of, properties_of
 from ..molecule.structures import iter_structures
-from ..potential import Potential
+from ..potential import Departure, Potential
 from .stability import LiveStability
 from .state import MemberState
 
@@ -18,8 +19,17 @@ from .state import MemberState
 class Watch:
     """Keeps the state of one temperature up to date with what i-PI has written for it."""
 
-    def __init__(self, state: MemberState, stability: LiveStability, outputs: list[Output]) -> None:
+    def __init__(
+        self,
+        state: MemberState,
+        stability: LiveStability,
+        outputs: list[Output],
+        on_left: Callable[[int, Departure], None] = lambda step, departure: None,
+        stop_outside: bool = False,
+    ) -> None:
+        """on_left: is told of each term that leaves what its model knows, once; stop_outside: then it is broken."""
         self.state, self._stability = state, stability
+        self._on_left, self._stop_outside = on_left, stop_outside
         since = state.checked
         self._properties = Tail(next(o for o in outputs if o.kind == "properties"), since)
         # a frame may have come to the disk after its row was looked at
@@ -40,9 +50,15 @@ class Watch:
                 wrong.append((step, reason))
         frames = [(step, positions_of(text)) for tail in self._frames for step, text in tail.read()]
         for step, positions in frames:
-            reason, error = self._stability.of_geometry(positions)
+            reason, error, left = self._stability.of_geometry(positions)
             if error is not None and np.isfinite(error):
                 state.uncertainty = error
+            for departure in left:
+                if departure.term not in state.left:
+                    state.left[departure.term] = step
+                    self._on_left(step, departure)
+                if self._stop_outside:
+                    reason = reason or f"left what the model was trained on, {departure}"
             if reason:
                 wrong.append((step, reason))
                 break  # what follows is no molecule

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DeltaError, GeometryError, InputError
+from .._types import FloatArray
+from ..errors import DeltaError, GeometryError, InputError, ModelFileError
 from ..files.documents import versions
 from ..files.lock import is_locked
 from ..files.whole import write_json, write_whole
@@ -17,7 +18,7 @@ from ..loading import load_potential
 from ..manifest import Manifest, load_manifest
 from ..molecule.limits import Limits
 from ..molecule.structures import read_structure, write_structure
-from ..potential import Potential
+from ..potential import Departure, Potential
 from ..server.record import hashes, relative
 from .record import INIT, INPUT, PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _FMAX = 1e-3  # eV/Å
 _MAX_STEPS = 1000
+_LOOK = 20  # steps of relaxing between looks at expected errors
 START = "start.xyz"
 _STAGED = ".part"  # where a sweep is written before it appears in its folder
 
@@ -64,12 +66,14 @@ def write_sweep(
     structure: Path | None = None,
     command: str = "",
     on_relax: Callable[[int, float], None] = lambda steps, fmax: None,
+    on_event: Callable[[str], None] = lambda event: None,
 ) -> Sweep:
     """Write a sweep of the manifest's complex into a folder.
 
     overwrite: replace a sweep, and delete what it has run. structure: start geometry, by default the manifest's;
-    relax: with the model, first. command: what was typed, for the record. on_relax is told
-    the optimiser's steps and the largest force in eV/Å. Raises InputError.
+    relax: with the model, first. command: what was typed, for the record. on_relax is told the optimiser's steps and
+    the largest force in eV/Å, on_event what a user would want to know. Raises InputError, also where relaxing leads
+    far beyond what the model was trained on.
     """
     plan = _checked(plan)
     described = load_manifest(manifest)
@@ -83,6 +87,8 @@ def write_sweep(
         raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
     potential.check_geometry(atoms.positions, str(source))
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
+    if left := _left(potential, atoms.positions):
+        on_event(f"the start has left what the model was trained on, {left}")
     return lay_out(folder, described, plan, atoms, start, command, old)
 
 
@@ -195,20 +201,20 @@ def _delete(sweep: Sweep) -> None:
 
 
 def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[int, float], None]) -> Relaxed:
-    """Relax in place, as far as the optimiser gets in so many steps. Raises InputError when the molecule breaks."""
+    """Relax in place, as far as the optimiser gets in so many steps. Raises InputError when the molecule breaks, or a
+    term gets far beyond what its model was trained on."""
     import numpy as np
-    from ase.optimize import LBFGS
 
-    from ..calculator import DeltaCalculator
+    from ..dynamics import relax
 
-    def fmax() -> float:
-        return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    def go_on(step: int, largest: float) -> bool:
+        on_relax(step, largest)
+        if step % _LOOK == 0:
+            _refuse_far(potential, atoms.positions, step)
+        return True
 
-    atoms.calc = DeltaCalculator(potential)
-    optimizer = LBFGS(atoms, logfile=None, maxstep=0.05)  # type: ignore[arg-type]
-    optimizer.attach(lambda: on_relax(optimizer.nsteps, fmax()))
+    taken = relax(atoms, potential, steps, _FMAX, go_on)
     if steps:
-        optimizer.run(fmax=_FMAX, steps=steps)
         try:
             potential.check_geometry(atoms.positions)
         except GeometryError:
@@ -216,7 +222,26 @@ def _relax(atoms: Atoms, potential: Potential, steps: int, on_relax: Callable[[i
                 f"{potential.name}: breaks while it is relaxed, so the model has no minimum near this structure; "
                 "start from it as it is with --no-relax, or from another model's with --structure FILE --no-relax"
             ) from None
-    return Relaxed(energy=float(atoms.get_potential_energy()), fmax=fmax(), steps=int(optimizer.nsteps))
+        _refuse_far(potential, atoms.positions, taken)
+    fmax = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    return Relaxed(energy=float(atoms.get_potential_energy()), fmax=fmax, steps=taken)
+
+
+def _left(potential: Potential, positions: FloatArray) -> Departure | None:
+    """The term that is farthest beyond what its model was trained on, if one has left that and it is known."""
+    try:
+        return next(iter(potential.departures(potential.uncertainty(positions))), None)
+    except ModelFileError:
+        return None
+
+
+def _refuse_far(potential: Potential, positions: FloatArray, step: int) -> None:
+    left = _left(potential, positions)
+    if left is not None and left.far:
+        raise InputError(
+            f"{potential.name}: relaxing leads far beyond what the model was trained on, after {step} steps {left}; "
+            "start from the structure as it is with --no-relax, or teach the model: delta-sgdml learn"
+        )
 
 
 def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:

@@ -49,7 +49,8 @@ class Term(Protocol):
     """One term of a potential, in one or several copies: equal molecules are copies of one term.
 
     names: of each copy, under which its energy and its expected error are told. sites: (K, n) the atoms of each copy,
-    in the term's own order.
+    in the term's own order. A term may also have ``error_limits``, a `gdml.uncertainty.ErrorLimits`: which of its
+    expected errors are usual.
     """
 
     @property

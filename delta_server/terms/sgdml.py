@@ -11,7 +11,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..gdml.model import Model
 from ..gdml.predictor import Predictor
-from ..gdml.uncertainty import Uncertainty
+from ..gdml.uncertainty import ErrorLimits, Uncertainty
 from .base import Contribution, Frames, Side
 
 
@@ -55,6 +55,11 @@ class SgdmlTerm:
             return None
         copies = [self.uncertainty.expected_error(frames.positions[:, as_slice(site)]) for site in self.sites]
         return np.stack(copies, axis=1)
+
+    @property
+    def error_limits(self) -> ErrorLimits | None:
+        """Which expected errors are usual for the model; None where it has no calibration."""
+        return None if self.uncertainty is None else self.uncertainty.limits
 
 
 def as_slice(atoms: IntArray) -> IntArray | slice:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import InputError
+from ..dataset.options import CalculatorOption, CalculatorOptions, ChargesOption, MultiplicityOption
 from ..options import (
-    DatasetArg,
     DeviceOption,
     JsonOption,
     ManifestArg,
@@ -23,6 +24,7 @@ from ..options import (
 from ..process import complain, set_threads
 from ..progress import Progress
 from ..tables import blocks
+from .own import OwnOptions, evaluate_own
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset
@@ -33,7 +35,28 @@ if TYPE_CHECKING:
 
 def evaluate(
     manifest: ManifestArg,
-    dataset: DatasetArg,
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(help="Data set (.npz); with --own the training's, if need be.", metavar="DATASET"),
+    ] = None,
+    own: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="RUN",
+            help="Instead, label frames of this run or sweep of the model; repeatable.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
+    sample: Annotated[int, typer.Option(min=1, help="With --own: frames of each temperature, at random.")] = 40,
+    skip: Annotated[float, typer.Option(min=0.0, help="With --own: ps at the beginning to leave out.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="With --own: of the random choice.")] = 0,
+    calculator: CalculatorOption = "gfn2-xtb",
+    option: CalculatorOptions = [],  # noqa: B006
+    charges: ChargesOption = None,
+    multiplicity: MultiplicityOption = None,
+    processes: Annotated[
+        int | None, typer.Option("-j", "--processes", min=1, help="With --own: processes.", show_default="all cores")
+    ] = None,
     against: Annotated[
         list[Path],
         typer.Option(help="A rival: manifest or model file (.npz); repeatable.", show_default=False),
@@ -58,9 +81,27 @@ def evaluate(
     MAE and RMSE of the sum, of each fragment and of the binding, on configurations that were not trained or validated
     on.
 
+    With --own on the model's own dynamics: a random sample of the frames of its runs is labelled by the reference
+    (GFN2-xTB, or another --calculator), complex and fragments, and the errors stand beside the held-out ones. Labels
+    are kept in the run's folder (own-….npz): the same command asks for none twice, and goes on after Ctrl-C. What
+    came of it is kept beside the manifest (own.json), where `check` looks for it.
+
     Example: delta-sgdml evaluate models/h2o_benzene/manifest.yaml models/h2o_benzene/dataset.npz --plot errors.png
+
+    Example: delta-sgdml evaluate models/h2o_benzene/manifest.yaml --own demo/sweep --sample 40
     """
     set_threads(threads)
+    if own:
+        if against or everything or plot or curve:
+            raise InputError("--own goes without --against, --all, --plot and --curve")
+        options = OwnOptions(
+            tuple(own), sample, skip, seed, calculator, tuple(option), charges, multiplicity,
+            processes or len(os.sched_getaffinity(0)), number,
+        )  # fmt: skip
+        evaluate_own(manifest, dataset, options, as_json)
+        return
+    if dataset is None:
+        raise InputError("give a data set to evaluate on, or the model's own run: --own RUN")
     from ...data.dataset import load_dataset
     from ...loading import load_potential
     from ...training.evaluation.evaluate import check_atoms, improvements

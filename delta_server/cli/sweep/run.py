@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import DriversOption, JsonOption, SweepArg, ThreadsOption, WallTimeOption
+from ..options import DriversOption, JsonOption, StopOutsideOption, SweepArg, ThreadsOption, WallTimeOption
 from ..process import Stop, complain, set_threads
 from ..progress import Line
 from .states import describe, print_json, table
@@ -31,6 +31,7 @@ def run(
     drivers: DriversOption = 1,
     wall_time: WallTimeOption = None,
     threads: ThreadsOption = 1,
+    stop_outside: StopOutsideOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the temperatures of a sweep, from wherever they are.
@@ -59,7 +60,7 @@ def run(
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     began = time.monotonic()
     with _display(quiet=as_json) as (show, say):
-        options = RunOptions(drivers, threads, wall_time, stop, show, say)
+        options = RunOptions(drivers, threads, wall_time, stop_outside, stop, show, say)
         if jobs:
             ending = run_jobs(sweep, sweep.members, jobs, options)
         else:

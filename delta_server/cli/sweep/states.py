@@ -43,7 +43,9 @@ def _text(value: float | None, form: str) -> str:
 def describe(state: MemberState) -> str:
     if state.phase == "unstable":
         return f"unstable at {state.broken_at or 0.0:.3f} ps: {state.reason}"
-    return f"failed: {state.reason}" if state.phase == "failed" else state.phase
+    left = ", ".join(f"{term} ({step * state.timestep / 1e3:.3f} ps)" for term, step in state.left.items())
+    phase = f"failed: {state.reason}" if state.phase == "failed" else state.phase
+    return f"{phase}; left its training: {left}" if left else phase
 
 
 def print_json(states: Sequence[MemberState]) -> None:

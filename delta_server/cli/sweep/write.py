@@ -11,6 +11,7 @@ import typer
 
 from ...molecule.limits import Limits
 from ..options import EnergyMarginOption, ManifestArg, MaxUncertaintyOption, StretchOption
+from ..process import complain
 from ..progress import Line
 
 
@@ -86,7 +87,8 @@ def write(
     """Write i-PI inputs for a ladder of temperatures.
 
     A folder for each temperature, and one i-PI process that runs them all, for `delta-sgdml sweep run`. The start
-    geometry is relaxed with the model, velocities are thermal, the centre of mass stands still. The thermostat is
+    geometry is relaxed with the model (refused where that leads far beyond what it was trained on), velocities are
+    thermal, the centre of mass stands still. The thermostat is
     Langevin's: local, so that a molecule in a vacuum is thermalised even at 10 K. Its τ of 1 ps is weak: friction
     1/τ slows the rotation that one wants to see.
 
@@ -116,6 +118,7 @@ def write(
             structure=structure,
             command=command,
             on_relax=lambda step, fmax: line.update(f"relaxing: step {step}, largest force {fmax:.1e} eV/Å"),
+            on_event=complain,
         )
     record = sweep.record
     print(
