@@ -1,4 +1,5 @@
-"""The first geometries of a learning that begins with one: dynamics with the calculator, and the fragments apart."""
+"""What a learning begins with: a model and its data; or the first geometries, of dynamics with the calculator, and
+with the fragments apart."""
 
 from __future__ import annotations
 
@@ -10,13 +11,18 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..data.apart import place
+from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.labels import LabelTask
 from ..data.sample import SamplePlan, sample
 from ..data.structures import Structures
+from ..errors import InputError
+from ..files.whole import replacing
+from ..manifest import load_manifest
 from ..molecule.structures import read_structure
+from ..training.record import RECORD, record_of
 from ..training.reporter import Reporter
 from .asked import APART, Asked
-from .rounds import START_GEOMETRY
+from .rounds import START_GEOMETRY, Round
 from .settings import Settings
 
 _APART = 0.25  # of the first labels, with the fragments from contact to 30 Å
@@ -66,3 +72,27 @@ def _task(settings: Settings, positions: FloatArray) -> LabelTask:
         fragment=np.array(settings.fragment, dtype=np.intp), charges=settings.charges, names=settings.names,
     )  # fmt: skip
     return LabelTask(structures, settings.method, settings.charges, settings.multiplicities)
+
+
+def begin_with(root: Path, manifest: Path, data: Dataset) -> Dataset:
+    """Copy a trained model to where a learning has that of its first round; returns the data set with the sides that
+    its configurations had in the training.
+
+    Raises InputError where there is no record of the training, or it tells of other data.
+    """
+    record, described = (
+        record_of(manifest, data, ", which says what the model has learned from"),
+        load_manifest(manifest),
+    )
+    split = np.full(len(data), TEST)
+    split[record.configurations("train", len(data))] = TRAIN
+    split[record.configurations("validation", len(data))] = VALIDATION
+    folder = Round(root, 0).folder / "model"
+    folder.mkdir(parents=True)
+    files = {entry.model for entry in described.models().values()}
+    for name in (described.structure, *sorted(files), Path(RECORD), Path(manifest.name)):
+        if name.parent != Path():
+            raise InputError(f"{manifest}: {name} lies in another folder; a learning begins with models beside it")
+        with replacing(folder / ("manifest.yaml" if name.name == manifest.name else name.name)) as part:
+            part.write_bytes((manifest.parent / name).read_bytes())
+    return replace(data, split=split)

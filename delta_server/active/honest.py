@@ -5,43 +5,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._types import FloatArray
+from ..checks.tested import OwnErrors, OwnRecord, models_of
 from ..data.dataset import Dataset
+from ..manifest import load_manifest
 from ..potential import Potential
 from ..training.evaluation.evaluate import PartErrors, evaluate
+from ..training.evaluation.own import errors_of
 from .asked import APART
 from .dynamics import CHANGED, EXPLODED, FEW, UNSURE, End
+from .settings import Settings
 
 
-@dataclass(frozen=True)
-class TermTest:
-    """Errors of one term (or the total) on n frames: mean absolute errors of energies (kcal/mol) and of force
-    components (kcal/mol/Å) with their standard errors, of the frames as if they were independent; the mean error of
-    energies; the expected force RMSE beside the true one (kcal/mol/Å), None where it is not known."""
+class TermTest(OwnErrors):
+    """Errors of one term, or of the total, and the root mean squares of the true and the expected errors of its force
+    components, kcal/mol/Å; the latter None where they are not known."""
 
-    n: int
-    energy: float
-    energy_error: float
-    energy_mean: float
-    force: float
-    force_error: float
     force_rmse: float
     expected_rmse: float | None
 
     @classmethod
-    def of(cls, part: PartErrors, expected: FloatArray | None) -> TermTest:
+    def of(cls, errors: OwnErrors, part: PartErrors, expected: FloatArray | None) -> TermTest:
         """expected: (n,) kcal/mol/Å."""
-        energy, force = np.abs(part.energy_error), np.abs(part.force_error).mean((1, 2))
         root = None if expected is None else float(np.sqrt((expected**2).mean()))
-        return cls(
-            part.n, part.energy_mae, _standard_error(energy), part.energy_mean_error, part.force_mae,
-            _standard_error(force), part.force_rmse, root,
-        )  # fmt: skip
+        return cls(**errors.model_dump(), force_rmse=part.force_rmse, expected_rmse=root)
 
 
 @dataclass(frozen=True)
@@ -57,10 +50,10 @@ class Targets:
         """What is above the targets, in words; empty where all are met. Of fragments placed apart, which may press
         upon each other as they never do in dynamics, only the binding energy counts."""
         total, binding = terms["total"], terms["binding"]
-        rows = [("binding energy", binding.energy, binding.energy_error, self.energy, "kcal/mol")]
+        rows = [("binding energy", binding.energy_mae, binding.energy_mae_error, self.energy, "kcal/mol")]
         if not apart:
-            rows.append(("energy", total.energy, total.energy_error, self.energy, "kcal/mol"))
-            rows.append(("force", total.force, total.force_error, self.force, "kcal/mol/Å"))
+            rows.append(("energy", total.energy_mae, total.energy_mae_error, self.energy, "kcal/mol"))
+            rows.append(("force", total.force_mae, total.force_mae_error, self.force, "kcal/mol/Å"))
         return [
             f"{what} MAE {value:.3f} ± {error:.3f}, asked {limit:g} {unit}"
             for what, value, error, limit, unit in rows
@@ -70,7 +63,7 @@ class Targets:
     def needs(self, term: TermTest) -> bool:
         """Whether a term's share of the error is more than its share of the targets."""
         force, energy = self.force / np.sqrt(2.0), self.energy / np.sqrt(self.n_fragments + 1.0)
-        return not (term.force <= force and term.energy <= energy)
+        return not (term.force_mae <= force and term.energy_mae <= energy)
 
 
 Test = dict[float, dict[str, TermTest]]
@@ -134,10 +127,12 @@ def describe(verdict: Verdict, ends: Sequence[End]) -> Iterator[str]:
     """Lines about a test."""
     for kelvin, terms in verdict.test.items():
         total, binding = terms["total"], terms["binding"]
+        force = f"{total.force_mae:.3f} ± {total.force_mae_error:.3f}"
+        energy = f"{total.energy_mae:.3f} ± {total.energy_mae_error:.3f}"
+        bound = f"{binding.energy_mae:.3f} ± {binding.energy_mae_error:.3f}"
         yield (
-            f"{place_of(kelvin)}, {total.n} frames: force {total.force:.3f} ± {total.force_error:.3f} kcal/mol/Å, "
-            f"energy {total.energy:.3f} ± {total.energy_error:.3f}, binding {binding.energy:.3f} ± "
-            f"{binding.energy_error:.3f} kcal/mol"
+            f"{place_of(kelvin)}, {total.n} frames: MAE of forces {force} kcal/mol/Å, of energies {energy}, of the "
+            f"binding's {bound} kcal/mol"
         )
     count = Counter(end.reason for end in ends)
     away = sum(end.dissociated for end in ends)
@@ -151,26 +146,35 @@ def test(potential: Potential, data: Dataset, temperature: FloatArray, expected:
     for kelvin in np.unique(temperature).tolist():
         which = np.flatnonzero(temperature == kelvin)
         evaluation = evaluate(potential, data, which)
+        rows = zip(errors_of(evaluation, kelvin), evaluation.parts, strict=True)
         result[kelvin] = {
-            part.name: TermTest.of(part, expected[part.name][which] if part.name in expected else None)
-            for part in evaluation.parts
+            part.name: TermTest.of(errors, part, expected[part.name][which] if part.name in expected else None)
+            for errors, part in rows
         }
     return result
 
 
 def as_json(result: Test) -> list[dict[str, Any]]:
     """A test as it stands in a record."""
-    return [
-        {"temperature": kelvin, "terms": {name: asdict(term) for name, term in terms.items()}}
-        for kelvin, terms in result.items()
-    ]
+    return [term.model_dump(mode="json") for terms in result.values() for term in terms.values()]
 
 
 def from_json(rows: Sequence[Mapping[str, Any]]) -> Test:
-    """A test from a record."""
-    return {row["temperature"]: {name: TermTest(**term) for name, term in row["terms"].items()} for row in rows}
+    """A test from a record. Raises ValueError where it is none."""
+    result: Test = {}
+    for row in rows:
+        term = TermTest.model_validate(row)
+        result.setdefault(term.temperature or APART, {})[term.part] = term
+    return result
 
 
-def _standard_error(values: FloatArray) -> float:
-    """Of a mean; of a single value, itself: nothing better is known."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float(values[0])
+def own_record(manifest: Path, result: Test, settings: Settings, where: str, failed: int) -> OwnRecord:
+    """The test as `delta-sgdml check` looks for it beside a manifest. where: which round's dynamics it is of."""
+    own = [
+        OwnErrors(**term.model_dump(include={*OwnErrors.model_fields}))
+        for kelvin, terms in result.items() if kelvin != APART for term in terms.values()
+    ]  # fmt: skip
+    return OwnRecord(
+        models=models_of(load_manifest(manifest)), run=where, theory=settings.theory, sample=settings.test,
+        seed=settings.seed, failed=failed, own=tuple(own),
+    )  # fmt: skip

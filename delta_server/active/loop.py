@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._types import FloatArray
+from ..checks.tested import OWN
 from ..data.dataset import VALIDATION, Dataset, load_dataset, save_dataset
 from ..data.labels import label, working_file
 from ..errors import InputError
@@ -34,7 +35,7 @@ from .asked import Asked
 from .choosing import BOUND, test_frames, wanted
 from .elsewhere import contradictions, hand_out
 from .first import first_frames
-from .honest import Targets, Verdict, as_json, describe, test
+from .honest import Targets, Verdict, as_json, describe, own_record, test
 from .rounds import START_DATA, Round, rounds
 from .settings import Settings, load_settings
 from .starts import starts
@@ -167,6 +168,8 @@ class _Loop:
         kept = np.setdiff1d(np.arange(len(asked)), now.failures("test"))
         expected = {name: values / KCAL_MOL for name, values in potential.uncertainty(tested.positions).items()}
         verdict = Verdict.of(self.targets, test(potential, tested, asked.temperature[kept], expected), seen.ends)
+        record = own_record(manifest, verdict.test, s, f"learn, round {now.number}", len(asked) - len(kept))
+        write_json(manifest.parent / OWN, record.model_dump(mode="json"))
         for line in describe(verdict, seen.ends):
             self.reporter.say(f"round {now.number}: {line}")
         needs = verdict.needs(models)
@@ -223,11 +226,14 @@ class _Loop:
         return seen
 
     def _limits(self, potential: Potential, known: Lesson) -> dict[str, float]:
-        """Expected errors, eV/Å, beyond which a term does not know what it does."""
+        """Expected errors, eV/Å, beyond which a term does not know what it does: beyond the range of its training
+        points or, where these are so few that anything is in range, of what validated it."""
         errors = potential.uncertainty(known.data.positions[known.data.split == VALIDATION])
         least = _LEAST * self.settings.force * KCAL_MOL
-        usual = {name: float(np.quantile(e, 0.95)) for name, e in errors.items() if name != "total"}
-        return {name: max(least, _BEYOND * value) for name, value in usual.items()}
+        return {
+            name: max(least, min(limits.left, _BEYOND * float(np.quantile(errors[name], 0.95))))
+            for name, limits in potential.error_limits.items()
+        }
 
     def _ask(self, now: Round, name: str, make: Callable[[], list[Asked]]) -> None:
         """Write down what is asked, once: the one called `name` is the last to be written."""

@@ -20,7 +20,6 @@ from ..errors import InputError
 from ..files.documents import plain
 from ..files.whole import sha256_of, write_json
 from .asked import Asked
-from .honest import Test, from_json
 
 RECORD = "round.json"
 TO_LABEL = "to_label"
@@ -82,10 +81,6 @@ class Round:
         if not isinstance(content, dict):
             raise InputError(f"{self.record_path}: is no record of a round")
         return content
-
-    def test(self) -> Test:
-        """The honest test of a round that is complete; empty for the first."""
-        return from_json(self.record().get("test", []))
 
     def write(self, content: dict[str, Any]) -> None:
         """Write the record, with the hashes of all files of the round. Raises InputError."""

@@ -29,6 +29,10 @@ def start(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="New folder of the learning.", metavar="DIR", show_default=False)
     ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Manifest of a model that was trained on the data set, to begin with.", show_default=False),
+    ] = None,
     temperatures: Annotated[
         str, typer.Option(help="At which the model's dynamics is to be right.", metavar="K,K,…")
     ] = "100,300",
@@ -73,6 +77,7 @@ def start(
     """
     import numpy as np
 
+    from ...active.first import begin_with
     from ...active.rounds import START_DATA, START_GEOMETRY
     from ...active.settings import SETTINGS, Settings, kelvins
     from ...data.calculators import Method, parse_options
@@ -107,9 +112,11 @@ def start(
             f"--budget {budget}: one round takes {needed} labels ({0 if data is not None else first} first ones, "
             f"{settings.test_labels} to test); say more, or a smaller --test or --first"
         )
+    if model is not None and data is None:
+        raise InputError(f"--model {model}: goes with the data set that it was trained on, not with a geometry")
     output.mkdir(parents=True, exist_ok=True)
     if data is not None:
-        save_dataset(output / START_DATA, data)
+        save_dataset(output / START_DATA, data if model is None else begin_with(output, model, data))
     else:
         write_structure(output / START_GEOMETRY, read_structure(source))
     settings.save(output)

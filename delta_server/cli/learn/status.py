@@ -70,9 +70,9 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
                 [str(record["round"]), str(record.get("points", {}).get("binding", "–"))] if turn == 0 else ["", ""]
             )
             made.append([
-                *head, place_of(kelvin), str(total.n), f"{total.force:.3f} ± {total.force_error:.3f}",
-                f"{total.energy:.3f} ± {total.energy_error:.3f}",
-                f"{binding.energy:.3f} ± {binding.energy_error:.3f}",
+                *head, place_of(kelvin), str(total.n), f"{total.force_mae:.3f} ± {total.force_mae_error:.3f}",
+                f"{total.energy_mae:.3f} ± {total.energy_mae_error:.3f}",
+                f"{binding.energy_mae:.3f} ± {binding.energy_mae_error:.3f}",
                 f"{stopped} of {len(ends)}" if turn == 0 else "",
             ])  # fmt: skip
     return made
