@@ -107,6 +107,16 @@ class Verdict:
         """Whether all is as asked."""
         return not self.missed
 
+    @property
+    def score(self) -> float:
+        """The largest of the errors over what is asked; below 1 all are as asked, if the replicas are."""
+        force, energy = self.targets.force, self.targets.energy
+        rows = [terms for kelvin, terms in self.test.items() if kelvin != APART]
+        return max(
+            max(t["total"].force_mae / force, t["total"].energy_mae / energy, t["binding"].energy_mae / energy)
+            for t in rows
+        )
+
     def needs(self, models: Mapping[str, str]) -> set[str]:
         """The models that need to learn: their share of the errors is too large, or they stopped replicas. models: of
         each term. None where all is as asked; all where none alone is to blame."""

@@ -174,11 +174,17 @@ class _Loop:
             self.reporter.say(f"round {now.number}: {line}")
         needs = verdict.needs(models)
         ending = self._ending(now, before, verdict, left - s.test_labels)
+        tested_model = before.record()["model"]
         facts: dict[str, Any] = {
             "seed": s.seed, "met": verdict.met, "missed": verdict.missed, "needs": sorted(needs),
-            "test": as_json(verdict.test), "model": before.record()["model"], "ending": ending,
+            "test": as_json(verdict.test), "tested": tested_model, "score": verdict.score, "model": tested_model,
+            "ending": ending,
             "ends": [{"kind": kind, **end._asdict()} for kind, end in zip(seen.kinds, seen.ends, strict=True)],
         }  # fmt: skip
+        if ending is not None and ending["kind"] == SPENT:
+            facts["model"] = best = _best([facts, *(r.record() for r in complete[1:])])
+            if best != tested_model:
+                ending["line"] += f"; the models of round {best} had smaller errors, and are given"
         if ending is None and not verdict.met:
             if s.labels == "here":
                 pick(needs)
@@ -331,3 +337,11 @@ def _length(complete: list[Round]) -> float:
         if sum(end["reason"] != dynamics.FINISHED for end in ends) <= dynamics.FEW * len(ends):
             longer = min(2 * longer, _LONGEST)
     return longer
+
+
+def _best(records: list[dict[str, Any]]) -> int:
+    """The round whose models had the smallest errors, each by the worst of its tests; of equal ones the newest."""
+    worst: dict[int, float] = {}
+    for record in records:
+        worst[record["tested"]] = max(record["score"], worst.get(record["tested"], 0.0))
+    return min(sorted(worst, reverse=True), key=worst.__getitem__)

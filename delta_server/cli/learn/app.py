@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ..help import App
-from . import add, run, start, status
+from . import add, report, run, start, status
 
 app = App("From a geometry to a model that is right where its own dynamics goes.")
-app.add("Commands", {"start": start.start, "run": run.run, "status": status.status, "add": add.add})
+app.add(
+    "Commands",
+    {"start": start.start, "run": run.run, "status": status.status, "add": add.add, "report": report.report},
+)

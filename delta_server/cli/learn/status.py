@@ -9,6 +9,8 @@ from typing import Any
 from ..options import JsonOption
 from .options import LearnArg
 
+HEADINGS = ("round", "points", "place", "n", "force", "energy", "binding", "stopped")
+
 
 def status(directory: LearnArg, as_json: JsonOption = False) -> None:
     """Show how far a learning is, and how right its models are.
@@ -24,7 +26,7 @@ def status(directory: LearnArg, as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(found, allow_nan=False))
         return
-    made = table("round", "points", "place", "n", "force", "energy", "binding", "stopped", left=("place",))
+    made = table(*HEADINGS, left=("place",))
     for row in rows(found):
         made.add_row(*row)
     if found["rounds"][1:]:
@@ -57,10 +59,10 @@ def look(root: Path) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[str]]:
-    """Rounds and temperatures, as the texts of a table."""
+    """Rounds and temperatures, as the texts of a table; points: the binding's, of the model that was tested."""
     from ...active.honest import from_json, place_of
 
-    made = []
+    made, points = [], dict[str, int]()
     for record in found["rounds"]:
         ends = record.get("ends", [])
         stopped = sum(end["reason"] != "finished" for end in ends)
@@ -75,4 +77,5 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
                 f"{binding.energy_mae:.3f} ± {binding.energy_mae_error:.3f}",
                 f"{stopped} of {len(ends)}" if turn == 0 else "",
             ])  # fmt: skip
+        points |= record.get("points", {})  # those of the models that the next round tests
     return made
