@@ -195,7 +195,7 @@ def test_documents_have_command_lines() -> None:
         "`reduce … --forget c60`",
         "`delta-sgdml sweep write manifest.yaml -o DIR --kind nvt|nve`",
         "`sweep stop DIR`",
-        "`delta-sgdml learn`",
+        "`delta-sgdml teach`",
         "`delta-driver MANIFEST --port 31415`",
     ],
 )

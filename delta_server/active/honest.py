@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from .._types import FloatArray
 from ..checks.tested import OwnErrors, OwnRecord, models_of
 from ..data.dataset import Dataset
+from ..errors import InputError
+from ..files.documents import first_error
 from ..manifest import load_manifest
 from ..potential import Potential
 from ..training.evaluation.evaluate import PartErrors, evaluate
@@ -170,10 +173,13 @@ def as_json(result: Test) -> list[dict[str, Any]]:
 
 
 def from_json(rows: Sequence[Mapping[str, Any]]) -> Test:
-    """A test from a record. Raises ValueError where it is none."""
+    """A test from a record. Raises InputError where it is none."""
     result: Test = {}
     for row in rows:
-        term = TermTest.model_validate(row)
+        try:
+            term = TermTest.model_validate(row)
+        except ValidationError as error:
+            raise InputError(f"a round's record: test: {first_error(error)}; of another version?") from None
         result.setdefault(term.temperature or APART, {})[term.part] = term
     return result
 
