@@ -41,7 +41,7 @@ from scipy.stats import linregress
 from delta_server.cli.process import run
 from delta_server.cli.progress import Progress
 from delta_server.data.calculators import Method
-from delta_server.data.workfile import open_workfile
+from delta_server.data.labelling.workfile import open_workfile
 from delta_server.gdml.descriptor.descriptor import Descriptor
 from delta_server.gdml.descriptor.pairs import n_pairs
 from delta_server.symmetry.bond_graph import molecule_group

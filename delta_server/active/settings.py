@@ -29,7 +29,8 @@ class Settings(Strict):
     (kcal/mol/Å, of the whole; kcal/mol, of the whole and of the binding), and ``budget``, labels of the complex at
     most. A round: ``replicas`` at each temperature, of so many ``picoseconds`` at first; ``test`` frames at each
     temperature are labelled to test the model, then at most ``picks`` that it would learn most from. ``first``:
-    labels that a learning from a geometry begins with; ``points``: those of a data set that are trained on first.
+    labels that a learning from a geometry begins with; ``points``: those of a data set that are trained on first;
+    ``basis``: points of each model's file, fitted to all of its training points; 0: these themselves.
     """
 
     format: Literal["delta-sgdml-learn/1"] = "delta-sgdml-learn/1"
@@ -54,6 +55,7 @@ class Settings(Strict):
     replicas: _Count
     picoseconds: _Positive
     timestep: _Positive
+    basis: Annotated[int, Field(ge=0)] = 0
     metric: Literal["inverse", "auto"] = "inverse"
     seed: Annotated[int, Field(ge=0)] = 0
 

@@ -41,13 +41,14 @@ _MARGIN = 1.0  # eV above what the temperature explains: such labels are of no u
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """What is trained on: configurations, with the side of each, and molecules alone, by kind.
+    """What is trained on: configurations, with the side of each; more labels by model, of molecules alone and of the
+    binding where the fragments are placed, which the data has beside its sides.
 
     wild: configurations left out, as no temperature explains their energy.
     """
 
     data: Dataset
-    alone: Mapping[str, Labels]
+    more: Mapping[str, Labels]
     wild: int
 
 
@@ -76,8 +77,14 @@ def lesson(
     sane = data.energies < _highest(settings, data)
     sane[: len(first)] = True
     data = replace(data, split=split, name=settings.name).take(np.flatnonzero(sane))
-    return Lesson(data, {kind: reduce(add, map(_as_labels, sets)) for kind, sets in alone.items() if sets},
-                  int((~sane).sum()))  # fmt: skip
+    more = {kind: reduce(add, map(_as_labels, sets)) for kind, sets in alone.items() if sets}
+    placed = np.flatnonzero(placed_in(data) & (data.split == TRAIN))
+    if len(placed):
+        more["binding"] = Complex.of(data).binding_labels(placed)
+        split = np.asarray(data.split).copy()
+        split[placed] = TEST
+        data = replace(data, split=split)
+    return Lesson(data, more, int((~sane).sum()))
 
 
 def placed_frames(data: Dataset) -> BoolArray:
@@ -158,7 +165,8 @@ class Keeping:
         earlier = self.earlier.get(task.name)
         if earlier is not None and earlier.group in task.groups and len(task.train) <= _GREW * earlier.chosen_for:
             with suppress(NotPositiveDefiniteError):
-                model = fit(task.train, task.groups[earlier.group], earlier.hyper)
+                hyper = replace(earlier.hyper, basis=task.recipe.basis)
+                model = fit(task.train, task.groups[earlier.group], hyper)
                 if force_mae(model, task.validation) < force_mae(earlier.model, task.validation):
                     return Choice(earlier.group, earlier.hyper, [])
         return Selection(self.reporter)(task)
@@ -178,11 +186,11 @@ def teach(
     the others stay.
     """
     n_train, n_validation = counted(lesson.data)
-    points = {name: n_train + len(lesson.alone.get(name, ())) for name in retrain}
+    points = {name: n_train + len(lesson.more.get(name, ())) for name in retrain}
     earlier, kept = ({}, {}) if before is None else _earlier(before, retrain)
-    recipe = Recipe(n_train, n_validation, seed=settings.seed, metric=settings.metric)
+    recipe = Recipe(n_train, n_validation, seed=settings.seed, metric=settings.metric, basis=settings.basis)
     chooser = Keeping(earlier, kept, points, reporter)
-    manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, alone=lesson.alone)
+    manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, more=lesson.more)
     record = load_record(manifest.parent / RECORD)
     assert record is not None
     return {

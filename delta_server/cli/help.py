@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
@@ -74,6 +75,9 @@ class Command(TyperCommand):
         self.examples = [" ".join(p.split()) for p in paragraphs if p.startswith(_EXAMPLE)]
         self.help = "\n\n".join(p for p in paragraphs if not p.startswith(_EXAMPLE))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        return super().parse_args(ctx, _with_first_word(self.params, args))
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(_values(p) for p in self.params if p.param_type_name == "argument")]
 
@@ -100,6 +104,21 @@ class Command(TyperCommand):
                 break_on_hyphens=False,
             )
             formatter.write("\n" + " \\\n".join(lines) + "\n")
+
+
+def _with_first_word(parameters: Sequence[Any], args: Sequence[str]) -> list[str]:
+    """Arguments in which an option whose metavariable stands in brackets, ``[WORD,WORD…]``, has its first word where
+    none of them follows."""
+    words = {
+        name: p.metavar.strip("[]").split(",")
+        for p in parameters
+        for name in p.opts
+        if str(p.metavar).startswith("[")
+    }
+    told = []
+    for arg, after in zip_longest(args, args[1:], fillvalue=""):
+        told += [arg, words[arg][0]] if arg in words and set(after.split(",")) - set(words[arg]) else [arg]
+    return told
 
 
 def _values(argument: Any) -> str:

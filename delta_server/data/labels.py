@@ -20,9 +20,9 @@ from ..units import KCAL_MOL
 from .calculators import Method
 from .dataset import Dataset
 from .fragments import formula
-from .pool import run_pool
+from .labelling.pool import run_pool
+from .labelling.workfile import Failure, WorkFile, open_workfile
 from .structures import Structures
-from .workfile import Failure, WorkFile, open_workfile
 
 _TRIALS = 5  # configurations that must all fail before the whole task is given up
 _SAMPLES = 3  # configurations whose labels must be the method's before they are kept

@@ -59,6 +59,11 @@ def split(
     return chosen
 
 
+def spread(which: IntArray, count: int) -> IntArray:
+    """So many of the configurations, evenly; all where there are no more."""
+    return which if count >= len(which) else which[np.arange(count) * len(which) // count]
+
+
 def distance_in_time(data: Dataset, sides: IntArray) -> FloatArray:
     """(n,) steps from each configuration that does not train to the nearest in its run that does; inf without one.
 

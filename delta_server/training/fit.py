@@ -38,6 +38,7 @@ class Hyper:
     robust: bool = False
     memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
     metric: Metric | None = None  # of descriptors; None: sGDML's
+    basis: int = 0  # points of the model, fitted to all labels by least squares; 0: every label is one
 
     def metric_of(self, n_atoms: int) -> Metric:
         """The metric of a molecule of so many atoms."""
@@ -51,7 +52,8 @@ def fit(
     report: Report | None = None,
     kernel: KernelMatrix | None = None,
 ) -> Model:
-    """Train on all of `labels`, by Cholesky factorisation or, with `hyper.memory`, iteratively.
+    """Train on all of `labels`, by Cholesky factorisation or, with `hyper.memory`, iteratively; or with `hyper.basis`
+    a model of fewer points.
 
     kernel: of these positions and permutations, where it is at hand already. The labels are divided by their standard
     deviation and the energies centred, as in sGDML; without `hyper.energies` the constant c is the mean of what the
@@ -59,6 +61,8 @@ def fit(
 
     Raises InputError where the kernel matrix is not positive definite, or the iterative solver does not converge.
     """
+    if 0 < hyper.basis < len(labels):
+        return _fit_basis(labels, permutations, hyper, report)
     kernel = kernel or KernelMatrix(labels.positions, permutations, hyper.metric_of(len(labels.numbers)))
     if hyper.memory is not None:
         return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
@@ -124,6 +128,42 @@ def _fit_iteratively(
     return _fit(labels, permutations, hyper, iterate)
 
 
+def _fit_basis(labels: Labels, permutations: IntArray, hyper: Hyper, report: Report | None) -> Model:
+    """`fit` with a basis of fewer points than there are labels."""
+    from .solve.basis import choose_basis
+    from .solve.least_squares import LeastSquares
+
+    metric = hyper.metric_of(len(labels.numbers))
+    chosen = choose_basis(labels.positions, permutations, metric, hyper.sigma, hyper.basis)
+    points = labels.take(chosen)
+    squares = LeastSquares(
+        KernelMatrix(points.positions, permutations, metric), labels.positions, hyper.sigma, hyper.energies, report
+    )
+    lam = hyper.lam if hyper.absolute else hyper.lam * squares.variance
+    y, mean, scale = targets(labels, hyper.energies)
+    doubt = _doubt_of(labels, hyper)
+    offset = mean if hyper.energies else None
+
+    def model() -> Model:
+        solution = squares.solve(y, lam, doubt)
+        return model_of(points, permutations, hyper, lam, scale, solution, offset, labels)
+
+    made = model()
+    if hyper.robust:
+        left = labels.forces - CpuPredictor(made).predict(labels.positions).forces / KCAL_MOL
+        doubt[-left.size :] = _doubt(left.reshape(-1), labels.forces)
+        made = model()
+    return made
+
+
+def _doubt_of(labels: Labels, hyper: Hyper) -> FloatArray:
+    """By what λ is multiplied for each label, energies first: 1, less for energies."""
+    doubt = np.ones(labels.forces.size + len(labels) * hyper.energies)
+    if hyper.energies and not hyper.absolute:
+        doubt[: len(labels)] = _ENERGY_LAMBDA
+    return doubt
+
+
 def _fit(
     labels: Labels,
     permutations: IntArray,
@@ -132,9 +172,7 @@ def _fit(
 ) -> Model:
     """solve: from labels and the doubt in each to λ and coefficients."""
     y, mean, scale = targets(labels, hyper.energies)
-    doubt = np.ones(len(y))
-    if hyper.energies and not hyper.absolute:
-        doubt[: len(labels)] = _ENERGY_LAMBDA
+    doubt = _doubt_of(labels, hyper)
     lam, solution = solve(y, doubt)
     if hyper.robust:  # what a fit leaves of a label is its coefficient times its λ
         forces = slice(len(y) - labels.forces.size, None)
@@ -174,22 +212,25 @@ def targets(labels: Labels, energies: bool) -> tuple[FloatArray, float, float]:
 
 
 def model_of(
-    labels: Labels,
+    points: Labels,
     permutations: IntArray,
     hyper: Hyper,
     lam: float,
     scale: float,
     solution: FloatArray,
     offset: float | None,
+    labels: Labels | None = None,
 ) -> Model:
-    """The model with these coefficients, (M + 3NM,) or (3NM,); without `offset` it is found from the energies."""
-    n_forces = labels.forces.size
+    """The model of these points with these coefficients, (M + 3NM,) or (3NM,); without `offset` it is found from the
+    energies of the labels, which are the points' own where there are no others."""
+    labels = labels or points
+    n_forces = points.forces.size
 
     def build(c: float) -> Model:
         return Model.from_coefficients(
-            numbers=labels.numbers,
-            training_positions=labels.positions,
-            alphas=-solution[-n_forces:].reshape(labels.forces.shape),
+            numbers=points.numbers,
+            training_positions=points.positions,
+            alphas=-solution[-n_forces:].reshape(points.forces.shape),
             permutations=permutations,
             sigma=hyper.sigma,
             scale=scale,
@@ -197,10 +238,10 @@ def model_of(
             energy_weights=solution[:-n_forces] if len(solution) > n_forces else None,
             length_unit="Ang",
             energy_unit="kcal/mol",
-            name=labels.name,
-            theory=labels.theory,
+            name=points.name,
+            theory=points.theory,
             lam=lam,
-            metric=hyper.metric_of(len(labels.numbers)),
+            metric=hyper.metric_of(len(points.numbers)),
         )
 
     if offset is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,17 +28,20 @@ def write_model(folder: Path, name: str, model: Model, data: Dataset) -> dict[st
     return {"file": path.name, "sha256": sha256_of(path)}
 
 
-def write_manifests(folder: Path, system: Complex, structure: Path | None, digests: Mapping[str, str]) -> Path:
-    """Write ``geometry.xyz``, ``full.yaml`` where there is a global model, and last ``manifest.yaml``.
+def write_manifests(
+    folder: Path, system: Complex, structure: Path | None, digests: Mapping[str, str], full: Collection[str] = ()
+) -> Path:
+    """Write ``geometry.xyz``, ``full.yaml`` and the like for each global model, and last ``manifest.yaml``.
 
     structure: the start geometry; the configuration of lowest energy where there is none. digests: SHA-256 of the
-    model files by name. Returns the manifest's path. Raises InputError where the structure is another molecule.
+    model files by name. full: names of the global models. Returns the manifest's path. Raises InputError where the
+    structure is another molecule.
     """
     data = system.data
     write_structure(folder / "geometry.xyz", _structure(data, structure))
-    if "full" in digests:
-        whole = {"name": "complex", "atoms": f"0:{data.n_atoms}", **_model("full", digests)}
-        _write(folder / "full.yaml", data, {"fragments": [whole]})
+    for name in full:
+        whole = {"name": "complex", "atoms": f"0:{data.n_atoms}", **_model(name, digests)}
+        _write(folder / f"{name}.yaml", data, {"fragments": [whole]})
     entries = {
         i: {"name": system.names[i], "atoms": format_atoms(tuple(atoms.tolist())), **_part(system, kind, digests)}
         for kind in system.kinds

@@ -118,8 +118,9 @@ class TrainingRecord:
                 **rest,
             } if n_train > 0:
                 hyper = Hyper(sigma, lam, energies, self.settings().absolute, robust)
-                n_placed = rest.get("n_placed", 0)
-                return Fitted(hyper, n_train, n_far, n_placed if isinstance(n_placed, int) else 0)
+                n_placed, basis = (rest.get(key, 0) for key in ("n_placed", "basis"))
+                if isinstance(n_placed, int) and isinstance(basis, int):
+                    return Fitted(replace(hyper, basis=basis), n_train, n_far, n_placed)
         raise InputError(f"{self.path}: models: {name}: is not as `delta-sgdml train` writes it")
 
     def with_model(self, digest: str, **changes: object) -> TrainingRecord:
@@ -173,7 +174,7 @@ def _finished(folder: Path, content: Mapping[str, Any], same: Sequence[str]) -> 
         return {}
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
-        before["recipe"] = asdict(Recipe(0)) | before["recipe"]  # of an earlier version
+        before["recipe"] = plain(asdict(Recipe(**before["recipe"])))  # of an earlier version, perhaps
         different = [_difference(key, before[key], plain(content[key])) for key in same]
         entries = before["models"].items()
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -157,7 +157,9 @@ def reduce(
     """
     data, listed = load_dataset(dataset), load_manifest(manifest)
     record = record_of(manifest, data, ", which says how models are trained again")
-    recipe = replace(record.recipe(), full=False)
+    whole = record.recipe()
+    points = {name: n for name, n in whole.points.items() if name not in whole.full_models}
+    recipe = replace(whole, full=(), points=points)
     system = Complex.of(data, recipe.bonds)
     models = {listed.resolve(e.model).stem: read_model(listed, e) for e in listed.models().values()}
     hypers = {

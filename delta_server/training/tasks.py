@@ -12,7 +12,7 @@ import numpy as np
 from .._types import BoolArray, IntArray
 from ..data.apart import gaps, placed_in
 from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
-from ..data.split import split
+from ..data.split import split, spread
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry
 from .databases import Complex
@@ -23,6 +23,11 @@ from .stock import find_permutations
 _VALIDATION = 200  # configurations at most, unless more are asked for
 _FEW_VALIDATE = 10  # with fewer it is chance which model is best
 _PLACED = (0.6, 0.2, 0.2)  # of the configurations with the fragments placed: to train, to validate, to test
+
+
+FullModel = Literal["sgdml", "graph", "auto"]
+"""Single global models: by sGDML's defaults; with the bond graph's symmetry, with energies, and with σ and λ searched
+as for the others; with learned weights of pairs as well."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,42 @@ class Recipe:
     energies: bool = True  # enter the fit of the binding
     metric: Literal["inverse", "auto"] = "inverse"  # sGDML's, or chosen and learned (`select`)
     robust: bool = True  # try for the binding whether labels that stand out should count less
-    full: bool = False  # also the single global model, by sGDML's defaults
+    full: tuple[FullModel, ...] = ()  # single global models beside the Δ-model; True is ("sgdml",)
     sigmas: tuple[float, ...] = SIGMAS
     lams: tuple[float, ...] = LAMBDAS
     absolute: bool = False
     trainer: Literal["delta", "sgdml"] = "delta"
     points: Mapping[str, int] = field(default_factory=dict)  # training points of models by name
+    basis: int = 0  # points of each model's file, which are fitted to all of the training points; 0: these themselves
+
+    def __post_init__(self) -> None:
+        full: object = self.full
+        if isinstance(full, bool):  # a recipe of version 0.1
+            object.__setattr__(self, "full", ("sgdml",) if full else ())
 
     @property
     def most(self) -> int:
         """Training points of the model that has most."""
         return max(self.n_train, *self.points.values()) if self.points else self.n_train
+
+    @property
+    def full_models(self) -> dict[str, FullModel]:
+        """The single global models by name: ``full``, ``full_graph``, ``full_auto``."""
+        return {"full" if kind == "sgdml" else f"full_{kind}": kind for kind in self.full}
+
+    def of_full(self, kind: FullModel) -> Recipe:
+        """How a single global model is trained."""
+        if kind == "sgdml":
+            return Recipe.of_the_paper(self.n_train, seed=self.seed, trainer=self.trainer)
+        free = replace(self, sigmas=SIGMAS, lams=LAMBDAS, absolute=False) if self.absolute else self
+        return replace(
+            free,
+            symmetry="graph" if self.symmetry == "sgdml" else self.symmetry,
+            metric="auto" if kind == "auto" else "inverse",
+            energies=True,
+            robust=False,
+            trainer="delta",
+        )
 
     def points_of(self, name: str) -> int:
         """Training points of a model: a kind of fragment, ``binding`` or ``full``."""
@@ -62,7 +92,7 @@ class Recipe:
         """The same, its ``points`` by the names of the system's models; equal fragments share one. Raises InputError
         where there is no such model, or two numbers for one."""
         models = {system.names[i]: kind.name for kind in system.kinds if not kind.is_ion for i, _ in kind.members}
-        models |= {name: name for name in (*models.values(), "binding", *["full"] * self.full)}
+        models |= {name: name for name in (*models.values(), "binding", *self.full_models)}
         if unknown := sorted(set(self.points) - set(models)):
             raise InputError(f"points of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
         points: dict[str, int] = {}
@@ -122,10 +152,11 @@ def tasks(
     bound = validation[~placed[validation]]
 
     def task(
-        name: str, train: Labels, validation: Labels, groups: Mapping[str, Group], n_far: int = 0, n_placed: int = 0
-    ) -> TrainingTask:
-        groups_ = _groups(train, groups, recipe, say)
-        return TrainingTask(name, train, validation, groups_, _search(name, recipe), recipe, n_far, n_placed)
+        name: str, train: Labels, validation: Labels, groups: Mapping[str, Group], n_far: int = 0, n_placed: int = 0,
+        recipe: Recipe = recipe,
+    ) -> TrainingTask:  # fmt: skip
+        tried = _groups(train, groups, recipe, say)
+        return TrainingTask(name, train, validation, tried, _search(name, recipe), recipe, n_far, n_placed)
 
     for kind in system.kinds:
         if not kind.is_ion and kind.name not in done:
@@ -141,20 +172,11 @@ def tasks(
             groups = {"full": system.full}
         labels = binding_points(system, points, placed, n_far, recipe.seed), system.binding_labels(validation)
         yield task("binding", *labels, groups, n_far, n_placed)
-    if recipe.full and "full" not in done:  # as sGDML does by default
-        stock = Recipe.of_the_paper(recipe.n_train, seed=recipe.seed, trainer=recipe.trainer)
-        points, n_placed = points_apart(train, placed, recipe.points_of("full"))
-        whole = system.full_labels(points)
-        permutations = _groups(whole, {}, stock, say)
-        yield TrainingTask(
-            "full", whole, system.full_labels(validation), permutations, _search("full", stock), stock,
-            n_placed=n_placed,
-        )  # fmt: skip
-
-
-def spread(which: IntArray, count: int) -> IntArray:
-    """So many of the configurations, evenly; all where there are no more."""
-    return which if count >= len(which) else which[np.arange(count) * len(which) // count]
+    for name, how in recipe.full_models.items():
+        if name not in done:
+            points, n_placed = points_apart(train, placed, recipe.points_of(name))
+            labels = system.full_labels(points), system.full_labels(validation)
+            yield task(name, *labels, {"graph": system.full}, 0, n_placed, recipe.of_full(how))
 
 
 def points_apart(train: IntArray, placed: BoolArray, count: int) -> tuple[IntArray, int]:
@@ -175,8 +197,9 @@ def binding_points(system: Complex, points: IntArray, placed: BoolArray, n_far: 
 
 def _search(name: str, recipe: Recipe) -> Search:
     binding = name == "binding"
+    energies = recipe.energies and (binding or name.startswith("full"))
     return Search(
-        recipe.sigmas, recipe.lams, energies=recipe.energies and binding, absolute=recipe.absolute,
+        recipe.sigmas, recipe.lams, energies=energies, absolute=recipe.absolute,
         relabel=recipe.symmetry != "sgdml", sigma_stride=1 if recipe.absolute else 2,
         robust=recipe.robust and binding, metrics=recipe.metric == "auto",
     )  # fmt: skip

@@ -38,14 +38,14 @@ def train(
     reporter: Reporter | None = None,
     structure: Path | None = None,
     choose: Chooser | None = None,
-    alone: Mapping[str, Labels] | None = None,
+    more: Mapping[str, Labels] | None = None,
 ) -> Path:
     """Train every model that `recipe` asks for; returns the manifest's path.
 
     dataset: labelled, the isolated fragments too. reporter: who is told how it goes; nobody by default. structure:
     the start geometry that the manifest names; by default the configuration of lowest energy. choose: decides how
-    each model is fitted, in place of `select`. alone: of kinds of fragments, labels of the molecule alone that are
-    trained on beside the data set's.
+    each model is fitted, in place of `select`. more: labels that a model is trained on beside the data set's,
+    by its name, as of a molecule alone.
 
     Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
     after the models that the record in the folder lists, if recipe and data are the same.
@@ -54,6 +54,8 @@ def train(
     """
     if recipe.metric == "auto" and (recipe.trainer == "sgdml" or recipe.absolute):
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
+    if recipe.basis and recipe.trainer == "sgdml":
+        raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
@@ -65,9 +67,9 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
-        more = (alone or {}).get(task.name)
-        training.fit(task if more is None else replace(task, train=task.train + more))
-    manifest = write_manifests(folder, system, structure, training.record.digests)
+        others = (more or {}).get(task.name)
+        training.fit(task if others is None else replace(task, train=task.train + others))
+    manifest = write_manifests(folder, system, structure, training.record.digests, recipe.full_models)
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
 
@@ -117,13 +119,15 @@ class _Training:
         start = time.perf_counter()
         self._reporter.say(f"{task.name}: {len(task.validation)} validation configurations choose σ, λ and symmetry")
         choice = self._choose(task)
+        if task.recipe.basis < len(task.train):
+            choice = choice._replace(hyper=replace(choice.hyper, basis=task.recipe.basis))
         expected = self._forecast(task, choice)
         hyper = self._within_memory(task, choice.hyper, expected.memory)
         fitting = time.perf_counter()
         hyper, model = self._fit(task, task.groups[choice.group], hyper)
         seconds = time.perf_counter() - fitting
         facts = {
-            "n_train": len(task.train), "n_far": task.n_far, "n_placed": task.n_placed,
+            "n_train": len(task.train), "n_far": task.n_far, "n_placed": task.n_placed, "basis": hyper.basis,
             "rows": expected.rows, "energies": hyper.energies,
             "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
             "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
@@ -135,9 +139,12 @@ class _Training:
         """Foretell what the fit will take, and say so."""
         train, hyper, permutations = task.train, choice.hyper, task.groups[choice.group]
         speed = Speed.measure(train, permutations)
-        expected = forecast(len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust)
+        expected = forecast(
+            len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust, hyper.basis
+        )
+        of = f"{hyper.basis} points fitted to " * (hyper.basis > 0)
         self._reporter.say(
-            f"{task.name}: {len(train)} points, {len(permutations)} permutations ({choice.group}), "
+            f"{task.name}: {of}{len(train)} points, {len(permutations)} permutations ({choice.group}), "
             f"{hyper.metric or '1/r'}, σ {hyper.sigma:.3g}, λ {hyper.lam:.2g}: {expected.rows} rows, "
             f"{expected.peak / 1e9:.2f} GB, about {expected.seconds:.0f} s"
         )
@@ -147,6 +154,11 @@ class _Training:
         """The settings, to be solved iteratively where a factorisation would need more bytes than are free."""
         if task.recipe.trainer == "sgdml" or needed <= (free := available_memory()):
             return hyper
+        if hyper.basis:
+            raise InputError(
+                f"{task.name}: a basis of {hyper.basis} points takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are "
+                "free: take a smaller --basis"
+            )
         self._reporter.say(f"{task.name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")
         return replace(hyper, memory=int(0.8 * free))
 

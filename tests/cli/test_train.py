@@ -33,27 +33,33 @@ def data(tmp_path: Path) -> Path:
 
 def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     quick = ("--sigma", 8, "--lambda", "1e-6", "--n-validation", 12, "--threads", 1)
-    done = call(tmp_path, "train", data, "-n", 20, "-o", "model", "--full", *quick)
+    done = call(tmp_path, "train", data, "-n", 20, "-o", "model", "--full", "sgdml,graph", *quick)
     assert done.stdout == "model/manifest.yaml\n"
     assert "validation force MAE" in done.stderr
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert names == {
-        "benzene.npz", "binding.npz", "full.npz", "full.yaml", "manifest.yaml", "geometry.xyz", "training.json"
+        "benzene.npz", "binding.npz", "full.npz", "full.yaml", "full_graph.npz", "full_graph.yaml", "manifest.yaml",
+        "geometry.xyz", "training.json",
     }  # fmt: skip
-    again = call(tmp_path, "train", data, "-n", 20, "-o", "model", "--full", *quick)
-    assert "goes on after benzene, binding, full" in again.stderr
+    again = call(tmp_path, "train", data, "-n", 20, "-o", "model", "--full", "graph,sgdml", *quick)
+    assert "goes on after benzene, binding, full, full_graph" in again.stderr
     header = next(line for line in done.stderr.splitlines() if line.split()[:2] == ["symmetry", "perms"])
     assert {"metric", "robust", "σ", "λ"} <= set(header.split())
     assert max(len(line) for line in done.stderr.splitlines() if line.startswith("  ")) <= 100
-    assert "model: 3 models in " in done.stderr
-    other = call(tmp_path, "train", data, "-n", 18, "-o", "model", *quick, code=2)
-    assert "full was True, now False" in other.stderr
+    assert "model: 4 models in " in done.stderr
+    other = call(tmp_path, "train", "--full", data, "-n", 18, "-o", "model", *quick, code=2)
+    assert "full was ['sgdml', 'graph'], now ['sgdml']" in other.stderr
     assert "n_train was 20, now 18" in other.stderr
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "manifest.yaml").write_text("mine")
     assert "give --overwrite" in call(tmp_path, "train", data, "-n", 20, "-o", foreign, *quick, code=2).stderr
 
+    rivals = ("--against", "model/full.yaml", "--against", "model/full_graph.yaml")
+    told = call(tmp_path, "evaluate", "model/manifest.yaml", data, *rivals).stdout.splitlines()
+    ladder = told[told.index("total, MAE (kcal/mol, kcal/mol/Å), and how much of the one above each leaves out") :]
+    assert [line.split()[0] for line in ladder[2:5]] == ["full", "full_graph", "na_benzene"]
+    assert ladder[3].endswith("%")
     said = json.loads(
         call(tmp_path, "evaluate", "model/manifest.yaml", data, "--against", "model/full.yaml", "--json",
              "--curve", "10,20", "--plot", "errors.png").stdout
@@ -79,7 +85,9 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     (("nothing.npz",), "nothing.npz: no such data set"),
     (("data.npz", "-n", 100), "the data set has 60"),
     (("data.npz", "-n", 20, "--structure", "data.npz"), "ase cannot read a structure"),
-    (("data.npz", "--points", "binding=20,water=10"), "no such model; there are sodium"),
+    (("data.npz", "--points", "binding=20,water=10"), "no such model; there are benzene, binding"),
+    (("data.npz", "--full=grap"), "--full 'grap': expected some of sgdml, graph, auto"),
+    (("data.npz", "--basis", 10, "--trainer", "sgdml"), "a basis: stock sGDML"),
     (("data.npz", "--points", "binding"), "expected names of models with numbers"),
     (("data.npz", "-n", 20, "--trainer", "sgdml", "--sigma", 8, "--lambda", "1e-8"), "absolute λ only"),
 ])  # fmt: skip

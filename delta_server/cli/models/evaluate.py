@@ -141,6 +141,8 @@ def evaluate(
         print()
         for row in rows:
             print(f"{mine.name} against {name}, {row.part}: {_gains(row)}")
+    if len(others) > 1:
+        _print_ladder([*others, mine])
     if learned:
         _print_curve(learned)
     print(f"\nworst forces of {mine.name}, by configuration:")
@@ -190,6 +192,19 @@ def _print_curve(learned: list[Evaluation]) -> None:
     print()
     for line in blocks(["points", "", *(evaluation.name for evaluation in learned)], columns):
         print(line)
+
+
+def _print_ladder(found: list[Evaluation]) -> None:
+    """What each of several models has that the one before it lacks: of single models their symmetry and their metric,
+    of a Δ-model the splitting."""
+    print("\ntotal, MAE (kcal/mol, kcal/mol/Å), and how much of the one above each leaves out")
+    width = max(len(evaluation.name) for evaluation in found)
+    print(f"{'':{width}}  {'energy':>9} {'force':>9}  {'energy':>7} {'force':>7}")
+    for n, each in enumerate(e.total for e in found):
+        before = found[max(n - 1, 0)].total
+        gains = (1 - each.energy_mae / before.energy_mae, 1 - each.force_mae / before.force_mae) if n else ()
+        shares = " ".join(f"{100 * gain:5.0f} %" for gain in gains)
+        print(f"{found[n].name:{width}}  {each.energy_mae:9.4f} {each.force_mae:9.4f}  {shares}".rstrip())
 
 
 def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, ModelSource]:

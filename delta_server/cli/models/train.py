@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -16,6 +16,7 @@ from ..progress import Line, duration
 if TYPE_CHECKING:
     from ...training.selection.scales import ScalesIteration
     from ...training.selection.select import Trial
+    from ...training.tasks import FullModel
 
 
 def train(
@@ -41,7 +42,22 @@ def train(
             show_default="as many as training points, up to 200 and half of the rest",
         ),
     ] = 0,
-    full: Annotated[bool, typer.Option("--full", help="Also the single global model, by sGDML's defaults.")] = False,
+    full: Annotated[
+        str | None,
+        typer.Option(
+            "--full",
+            help="Also single global models: by sGDML's defaults; with the bond graph's symmetry; with learned "
+            "weights of pairs as well.",
+            metavar="[sgdml,graph,auto]",
+            show_default=False,
+        ),
+    ] = None,
+    basis: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Points that a model keeps, fitted to all of its training points.", show_default="all of them"
+        ),
+    ] = 0,
     symmetry: Annotated[
         Literal["graph", "skeleton", "sgdml", "none"],
         typer.Option(
@@ -80,7 +96,8 @@ def train(
 ) -> None:
     """Train fragment and binding models and write their manifest.
 
-    All from one data set with labels of isolated fragments. A training that was stopped goes on where it was.
+    All from one data set with labels of isolated fragments. Configurations with the fragments placed (`dataset sample
+    --apart`) are a quarter of the binding's points. A training that was stopped goes on where it was.
 
     Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 -o demo/wet
     """
@@ -92,7 +109,9 @@ def train(
     from ...training.trainer import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
-    chosen = replace(chosen, n_validation=n_validation, full=full, seed=seed, trainer=trainer, metric=metric)
+    chosen = replace(chosen, n_validation=n_validation, seed=seed, trainer=trainer, metric=metric, basis=basis)
+    if full is not None:
+        chosen = replace(chosen, full=_full(full))
     if points is not None:
         chosen = replace(chosen, points=_points(points))
     if sigma:
@@ -106,6 +125,16 @@ def train(
         record.unlink()
     manifest = train_all(dataset, output, chosen, Terminal(), structure)
     print(manifest)
+
+
+def _full(text: str) -> tuple[FullModel, ...]:
+    """Which global models. Raises InputError."""
+    from ...training.tasks import FullModel
+
+    kinds = [kind for kind in get_args(FullModel) if kind in text.split(",")]
+    if len(kinds) < len(text.split(",")):
+        raise InputError(f"--full {text!r}: expected some of {', '.join(get_args(FullModel))}")
+    return tuple(kinds)
 
 
 def _points(text: str) -> dict[str, int]:

@@ -49,8 +49,9 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
             if not isinstance(term, SgdmlTerm):
                 return term
             labels, fitted = _labels(system, record, term.names[0], train, size)
-            whole = models[term.names[0]]
-            model: Model = fit(labels, whole.permutations, replace(fitted.hyper, metric=whole.metric))
+            whole, basis = models[term.names[0]], round(fitted.hyper.basis * len(labels) / fitted.n_train)
+            hyper = replace(fitted.hyper, metric=whole.metric, basis=basis)
+            model: Model = fit(labels, whole.permutations, hyper)
             return replace(term, predictor=CpuPredictor(model), load=None)
 
         smaller = Potential(

@@ -142,7 +142,9 @@ class Trials:
         return best
 
     def _fit(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
-        model = fit(self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False))
+        model = fit(
+            self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False, basis=0)
+        )
         tested = np.nan if self.test is None else force_mae(model, self.test)
         kept = len(metric.pairs) / len(self.metric.pairs)
         return model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)

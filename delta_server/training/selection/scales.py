@@ -60,13 +60,11 @@ class _Half:
         """Errors of forces that were held out, and −d Σ loss / d log s of each pair (D,)."""
         from scipy.linalg import cho_factor, cho_solve
 
-        from ..solve.assembly import fill_block, sensitivity
+        from ..solve.assembly import sensitivity
 
         kernel = KernelMatrix(self.labels.positions, self.permutations, metric)
         m, rows = self.n_fitted, 3 * metric.n_atoms
-        matrix = np.empty((len(self.labels) * rows, m * rows))
-        inverse = np.argsort(self.permutations, axis=1)
-        fill_block(kernel.x, kernel.u, self.permutations, inverse, self.hyper.sigma, np.arange(m), False, matrix)
+        matrix = kernel.block(kernel.take(slice(m)), self.hyper.sigma, False)
         square, cross = matrix[: m * rows].copy(), matrix[m * rows :]
         square[np.diag_indices_from(square)] += self.hyper.lam * square.diagonal().mean()
         try:

@@ -113,21 +113,23 @@ def fill_columns(
 
 @njit(parallel=True, cache=True)
 def fill_block(
-    x: FloatArray, u: FloatArray, perms: IntArray, inverse: IntArray, sigma: float,
-    columns: IntArray, energies: bool, out: FloatArray,
+    x_m: FloatArray, u_m: FloatArray, x_n: FloatArray, u_n: FloatArray, perms: IntArray, inverse: IntArray,
+    sigma: float, energies: bool, out: FloatArray,
 ) -> None:  # fmt: skip
-    """The whole columns of the points `columns`, rows of all points, each with its energy first where `energies`.
+    """Rows of some points, columns of others, each with its energy first where `energies`.
 
-    out: (M·R, R·len(columns)), R = 3N or 1 + 3N. Point by point, unlike `fill_columns`.
+    x, u: as in `fill_columns`. out: (R·len(x_m), R·len(x_n)), R = 3N or 1 + 3N. Point by point, unlike
+    `fill_columns`.
     """
-    n_points, n, e = x.shape[0], x.shape[1], 1 if energies else 0
+    n, e = x_m.shape[1], 1 if energies else 0
     rows = 3 * n + e
-    for task in prange(n_points * len(columns)):
-        row, c = task // len(columns), task % len(columns)
-        column = columns[c]
+    for task in prange(len(x_m) * len(x_n)):
+        row, column = task // len(x_n), task % len(x_n)
         edge = np.zeros((2, n, 3))
-        block = out[rows * row : rows * (row + 1), rows * c : rows * (c + 1)]
-        energy = _block(x[row], x[column], u[row], u[column], perms, inverse, sigma, block[e:, e:], edge, energies)
+        block = out[rows * row : rows * (row + 1), rows * column : rows * (column + 1)]
+        energy = _block(
+            x_m[row], x_n[column], u_m[row], u_n[column], perms, inverse, sigma, block[e:, e:], edge, energies
+        )
         if energies:
             block[0, 0] = energy
             for i in range(n):

@@ -78,6 +78,10 @@ class Panels:
 
     def solve(self, y: FloatArray) -> FloatArray:
         """A⁻¹ y after `factor`, y: (n,) or (n, k)."""
+        return self.backward(self.forward(y))
+
+    def forward(self, y: FloatArray) -> FloatArray:
+        """L⁻¹ y after `factor`, y: (n,) or (n, k)."""
         from scipy.linalg import solve_triangular
 
         x = y.copy()
@@ -85,8 +89,20 @@ class Panels:
             width = panel.shape[1]
             x[start : start + width] = solve_triangular(panel[:width], x[start : start + width], lower=True)
             x[start + width :] -= panel[width:] @ x[start : start + width]
+        return x
+
+    def backward(self, y: FloatArray) -> FloatArray:
+        """L⁻ᵀ y after `factor`, y: (n,) or (n, k)."""
+        from scipy.linalg import solve_triangular
+
+        x = y.copy()
         for start, panel in zip(reversed(self.starts), reversed(self.panels), strict=True):
             width = panel.shape[1]
             rest = x[start : start + width] - panel[width:].T @ x[start + width :]
             x[start : start + width] = solve_triangular(panel[:width], rest, lower=True, trans=1)
         return x
+
+    def add_product(self, a: FloatArray) -> None:
+        """Add A Aᵀ, A (n, k), before `factor`."""
+        for start, panel in zip(self.starts, self.panels, strict=True):
+            panel += a[start:] @ a[start : start + panel.shape[1]].T

@@ -62,6 +62,23 @@ class KernelMatrix:
                 report("kernel matrix", 1.0 - (1.0 - first / m) ** 2)
         return matrix
 
+    def block(self, others: KernelMatrix, sigma: float, energies: bool) -> FloatArray:
+        """(R·M, R·M') covariances of these points' labels with those of others, without λ; R = 3N or 1 + 3N: point
+        by point, each with its energy first where `energies`."""
+        from .assembly import fill_block
+
+        rows = 3 * self.x.shape[1] + energies
+        out = np.empty((rows * len(self.x), rows * len(others.x)))
+        inverse = np.argsort(self.permutations, axis=1)
+        fill_block(self.x, self.u, others.x, others.u, self.permutations, inverse, float(sigma), energies, out)
+        return out
+
+    def take(self, which: IntArray | slice) -> KernelMatrix:
+        """Of some of the points."""
+        taken = object.__new__(KernelMatrix)
+        taken.__dict__.update(self.__dict__, positions=self.positions[which], x=self.x[which], u=self.u[which])
+        return taken
+
 
 def matrix_bytes(n_points: int, n_atoms: int, energies: bool) -> int:
     """Memory that `fit` needs for the matrix and the geometries."""

@@ -12,6 +12,7 @@ from ..._types import IntArray
 from ...gdml.descriptor.metric import Metric
 from ..labels import Labels
 from .kernel import KernelMatrix, matrix_bytes
+from .least_squares import least_squares_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -70,14 +71,23 @@ class Speed(NamedTuple):
 
 
 def forecast(
-    n_points: int, n_atoms: int, n_perms: int, energies: bool, speed: Speed, robust: bool = False
+    n_points: int, n_atoms: int, n_perms: int, energies: bool, speed: Speed, robust: bool = False, basis: int = 0
 ) -> Forecast:
-    """Memory and time of `fit.fit` by Cholesky factorisation. robust: with a second matrix where there is room."""
-    rows = 3 * n_atoms * n_points + n_points * energies
-    seconds = n_points * (n_points + 1) / 2 * n_perms * n_atoms**2 * speed.block + rows**3 / 3 / speed.flops
+    """Memory and time of `fit.fit` by Cholesky factorisation. robust: with a second matrix where there is room.
+    basis: points that are fitted to all by least squares."""
+    now, most = _resident()
+    each = 3 * n_atoms + energies
+    block = n_perms * n_atoms**2 * speed.block  # s, two points
+    if basis:
+        rows, labels, passes = each * basis, each * n_points, 1 + robust
+        memory = least_squares_bytes(basis, n_atoms, energies)
+        seconds = basis * (basis / 2 + passes * n_points) * block
+        seconds += rows**2 * (2 * passes * labels + (1 + passes) * rows / 3) / speed.flops
+        return Forecast(rows, memory, seconds, max(most, now + memory))
+    rows = each * n_points
+    seconds = n_points * (n_points + 1) / 2 * block + rows**3 / 3 / speed.flops
     memory = matrix_bytes(n_points, n_atoms, energies)
     twice = 4 * rows**2 if robust and 2.1 * memory < available_memory() else 0
-    now, most = _resident()
     return Forecast(rows, memory, seconds, max(most, now + memory + twice))
 
 

@@ -37,11 +37,8 @@ class Nystrom:
         report: Report | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
         """points: how many are inducing, at most M; lam: absolute."""
-        from .assembly import fill_block
-
         self._points, self._energies = len(kernel.x), energies
         m, rows = self._points, kernel.x.shape[1] * 3 + energies
-        inverse = np.argsort(kernel.permutations, axis=1)
         blocks = own_blocks(kernel, sigma, energies)
         noise = m * rows * np.finfo(np.float64).eps * float(blocks.max())
         least = max(_PIVOT * lam, noise)
@@ -55,8 +52,7 @@ class Nystrom:
                 break
             chosen = rng.choice(m, size, replace=False, p=left / left.sum())
             taken[chosen] = True
-            columns = np.empty((m * rows, rows * size))
-            fill_block(kernel.x, kernel.u, kernel.permutations, inverse, float(sigma), chosen, energies, columns)
+            columns = kernel.block(kernel.take(chosen), sigma, energies)
             added = _orthogonal(columns, self._columns, (rows * chosen[:, None] + np.arange(rows)).reshape(-1), least)
             self._columns.append(added)
             added = added.reshape(m, rows, -1)
@@ -102,14 +98,11 @@ class Nystrom:
 
 def own_blocks(kernel: KernelMatrix, sigma: float, energies: bool) -> FloatArray:
     """(M, R, R) covariances of each point's own labels: its energy, where energies are in the fit, and its forces."""
-    from .assembly import fill_block
-
-    inverse, first = np.argsort(kernel.permutations, axis=1), np.zeros(1, dtype=np.intp)
     rows = kernel.x.shape[1] * 3 + energies
     blocks = np.empty((len(kernel.x), rows, rows))
-    for i, block in enumerate(blocks):
-        x, u = kernel.x[i : i + 1], kernel.u[i : i + 1]
-        fill_block(x, u, kernel.permutations, inverse, float(sigma), first, energies, block)
+    for i in range(len(blocks)):
+        point = kernel.take(slice(i, i + 1))
+        blocks[i] = point.block(point, sigma, energies)
     return blocks
 
 

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .._types import FloatArray
-from ..errors import InputError
+from ..._types import FloatArray
+from ...errors import InputError
 
 FORMAT = "delta-sgdml labels/1"
 _MAX_HEADER = 4096

@@ -14,7 +14,7 @@ from multiprocessing.resource_tracker import ensure_running
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
-from .._types import FloatArray
+from ..._types import FloatArray
 
 Result = FloatArray | str  # labels, or why there are none
 
