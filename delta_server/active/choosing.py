@@ -77,7 +77,7 @@ def wanted(
     made = []
     count = min(settings.picks, room)
     if "binding" in needs and count > 0:
-        placed = _placed(settings, seen.positions[pool], _PLACED, [settings.seed, number, 3])
+        placed = _placed(settings, seen.positions, _PLACED, [settings.seed, number, 3])
         x = np.concatenate([seen.positions[pool], placed])
         which = np.array([p.configuration for p in pick(potential, x, count, "binding")], dtype=np.intp)
         near, far = which[which < len(pool)], which[which >= len(pool)]
@@ -86,7 +86,7 @@ def wanted(
         picked = Asked.of("picked", everyone, seen, pool[near], x[near], seen.errors["binding"])
         made.append(picked + Asked.plain("picked", everyone, x[far], APART, errors))
     for term in potential.terms:
-        if isinstance(term, SgdmlTerm) and term.part == "fragments" and {*term.names, kind_of(term)} & {*needs}:
+        if isinstance(term, SgdmlTerm) and term.part == "fragments" and kind_of(term) in needs and len(pool):
             made.append(_alone(settings, potential, term, seen, pool))
     return made
 

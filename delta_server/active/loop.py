@@ -45,6 +45,7 @@ MET, SPENT, WAITING, STOPPED = "met", "spent", "waiting", "stopped"
 """Errors are as asked in two rounds running; the budget is spent; labels are awaited; it was stopped."""
 
 _BEYOND = 3.0  # times the 95th percentile of a term's expected errors where it was validated: a replica is stopped
+_END = 0.9  # of the error far away: there expected errors end, and distance from the training points no longer tells
 _LEAST = 3.0  # times the target of forces: expected errors below this never stop one
 _LONGEST = 8.0  # times the first rounds' dynamics, which is doubled while hardly a replica is stopped
 
@@ -233,13 +234,14 @@ class _Loop:
 
     def _limits(self, potential: Potential, known: Lesson) -> dict[str, float]:
         """Expected errors, eV/Å, beyond which a term does not know what it does: beyond the range of its training
-        points or, where these are so few that anything is in range, of what validated it."""
+        points or, where these are so far from each other that anything is in range, of what validated it."""
         errors = potential.uncertainty(known.data.positions[known.data.split == VALIDATION])
-        least = _LEAST * self.settings.force * KCAL_MOL
-        return {
-            name: max(least, min(limits.left, _BEYOND * float(np.quantile(errors[name], 0.95))))
-            for name, limits in potential.error_limits.items()
-        }
+        least, limits = _LEAST * self.settings.force * KCAL_MOL, dict[str, float]()
+        for name, known_errors in potential.error_limits.items():
+            ends = known_errors.left > _END * known_errors.far
+            limit = _BEYOND * float(np.quantile(errors[name], 0.95)) if ends else known_errors.left
+            limits[name] = max(least, limit)
+        return limits
 
     def _ask(self, now: Round, name: str, make: Callable[[], list[Asked]]) -> None:
         """Write down what is asked, once: the one called `name` is the last to be written."""
@@ -279,10 +281,14 @@ class _Loop:
         """Label what was asked, with the calculator. Raises InputError where it fails for all."""
         asked, path = Asked.load(now.asked_path(name), name), now.labels_path(name)
         what = f"round {now.number}: labels ({name})"
-        outcome = label(
-            asked.task(self.settings), path, processes=self.processes, stop=self.stop,
-            progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / len(asked)),
-        )  # fmt: skip
+        try:
+            outcome = label(
+                asked.task(self.settings), path, processes=self.processes, stop=self.stop,
+                progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / len(asked)),
+            )  # fmt: skip
+        except OSError as error:  # of a full disk the system names no file
+            error.filename = error.filename or str(working_file(path))
+            raise
         if outcome.data is None:
             raise StoppedError
         if outcome.failures:

@@ -25,7 +25,7 @@ from ..training.databases import Complex
 from ..training.evaluation.expected_errors import MIN_CALIBRATION
 from ..training.fit import Hyper, fit, force_mae
 from ..training.labels import Labels
-from ..training.record import RECORD, load_record
+from ..training.record import RECORD, TrainingRecord, load_record
 from ..training.reporter import Reporter
 from ..training.solve.cholesky import NotPositiveDefiniteError
 from ..training.tasks import Recipe, TrainingTask
@@ -182,30 +182,39 @@ def teach(
 ) -> dict[str, Any]:
     """Train the models of a round into a folder; returns what the round's record says of it.
 
-    before: the manifest of the round before; None: everything is chosen. retrain: models by kind, and ``binding``;
-    the others stay.
+    before: the manifest of the round before, by whose recipe is trained; None: everything is chosen. retrain: models
+    by kind, and ``binding``; the others stay.
     """
     n_train, n_validation = counted(lesson.data)
     points = {name: n_train + len(lesson.more.get(name, ())) for name in retrain}
-    earlier, kept = ({}, {}) if before is None else _earlier(before, retrain)
-    recipe = Recipe(n_train, n_validation, seed=settings.seed, metric=settings.metric, basis=settings.basis)
+    record = None if before is None else _record(before)
+    earlier, kept = ({}, {}) if before is None or record is None else _earlier(before, record, retrain)
+    recipe = replace(
+        record.recipe() if record else Recipe(n_train, metric=settings.metric), n_train=n_train,
+        n_validation=n_validation, seed=settings.seed, basis=settings.basis, points={}, full=(),
+    )  # fmt: skip
     chooser = Keeping(earlier, kept, points, reporter)
     manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, more=lesson.more)
-    record = load_record(manifest.parent / RECORD)
-    assert record is not None
+    entries = _record(manifest).models
     return {
         "points": points, "validation": n_validation, "wild": lesson.wild,
-        "chosen_anew": sorted(name for name in retrain if record.models[name]["trials"]),
+        "chosen_anew": sorted(name for name in retrain if entries[name]["trials"]),
     }  # fmt: skip
 
 
+def _record(manifest: Path) -> TrainingRecord:
+    """The record beside a manifest. Raises InputError where there is none."""
+    record = load_record(manifest.parent / RECORD)
+    if record is None:
+        raise InputError(f"{manifest.parent / RECORD}: no such record of the training")
+    return record
+
+
 def _earlier(
-    before: Path, retrain: Collection[str]
+    before: Path, record: TrainingRecord, retrain: Collection[str]
 ) -> tuple[dict[str, Earlier], dict[str, tuple[Model, Mapping[str, Any]]]]:
     """Models of the round before that are trained again, and those that stay."""
-    manifest, record = load_manifest(before), load_record(before.parent / RECORD)
-    if record is None:
-        raise InputError(f"{before.parent / RECORD}: no such record of the training")
+    manifest = load_manifest(before)
     carried = record.content.get("learn", {}).get("chosen_for", {})
     earlier, kept = {}, {}
     for entry in manifest.models().values():

@@ -13,9 +13,6 @@ from typing import Any
 
 import pytest
 import warm
-from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
 from conftest import ROOT
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
@@ -121,33 +118,17 @@ def test_killed_and_gone_on_with_it_comes_to_the_same_end(undisturbed: Path, tra
     assert records(tmp_path) == records(undisturbed)
 
 
-def test_labels_from_elsewhere(undisturbed: Path, trained: Path, tmp_path: Path) -> None:
-    """One file of each molecule, with labels that were computed beside: the loop takes them as its own."""
+def test_where_labels_come_from_elsewhere_a_round_asks_for_them_once(trained: Path, tmp_path: Path) -> None:
+    """What tests, and what each model would learn from; asked again, it waits for the same."""
     begin(tmp_path, trained, "--labels", "elsewhere")
-    done = learn(tmp_path, "run", "dir", code=75)
-    assert "then `delta-sgdml learn add dir FILE…`" in done.stdout
-    files = sorted((tmp_path / "dir/to_label").iterdir())
-    assert [f.name for f in files if f.name.startswith("test")] == [
-        "test_benzene.extxyz", "test_complex.extxyz", "test_water.extxyz",
-    ]  # fmt: skip
-    for file in files:
-        write(tmp_path / file.name, [labelled(atoms) for atoms in read(file, ":")])
-    told = learn(tmp_path, "add", "dir", *(file.name for file in files)).stdout
-    assert "go on: delta-sgdml learn run dir" in told
-    assert not list((tmp_path / "dir/to_label").iterdir())
-    learn(tmp_path, "run", "dir", code=75)  # the test of the second round
-    first = records(tmp_path)[1]["test"]
-    assert first[0]["energy_mae"] == pytest.approx(records(undisturbed)[1]["test"][0]["energy_mae"], abs=1e-3)
-
-
-def labelled(atoms: Atoms) -> Atoms:
-    from tblite.ase import TBLite
-
-    bare = Atoms(atoms.numbers, atoms.positions)
-    bare.calc = TBLite(method="GFN2-xTB", accuracy=0.01, verbosity=0)
-    energy, forces = bare.get_potential_energy(), bare.get_forces()
-    bare.calc = SinglePointCalculator(bare, energy=energy, forces=forces)
-    return bare
+    for _ in range(2):
+        done = learn(tmp_path, "run", "dir", code=75)
+        assert "then `delta-sgdml learn add dir FILE…`" in done.stdout
+        names = sorted(f.stem for f in (tmp_path / "dir/to_label").iterdir())
+        whole = [f"{what}_{molecule}" for what in ("picked", "test") for molecule in ("benzene", "complex", "water")]
+        assert names == sorted(["alone_benzene_benzene", "alone_water_water", *whole])
+    assert "round 1 awaits labels" in learn(tmp_path, "status", "dir").stdout
+    assert len(records(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
