@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..help import App
 from . import add, report, run, start, status
 
-app = App("From a geometry to a model that is right where its own dynamics goes.")
+app = App("From a geometry to a model that is right in its dynamics.")
 app.add(
     "Commands",
     {"start": start.start, "run": run.run, "status": status.status, "add": add.add, "report": report.report},

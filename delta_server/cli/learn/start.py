@@ -22,7 +22,7 @@ def start(
         Path,
         typer.Argument(
             help="Geometry of the complex, in any format that ase reads, or a labelled data set (.npz).",
-            metavar="GEOMETRY|DATASET",
+            metavar="FILE",
             show_default=False,
         ),
     ],
