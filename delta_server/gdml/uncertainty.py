@@ -29,7 +29,7 @@ from .sums.cosets import Cosets
 from .sums.matern import matern_value
 from .sums.numpy_sum import correlations, synthesis
 
-LEFT, FAR = 3.0, 6.0  # of the distance between a training point and the others; shipped models walk up to 2.7
+LEFT, FAR = 3.0, 6.0  # of the distance between a training point and the others; sound models walk up to 2.8
 _USUAL = 0.95  # of the training points
 _POINTS = 300  # of training that are looked at: the cost is theirs squared
 _JITTER = 1e-10  # ε, of the mean of the diagonal; s is √ε at least

@@ -87,8 +87,8 @@ def write_sweep(
         raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
     potential.check_geometry(atoms.positions, str(source))
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
-    if left := _left(potential, atoms.positions):
-        on_event(f"the start has left what the model was trained on, {left}")
+    if relax and (left := _left(potential, atoms.positions)):
+        on_event(f"the relaxed start has left what the model was trained on, {left}")
     return lay_out(folder, described, plan, atoms, start, command, old)
 
 

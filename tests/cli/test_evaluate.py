@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import warm
 from conftest import ROOT, held_out
+from made_runs import write_run
 
 from delta_server.data.dataset import fingerprint, load_dataset, save_dataset
+from delta_server.molecule.structures import read_structure
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 FOLDER = ROOT / "models/h2o_benzene"
@@ -137,3 +140,57 @@ def test_bad_input(reference: Path, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
         assert words in done.stderr.splitlines()[-1], done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["turned.npz"]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> tuple[Path, Path]:
+    """A manifest of its own, and a run of two temperatures with frames of its data set."""
+    shutil.copytree(FOLDER, tmp_path / "models", ignore=shutil.ignore_patterns("full*", "own.json"))
+    data = held_out("h2o_benzene", 12)
+    symbols = read_structure(FOLDER / "geometry.xyz").symbols
+    for kelvin in (100.0, 300.0):
+        write_run(tmp_path / f"sweep/{kelvin:g}K", data.positions, symbols, kelvin=kelvin, prefix=f"{kelvin:g}K_md")
+    return tmp_path / "models/manifest.yaml", tmp_path / "sweep"
+
+
+def test_its_own_dynamics(own: tuple[Path, Path], tmp_path: Path) -> None:
+    """Held-out configurations in the place of its own: both errors are of one size. A second call labels nothing."""
+    manifest, sweep = own
+    words = (manifest, "--own", sweep, "--sample", 3, "-j", 1)
+    told = json.loads(answer(tmp_path, *words, "--json"))
+    rows = {(row["part"], row["temperature"]): row for row in told["own"]}
+    assert set(rows) == {(p, t) for p in ("total", "water", "benzene", "binding") for t in (100.0, 300.0)}
+    assert all(row["n"] == 3 and row["force_mae_error"] > 0 for row in rows.values())
+    held = {row["part"]: row for row in told["held_out"]}
+    for (part, _), row in rows.items():
+        assert 0.01 < row["force_mae"] / held[part]["force_mae"] < 10
+    (labels,) = sweep.glob("own-*")
+    assert str(labels) == told["labels"]
+    assert load_dataset(labels).labelled_fragments
+    before = labels.stat().st_mtime_ns
+    text = answer(tmp_path, *words)
+    assert "energy (kcal/mol)" in text
+    assert "own 100 K (3)" in text
+    assert f"record: {manifest.parent / 'own.json'}" in text
+    assert labels.stat().st_mtime_ns == before
+    done = warm.run([SGDML, "check", "--no-walk", manifest], tmp_path)
+    assert "6 frames of sweep; energy MAE" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "give a data set to evaluate on, or the model's own run: --own RUN"),
+        (("--own", "sweep", "--all"), "--own goes without"),
+        (("--own", "nowhere"), "nowhere: no such file or folder"),
+        (("--own", "sweep", "--skip", "9"), "no frames after --skip 9 ps"),
+        (("--own", "sweep", "--calculator", "nothing"), "nothing"),
+    ],
+)
+def test_what_cannot_be_its_own(
+    own: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...], complaint: str
+) -> None:
+    done = call(tmp_path, own[0], *words)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -74,13 +74,13 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
     source = tmp_path / "source"
     source.mkdir()
 
-    def begin(steps: int, *options: str, edit: Callable[[str], str] = str) -> Job:
+    def begin(steps: int, *options: str, edit: Callable[[str], str] = str, init: Callable[[str], str] = str) -> Job:
         text = (inputs / "h2o_benzene/nvt.xml").read_text()
         text = re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", text)
         text = re.sub(r'stride="20"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
         text = text.replace("<timeout> 600", "<timeout> 20")
         (source / "input.xml").write_text(edit(text))
-        (source / "init.xyz").write_text((inputs / "h2o_benzene/init.xyz").read_text())
+        (source / "init.xyz").write_text(init((inputs / "h2o_benzene/init.xyz").read_text()))
         jobs.append(Job(tmp_path / "run", source / "input.xml", h2o_benzene, *options))
         return jobs[-1]
 
@@ -120,6 +120,31 @@ def test_a_run_to_its_end(start: Callable[..., Job], h2o_benzene: Path) -> None:
     assert record is not None
     assert record.manifest == h2o_benzene
     assert record.command == shlex.join(["delta-sgdml", *job.command[1:]])
+
+
+def far_apart(xyz: str) -> str:
+    """Water 7 Å farther from benzene than at the minimum."""
+    lines = xyz.splitlines()
+    for i, line in enumerate(lines[2:5], 2):
+        symbol, x, y, z = line.split()
+        lines[i] = f"{symbol} {float(x) - 7.0} {y} {z}"
+    return "\n".join(lines) + "\n"
+
+
+def test_where_a_model_leaves_its_training_the_run_says_so(start: Callable[..., Job]) -> None:
+    job = start(100000, "--stop-outside", init=far_apart)
+    code, out, err = job.ended()
+    assert code == 10, err
+    assert ": --stop-outside; go on with --restart" in out
+    (line,) = err.strip().splitlines()
+    assert re.search(
+        r"step \d+: left what the model was trained on, binding: expected error 0\.\d+ kcal/mol/Å, us", line
+    )
+    record = load_run(job.folder)
+    assert record is not None
+    (left,) = record.left
+    assert (left.term, left.system) == ("binding", "")
+    assert left.error > 3 * left.usual > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -74,6 +74,28 @@ def test_the_variance_is_that_of_the_gaussian_process(binding: Model, unseen: La
     assert np.ptp(expected) > 0.01
 
 
+def test_a_point_that_is_left_out_is_as_if_it_were_never_there(binding: Model) -> None:
+    judge, x, alphas = Uncertainty(binding, (0.5, 2.0, 1.0)), binding.training_positions, binding.alphas
+    assert x is not None
+    assert alphas is not None
+    for m in (0, 7, 59):
+        rest = np.delete(np.arange(60), m)
+        fewer = replace(
+            binding, descriptors=binding.descriptors[rest], training_positions=x[rest], alphas=alphas[rest]
+        )
+        left = Uncertainty(fewer, (0.5, 2.0, 1.0)).novelty(x[m : m + 1])
+        assert judge.left_out[m] == pytest.approx(left[0], rel=1e-4)
+
+
+def test_limits_are_distances_in_units_of_the_points_own(binding: Model) -> None:
+    for b in (0.5, 2.0):
+        judge = Uncertainty(binding, (0.5, 2.0, b))
+        s = (np.array(judge.limits) / judge.a) ** (1 / b)
+        d = np.sqrt(-np.log(1 - s**2))
+        assert d / d[0] == pytest.approx([1.0, 3.0, 6.0], rel=1e-6)
+        assert np.mean(judge.error_of(judge.left_out) <= judge.limits.usual) == pytest.approx(0.95, abs=0.01)
+
+
 def test_nothing_is_left_at_training_points_and_all_of_it_far_away(binding: Model) -> None:
     judge, x = Uncertainty(binding, (0.5, 2.0, 1.0)), binding.training_positions
     assert x is not None

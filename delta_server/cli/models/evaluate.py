@@ -48,7 +48,9 @@ def evaluate(
         ),
     ] = [],  # noqa: B006
     sample: Annotated[int, typer.Option(min=1, help="With --own: frames of each temperature, at random.")] = 40,
-    skip: Annotated[float, typer.Option(min=0.0, help="With --own: ps at the beginning to leave out.")] = 0.0,
+    skip: Annotated[
+        float, typer.Option(min=0.0, help="With --own: ps at the beginning to leave out.", show_default="none")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="With --own: of the random choice.")] = 0,
     calculator: CalculatorOption = "gfn2-xtb",
     option: CalculatorOptions = [],  # noqa: B006
