@@ -87,13 +87,13 @@ class Walkers:
             raise InputError(f"{count} geometries, {len(temperatures)} temperatures and {len(seeds)} seeds")
         self._noises = [np.random.default_rng(seed) for seed in seeds]
         masses = np.asarray(atomic_masses[potential.numbers], dtype=np.float64)[:, None] / fs**2  # eV fs²/Å²
+        self._shares = masses / masses.sum()
         self._push = 0.5 * timestep / masses  # half a step of forces
         kept = float(np.exp(-timestep / tau))
         thermal = np.sqrt(kB * np.asarray(temperatures, dtype=np.float64)[:, None, None] / masses)
-        self._kept, self._kick = kept, np.sqrt(1.0 - kept**2) * thermal
+        self._kept, self._kick, self._thermal = kept, np.sqrt(1.0 - kept**2) * thermal, thermal
         self.alive: npt.NDArray[np.bool_] = np.ones(count, dtype=bool)
-        drawn = thermal * self._draw(np.arange(count))
-        self.velocities: FloatArray = drawn - (masses * drawn).sum(1, keepdims=True) / masses.sum()
+        self.velocities: FloatArray = self._thermal_velocities(np.arange(count))
         result = potential.compute(self.positions)
         self.energies, self._forces = result.energy, result.forces
 
@@ -112,6 +112,24 @@ class Walkers:
             moving = moving[sound]
             self.positions[moving], self.energies[moving], self._forces[moving] = x[sound], energies, forces
             self.velocities[moving] = v[sound] + self._push * forces
+
+    def place(self, i: int, positions: FloatArray) -> None:
+        """Put a copy elsewhere, (N, 3) Å, with new velocities. Raises as `Potential.compute`."""
+        which = np.array([i])
+        result = self._potential.compute(positions[None])
+        self.positions[which], self.energies[which], self._forces[which] = positions, result.energy, result.forces
+        self.velocities[which] = self._thermal_velocities(which)
+
+    def thermal(self) -> FloatArray:
+        """(B,) the temperatures of the velocities, over those of the thermostat."""
+        ratio: FloatArray = ((self.velocities / self._thermal) ** 2).mean((1, 2))
+        return ratio
+
+    def _thermal_velocities(self, which: npt.NDArray[np.intp]) -> FloatArray:
+        """Maxwell's, without motion of the whole, (n, N, 3)."""
+        drawn = self._thermal[which] * self._draw(which)
+        velocities: FloatArray = drawn - (self._shares * drawn).sum(1, keepdims=True)
+        return velocities
 
     def _draw(self, which: npt.NDArray[np.intp]) -> FloatArray:
         """Normal random numbers (n, N, 3), each copy's its own."""

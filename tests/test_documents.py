@@ -159,7 +159,7 @@ def anchors(text: str) -> set[str]:
 
 
 def test_documents_are_where_a_reader_looks_for_them() -> None:
-    rooms = (".", "delta_server", "delta_server/server", "delta_server/training", "delta_server/analysis")
+    rooms = (".", *(f"delta_server{room}" for room in ("", "/active", "/analysis", "/server", "/training")))
     others = ("models", "inputs", "inputs/c60_buckycatcher/result", "run", "tests")
     assert {path.parent.relative_to(ROOT).as_posix() for path in DOCUMENTS} == {*rooms, *others}
 
@@ -195,7 +195,7 @@ def test_documents_have_command_lines() -> None:
         "`reduce … --forget c60`",
         "`delta-sgdml sweep write manifest.yaml -o DIR --kind nvt|nve`",
         "`sweep stop DIR`",
-        "`delta-sgdml learn`",
+        "`delta-sgdml teach`",
         "`delta-driver MANIFEST --port 31415`",
     ],
 )

@@ -13,6 +13,7 @@ from .bench import prediction as bench
 from .bench import training as bench_training
 from .dataset import app as dataset
 from .help import App
+from .learn import app as learn
 from .models import evaluate, model, reduce, train
 from .sweep import app as sweep
 
@@ -23,7 +24,13 @@ app = App(
 app.add("Serve a model", {"check": check.check, "predict": predict.predict, "pes": pes.pes})
 app.add(
     "Make a model",
-    {"dataset": dataset.app, "train": train.train, "evaluate": evaluate.evaluate, "reduce": reduce.reduce},
+    {
+        "dataset": dataset.app,
+        "train": train.train,
+        "learn": learn.app,
+        "evaluate": evaluate.evaluate,
+        "reduce": reduce.reduce,
+    },
 )
 app.add(
     "Run and analyze",

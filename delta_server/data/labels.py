@@ -35,7 +35,9 @@ class LabelTask:
 
     structures: with fragments; where they have labels of the complex, these are kept and the fragments alone are
     labelled. charges, multiplicities: (K,) of the fragments; the complex has the sum of the charges and of the
-    unpaired electrons. home: the folder from which the method's options name files. Raises InputError for electrons
+    unpaired electrons. A single fragment is a molecule alone, and is labelled once. home: the folder from which the
+    method's options name files. afresh: every configuration gets calculators that remember nothing, so that its
+    labels do not depend on which were labelled before it, nor on a stop in between. Raises InputError for electrons
     that cannot be.
     """
 
@@ -44,6 +46,7 @@ class LabelTask:
     charges: tuple[int, ...]
     multiplicities: tuple[int, ...]
     home: Path = field(default_factory=Path.cwd)
+    afresh: bool = False
 
     def __post_init__(self) -> None:
         self.method.load()
@@ -100,6 +103,7 @@ class Labeller:
         self.keeps, self.home, self.apart = task.keeps, task.home if apart else None, apart
         self.whole = (np.arange(len(self.numbers)), *task.total)
         self.constants: dict[int, float] = {}  # energies of fragments that are one atom, kcal/mol
+        self.afresh = task.afresh
         self.start()
 
     def start(self) -> None:
@@ -114,6 +118,8 @@ class Labeller:
 
         Raises what the calculator raises.
         """
+        if self.afresh:
+            self.start()
         try:
             return self._label(positions)
         except Exception:  # a calculator that failed, or diverged from the geometry before: once more, from scratch
@@ -122,6 +128,8 @@ class Labeller:
 
     def _label(self, positions: FloatArray) -> FloatArray:
         energy, forces = (0.0, np.zeros_like(positions)) if self.keeps else self._compute(0, positions)
+        if len(self.fragments) == 1 and not self.keeps:
+            return np.concatenate([[energy, energy], forces.ravel(), forces.ravel()])
         isolated, alone = np.empty(len(self.fragments)), np.zeros_like(positions)
         for k, (atoms, _, _) in enumerate(self.fragments):
             if len(atoms) > 1:

@@ -38,12 +38,14 @@ def train(
     reporter: Reporter | None = None,
     structure: Path | None = None,
     choose: Chooser | None = None,
+    more: Mapping[str, Labels] | None = None,
 ) -> Path:
     """Train every model that `recipe` asks for; returns the manifest's path.
 
     dataset: labelled, the isolated fragments too. reporter: who is told how it goes; nobody by default. structure:
     the start geometry that the manifest names; by default the configuration of lowest energy. choose: decides how
-    each model is fitted, in place of `select`.
+    each model is fitted, in place of `select`. more: labels that a model is trained on beside the data set's,
+    by its name, as of a molecule alone.
 
     Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
     after the models that the record in the folder lists, if recipe and data are the same.
@@ -65,7 +67,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
-        training.fit(task)
+        others = (more or {}).get(task.name)
+        training.fit(task if others is None else replace(task, train=task.train + others))
     manifest = write_manifests(folder, system, structure, training.record.digests, recipe.full_models)
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
