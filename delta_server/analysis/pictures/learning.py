@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...active.honest import TermTest, Test, place_of
-from .canvas import BLACK, FRAGMENT_COLOURS, GREY, new_figure, plain, ramp
+from .canvas import BLACK, FRAGMENT_COLOURS, GREY, new_figure, ramp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,4 +56,4 @@ def draw_expected(tests: Mapping[int, Test]) -> Figure:
 def _scatter(axes: Axes, rows: Sequence[TermTest], part: str, colour: str) -> None:
     known = [(row.expected_rmse, row.force_rmse) for row in rows if row.expected_rmse and row.force_rmse]
     if known:
-        axes.loglog(*zip(*known, strict=True), "o", color=colour, markersize=4, label=plain(part))
+        axes.loglog(*zip(*known, strict=True), "o", color=colour, markersize=4, label=part)
