@@ -104,6 +104,9 @@ def _table(headings: tuple[str, ...], lines: list[list[str]]) -> str:
 
 
 def _svg(figure: Figure) -> str:
+    from ...analysis.pictures.canvas import finish
+
+    finish(figure)
     text = StringIO()
     figure.savefig(text, format="svg")
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
