@@ -186,7 +186,7 @@ def test_documents_have_command_lines() -> None:
     "text",
     [
         "```bash\ndelta-sgdml train data.npz -n 200\n```",  # no -o
-        "```bash\ndelta-sgdml train data.npz -o folder \\\n    --points 200\n```",
+        "```bash\ndelta-sgdml train data.npz -o folder \\\n    --many 200\n```",
         "```bash\ndelta-sgdml check  # MANIFEST\n```",
         "```bash\n. .venv/bin/activate && delta-driver --socket unix:delta\n```",
         "```bash\ndelta-sgdml dataset\n```",
