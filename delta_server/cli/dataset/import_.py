@@ -10,7 +10,16 @@ import typer
 
 from ..options import JsonOption, OverwriteOption, check_new, check_suffix
 from ..process import complain
-from .options import ChargesOption, FragmentsOption, OutputOption, save
+from .options import (
+    ChargesOption,
+    EnergyKeyOption,
+    EnergyUnitOption,
+    ForcesKeyOption,
+    FragmentsOption,
+    LengthUnitOption,
+    OutputOption,
+    save,
+)
 
 
 def import_(
@@ -25,24 +34,10 @@ def import_(
     output: OutputOption,
     fragments: FragmentsOption = None,
     charges: ChargesOption = None,
-    energy_unit: Annotated[
-        str,
-        typer.Option(
-            metavar="UNIT", help="Where a file names none that is known.", show_default="of ase's formats: eV"
-        ),
-    ] = "",
-    length_unit: Annotated[
-        str,
-        typer.Option(
-            metavar="UNIT", help="Where a file names none that is known.", show_default="of ase's formats: Ang"
-        ),
-    ] = "",
-    energy_key: Annotated[
-        str, typer.Option(metavar="NAME", help="What the energies are called.", show_default="the usual names")
-    ] = "",
-    forces_key: Annotated[
-        str, typer.Option(metavar="NAME", help="What the forces are called.", show_default="the usual names")
-    ] = "",
+    energy_unit: EnergyUnitOption = "",
+    length_unit: LengthUnitOption = "",
+    energy_key: EnergyKeyOption = "",
+    forces_key: ForcesKeyOption = "",
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Labels are of isolated molecules, whatever cell the files name.")
     ] = False,

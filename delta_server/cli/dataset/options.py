@@ -44,6 +44,34 @@ MultiplicityOption = Annotated[
         help="Spin multiplicity of each fragment, in order.", metavar="N,N,…", show_default="the file's, or all 1"
     ),
 ]
+EnergyUnitOption = Annotated[
+    str,
+    typer.Option(
+        "--energy-unit",
+        metavar="UNIT",
+        help="Where a file names none that is known.",
+        show_default="of ase's formats: eV",
+    ),
+]
+LengthUnitOption = Annotated[
+    str,
+    typer.Option(
+        "--length-unit",
+        metavar="UNIT",
+        help="Where a file names none that is known.",
+        show_default="of ase's formats: Ang",
+    ),
+]
+EnergyKeyOption = Annotated[
+    str,
+    typer.Option(
+        "--energy-key", metavar="NAME", help="What the energies are called.", show_default="the usual names"
+    ),
+]
+ForcesKeyOption = Annotated[
+    str,
+    typer.Option("--forces-key", metavar="NAME", help="What the forces are called.", show_default="the usual names"),
+]
 
 
 def electrons_of(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..dataset.options import EnergyKeyOption, EnergyUnitOption, ForcesKeyOption, LengthUnitOption
 from .options import LearnArg
 
 
@@ -16,18 +17,10 @@ def add(
         list[Path],
         typer.Argument(help="Files that ase reads, with energies and forces.", metavar="FILE", show_default=False),
     ],
-    energy_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Where a file names none.", show_default="of ase's formats: eV")
-    ] = "",
-    length_unit: Annotated[
-        str, typer.Option(metavar="UNIT", help="Where a file names none.", show_default="of ase's formats: Ang")
-    ] = "",
-    energy_key: Annotated[
-        str, typer.Option(metavar="NAME", help="What the energies are called.", show_default="the usual names")
-    ] = "",
-    forces_key: Annotated[
-        str, typer.Option(metavar="NAME", help="What the forces are called.", show_default="the usual names")
-    ] = "",
+    energy_unit: EnergyUnitOption = "",
+    length_unit: LengthUnitOption = "",
+    energy_key: EnergyKeyOption = "",
+    forces_key: ForcesKeyOption = "",
 ) -> None:
     """Take in labels of the geometries in DIR/to_label.
 
