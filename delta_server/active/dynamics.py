@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from ..data.apart import gaps
 from ..dynamics import Walkers
 from ..errors import InputError
 from ..files.npz import open_arrays
@@ -64,8 +65,8 @@ class Sampled:
     """Frames of all replicas, by replica and step.
 
     positions: (n, N, 3) Å. temperature (n,) K, replica (n,), step (n,). errors: by term, (n,) eV/Å, expected RMSE of
-    force components. last: (n,) whether it is where a replica was stopped. gap: (n,) Å, see `gaps`. ends, starts: of
-    each replica.
+    force components. last: (n,) whether it is where a replica was stopped. gap: (n,) Å, as `data.apart.gaps`. ends,
+    kinds: of each replica, and of its start.
     """
 
     positions: FloatArray
@@ -115,17 +116,6 @@ def load(path: Path) -> Sampled:
             arrays.floats("R", arrays.shape("R")), arrays.floats("temperature", (n,)), **whole,
             gap=arrays.floats("gap", (n,)), errors=errors, ends=ends, kinds=kinds,
         )  # fmt: skip
-
-
-def gaps(positions: FloatArray, fragments: Sequence[IntArray]) -> FloatArray:
-    """(F,) Å: the distance of the fragment that is farthest from all others, between nearest atoms; (F, N, 3) Å."""
-    largest = np.zeros(len(positions))
-    everyone = np.arange(positions.shape[1])
-    for atoms in fragments:
-        rest = np.setdiff1d(everyone, atoms)
-        apart = positions[:, atoms, None] - positions[:, None, rest]
-        largest = np.maximum(largest, np.sqrt((apart**2).sum(3).min((1, 2))))
-    return largest
 
 
 def run(

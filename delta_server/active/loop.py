@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from .._types import FloatArray
-from ..checks.tested import OWN
+from ..checks.tested import own_path
+from ..data.apart import gaps
 from ..data.dataset import VALIDATION, Dataset, load_dataset, save_dataset
 from ..data.labels import label, working_file
 from ..errors import InputError
@@ -170,7 +171,7 @@ class _Loop:
         expected = {name: values / KCAL_MOL for name, values in potential.uncertainty(tested.positions).items()}
         verdict = Verdict.of(self.targets, test(potential, tested, asked.temperature[kept], expected), seen.ends)
         record = own_record(manifest, verdict.test, s, f"learn, round {now.number}", len(asked) - len(kept))
-        write_json(manifest.parent / OWN, record.model_dump(mode="json"))
+        write_json(own_path(manifest), record.model_dump(mode="json"))
         for line in describe(verdict, seen.ends):
             self.reporter.say(f"round {now.number}: {line}")
         needs = verdict.needs(models)
@@ -209,7 +210,7 @@ class _Loop:
             return dynamics.load(path)
         steps = round(1000 * s.picoseconds * _length(complete) / s.timestep)
         limits = self._limits(potential, known)
-        bound = known.data.take(np.flatnonzero(dynamics.gaps(known.data.positions, s.atoms) < BOUND))
+        bound = known.data.take(np.flatnonzero(gaps(known.data.positions, s.atoms) < BOUND))
         geometries: list[FloatArray] = list(bound.positions[np.argsort(bound.energies, kind="stable")])
         last = dynamics.load(complete[-1].labels_path("dynamics")).ended() if len(complete) > 1 else {}
         begin, note = starts(

@@ -8,19 +8,16 @@ from itertools import cycle, islice
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..data.apart import place
+from ..data.apart import gaps, place
 from ..dynamics import relax as relax_atoms
 from ..errors import GeometryError, NonFiniteError
 from ..potential import Potential
 from ..symmetry.bond_graph import Group
-from .dynamics import Start, gaps
+from .dynamics import Start
 
 RELAXED, LAST, COPY, APART = "relaxed", "last", "copy", "apart"
 _TURNS = (RELAXED, LAST, COPY, APART, LAST, COPY, LAST, APART)
-_APART, _FREE = (
-    7.0,
-    2.5,
-)  # Å beyond contact, at most, and between nearest atoms, at least, where fragments start apart
+_APART, _FREE = 7.0, 2.5  # Å beyond contact, at most, and between nearest atoms, at least, of fragments apart
 _TRIES = 8  # of placing, for each start
 _FMAX, _STEPS = 0.02, 300  # eV/Å and steps of a relaxation
 

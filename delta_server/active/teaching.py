@@ -231,6 +231,4 @@ def _earlier(
 
 def models_of(data: Dataset) -> dict[str, str]:
     """The model of each fragment of several atoms, and the binding's, by the names of the terms."""
-    system = Complex.of(data)
-    kinds = [kind for kind in system.kinds if not kind.is_ion]
-    return {system.names[i]: kind.name for kind in kinds for i, _ in kind.members} | {"binding": "binding"}
+    return Complex.of(data).models | {"binding": "binding"}

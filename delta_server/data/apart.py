@@ -85,13 +85,16 @@ def placed_in(data: Dataset) -> BoolArray:
     return only & ~only.all()
 
 
-def gaps(data: Dataset) -> FloatArray:
-    """(n,) Å between the nearest atoms of a fragment and the others, of the fragment farthest from them."""
-    widest = np.zeros(len(data))
-    for k in range(data.n_fragments):
-        mine = data.atoms_of(k)
-        others = np.setdiff1d(np.arange(data.n_atoms), mine)
-        for n, x in enumerate(data.positions):
+def gaps(positions: FloatArray, fragments: Sequence[IntArray]) -> FloatArray:
+    """(n,) Å between the nearest atoms of a fragment and the others, of the fragment farthest from them.
+
+    positions: (n, N, 3) Å.
+    """
+    widest = np.zeros(len(positions))
+    everyone = np.arange(positions.shape[1])
+    for mine in fragments:
+        others = np.setdiff1d(everyone, mine)
+        for n, x in enumerate(positions):
             nearest = np.linalg.norm(x[mine][:, None] - x[others], axis=2).min()
             widest[n] = max(widest[n], float(nearest))
     return widest

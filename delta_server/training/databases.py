@@ -70,6 +70,11 @@ class Complex:
         full = complex_group(ordered, groups, data.numbers, x, exchange=symmetry != "none")
         return cls(data, tuple(names), tuple(kinds), products, full)
 
+    @property
+    def models(self) -> dict[str, str]:
+        """The model of each fragment of several atoms, by the fragment's name: equal ones share one."""
+        return {self.names[i]: kind.name for kind in self.kinds if not kind.is_ion for i, _ in kind.members}
+
     def fragment_labels(self, kind: Kind, which: IntArray) -> Labels:
         """W(f): configuration j of `which` gives the fragment j mod k of the k of this kind."""
         _, energies, forces = self.data.isolated()

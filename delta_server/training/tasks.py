@@ -92,7 +92,7 @@ class Recipe:
     def of(self, system: Complex) -> Recipe:
         """The same, its ``points`` by the names of the system's models; equal fragments share one. Raises InputError
         where there is no such model, or two numbers for one."""
-        models = {system.names[i]: kind.name for kind in system.kinds if not kind.is_ion for i, _ in kind.members}
+        models = system.models
         models |= {name: name for name in (*models.values(), "binding", *self.full_models)}
         if unknown := sorted(set(self.points) - set(models)):
             raise InputError(f"points of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
@@ -251,7 +251,8 @@ def split_of(data: Dataset, recipe: Recipe) -> IntArray:
         return sides
     n_test = max(0, min(500, len(bound) - n_train - n_validation))
     sides[bound] = split(data.take(bound), n_train, n_validation, n_test, recipe.seed)
-    left = apart[np.argsort(gaps(data.take(apart)), kind="stable")]
+    atoms = [data.atoms_of(k) for k in range(data.n_fragments)]
+    left = apart[np.argsort(gaps(data.positions[apart], atoms), kind="stable")]
     for side, share in zip((TRAIN, VALIDATION, TEST), _PLACED, strict=True):
         chosen = spread(left, round(share * len(apart)))
         sides[chosen] = side

@@ -9,8 +9,9 @@ import pytest
 
 from delta_server import load_potential
 from delta_server.active import dynamics
-from delta_server.active.dynamics import Plan, Start, gaps
+from delta_server.active.dynamics import Plan, Start
 from delta_server.active.starts import relax, starts
+from delta_server.data.apart import gaps
 from delta_server.potential import Potential
 from delta_server.symmetry.bond_graph import Group
 
