@@ -30,7 +30,8 @@ class Settings(Strict):
     most. A round: ``replicas`` at each temperature, of so many ``picoseconds`` at first; ``test`` frames at each
     temperature are labelled to test the model, then at most ``picks`` that it would learn most from. ``first``:
     labels that a learning from a geometry begins with; ``points``: those of a data set that are trained on first;
-    ``basis``: points of each model's file, fitted to all of its training points; 0: these themselves.
+    ``basis``: points of each model's file, fitted to all of its training points; 0: these themselves;
+    ``bases``: of models by name.
     """
 
     format: Literal["delta-sgdml-learn/1"] = "delta-sgdml-learn/1"
@@ -56,6 +57,7 @@ class Settings(Strict):
     picoseconds: _Positive
     timestep: _Positive
     basis: Annotated[int, Field(ge=0)] = 0
+    bases: dict[str, Annotated[int, Field(ge=2)]] = Field(default_factory=dict)
     metric: Literal["inverse", "auto"] = "inverse"
     seed: Annotated[int, Field(ge=0)] = 0
 

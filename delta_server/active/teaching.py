@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -23,11 +22,10 @@ from ..manifest import load_manifest
 from ..training.choice import Choice, Selection
 from ..training.databases import Complex
 from ..training.evaluation.expected_errors import MIN_CALIBRATION
-from ..training.fit import Hyper, fit, force_mae
+from ..training.fit import Hyper, force_mae
 from ..training.labels import Labels
 from ..training.record import RECORD, TrainingRecord, load_record
 from ..training.reporter import Reporter
-from ..training.solve.cholesky import NotPositiveDefiniteError
 from ..training.tasks import Recipe, TrainingTask
 from ..training.trainer import train
 from ..units import KCAL_MOL
@@ -162,14 +160,21 @@ class Keeping:
 
     def __call__(self, task: TrainingTask) -> Choice:
         """The choice that the model had, or a new one."""
-        earlier = self.earlier.get(task.name)
-        if earlier is not None and earlier.group in task.groups and len(task.train) <= _GREW * earlier.chosen_for:
-            with suppress(NotPositiveDefiniteError):
-                hyper = replace(earlier.hyper, basis=task.recipe.basis)
-                model = fit(task.train, task.groups[earlier.group], hyper)
-                if force_mae(model, task.validation) < force_mae(earlier.model, task.validation):
-                    return Choice(earlier.group, earlier.hyper, [])
+        earlier = self._kept_for(task)
+        return Choice(earlier.group, earlier.hyper, []) if earlier else Selection(self.reporter)(task)
+
+    def revise(self, task: TrainingTask, model: Model) -> Choice | None:
+        """A new choice where the model is no better with the one that it had."""
+        earlier = self._kept_for(task)
+        if earlier is None or force_mae(model, task.validation) < force_mae(earlier.model, task.validation):
+            return None
         return Selection(self.reporter)(task)
+
+    def _kept_for(self, task: TrainingTask) -> Earlier | None:
+        """The model before whose choice still serves."""
+        earlier = self.earlier.get(task.name)
+        serves = earlier and earlier.group in task.groups and len(task.train) <= _GREW * earlier.chosen_for
+        return earlier if serves else None
 
 
 def teach(
@@ -191,7 +196,7 @@ def teach(
     earlier, kept = ({}, {}) if before is None or record is None else _earlier(before, record, retrain)
     recipe = replace(
         record.recipe() if record else Recipe(n_train, metric=settings.metric), n_train=n_train,
-        n_validation=n_validation, seed=settings.seed, basis=settings.basis, points={}, full=(),
+        n_validation=n_validation, seed=settings.seed, basis=settings.basis, bases=settings.bases, points={}, full=(),
     )  # fmt: skip
     chooser = Keeping(earlier, kept, points, reporter)
     manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, more=lesson.more)

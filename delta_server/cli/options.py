@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,13 @@ DatasetArg = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier command wrote there.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of a prediction, used where they pay.")]
+BasisOption = Annotated[
+    str,
+    typer.Option(
+        "--basis", help="Points that models keep, fitted to all training points.", metavar="N|NAME=N,…",
+        show_default="all of them",
+    ),
+]  # fmt: skip
 AllThreadsOption = Annotated[int, typer.Option("--threads", min=0, help="Threads.", show_default="all cores")]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda or cuda:N, or auto: a GPU where there is one.", metavar="DEVICE")
@@ -79,3 +86,18 @@ def plot_option(help: str) -> typer.models.OptionInfo:
     """``--plot FILE``, of a command that draws a picture when asked; help: what it shows."""
     option: typer.models.OptionInfo = typer.Option("--plot", help=f"{help} (PNG, SVG, PDF).", callback=picture)
     return option
+
+
+def by_name(option: str, text: str) -> dict[str, int]:
+    """``"binding=100,benzene=400"`` → {binding: 100, benzene: 400}, as an option says it. Raises InputError."""
+    pairs = [piece.strip().rpartition("=") for piece in text.split(",")]
+    if not all(name and number.strip().isdigit() for name, _, number in pairs):
+        raise InputError(f"{option} {text!r}: expected names of models with numbers, as in 'binding=100,benzene=400'")
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        raise InputError(f"{option} {text!r}: a name comes twice")
+    return {name.strip(): int(number) for name, _, number in pairs}
+
+
+def bases_of(text: str) -> dict[str, Any]:
+    """What --basis says, of all models or of some by name. Raises InputError."""
+    return {"basis": int(text or 0)} if not text or text.isdigit() else {"bases": by_name("--basis", text)}

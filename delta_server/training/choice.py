@@ -39,6 +39,10 @@ class Chooser(Protocol):
         """The choice for one model. Raises InputError where nothing can be chosen."""
         ...
 
+    def revise(self, task: TrainingTask, model: Model) -> Choice | None:
+        """Another choice where the first did not make a model that is good enough; None: it stands."""
+        ...
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -63,3 +67,7 @@ class Selection:
             self.reporter.learning,
         )  # fmt: skip
         return Choice(group, hyper, [t.as_dict() for t in trials])
+
+    def revise(self, task: TrainingTask, model: Model) -> Choice | None:
+        """None: the search said it all."""
+        return None

@@ -121,6 +121,10 @@ class Reducer:
         """What has been tried so far. manifest: of the models that were written."""
         return Reduction(self.terms, self.chosen, self.pairs, manifest)
 
+    def revise(self, task: TrainingTask, model: Model) -> Choice | None:
+        """None: what was tried said it all."""
+        return None
+
     def _write(self, path: Path) -> None:
         """Write what was tried, model by model; one that was finished before a stop keeps what it has there."""
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

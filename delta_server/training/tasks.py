@@ -55,6 +55,7 @@ class Recipe:
     trainer: Literal["delta", "sgdml"] = "delta"
     points: Mapping[str, int] = field(default_factory=dict)  # training points of models by name
     basis: int = 0  # points of each model's file, which are fitted to all of the training points; 0: these themselves
+    bases: Mapping[str, int] = field(default_factory=dict)  # of models by name
 
     def __post_init__(self) -> None:
         full: object = self.full
@@ -89,20 +90,29 @@ class Recipe:
         """Training points of a model: a kind of fragment, ``binding`` or ``full``."""
         return self.points.get(name, self.n_train)
 
+    def basis_of(self, name: str) -> int:
+        """Points that a model keeps, 0: all that it is trained on."""
+        return self.bases.get(name, self.basis)
+
     def of(self, system: Complex) -> Recipe:
-        """The same, its ``points`` by the names of the system's models; equal fragments share one. Raises InputError
-        where there is no such model, or two numbers for one."""
+        """The same, its ``points`` and ``bases`` by the names of the system's models; equal fragments share one.
+        Raises InputError where there is no such model, or two numbers for one."""
         models = system.models
         models |= {name: name for name in (*models.values(), "binding", *self.full_models)}
-        if unknown := sorted(set(self.points) - set(models)):
-            raise InputError(f"points of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
-        points: dict[str, int] = {}
-        for name, n in self.points.items():
-            if points.setdefault(models[name], n) != n:
-                raise InputError(f"points of {name}: {n} and {points[models[name]]}, of one model; say one number")
-            if n < 2:
-                raise InputError(f"points of {name}: {n}; expected 2 or more")
-        return replace(self, points=points)
+
+        def by_model(what: str, given: Mapping[str, int]) -> dict[str, int]:
+            if unknown := sorted(set(given) - set(models)):
+                raise InputError(f"{what} of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
+            counts: dict[str, int] = {}
+            for name, n in given.items():
+                if counts.setdefault(models[name], n) != n:
+                    two = f"{n} and {counts[models[name]]}"
+                    raise InputError(f"{what} of {name}: {two}, of one model; say one number")
+                if n < 2:
+                    raise InputError(f"{what} of {name}: {n}; expected 2 or more")
+            return counts
+
+        return replace(self, points=by_model("points", self.points), bases=by_model("basis", self.bases))
 
     @property
     def bonds(self) -> Symmetry:

@@ -54,7 +54,7 @@ def train(
     """
     if recipe.metric == "auto" and (recipe.trainer == "sgdml" or recipe.absolute):
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
-    if recipe.basis and recipe.trainer == "sgdml":
+    if (recipe.basis or recipe.bases) and recipe.trainer == "sgdml":
         raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
@@ -119,13 +119,10 @@ class _Training:
         start = time.perf_counter()
         self._reporter.say(f"{task.name}: {len(task.validation)} validation configurations choose σ, λ and symmetry")
         choice = self._choose(task)
-        if task.recipe.basis < len(task.train):
-            choice = choice._replace(hyper=replace(choice.hyper, basis=task.recipe.basis))
-        expected = self._forecast(task, choice)
-        hyper = self._within_memory(task, choice.hyper, expected.memory)
-        fitting = time.perf_counter()
-        hyper, model = self._fit(task, task.groups[choice.group], hyper)
-        seconds = time.perf_counter() - fitting
+        hyper, model, expected, seconds = self._made(task, choice)
+        if (other := self._choose.revise(task, model)) is not None:
+            choice = other
+            hyper, model, expected, seconds = self._made(task, choice)
         facts = {
             "n_train": len(task.train), "n_far": task.n_far, "n_placed": task.n_placed, "basis": hyper.basis,
             "rows": expected.rows, "energies": hyper.energies,
@@ -134,6 +131,16 @@ class _Training:
             "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, task.validation),
         }  # fmt: skip
         self._finish(task.name, self._calibrated(task.name, model, task.validation), choice, facts)
+
+    def _made(self, task: TrainingTask, choice: Choice) -> tuple[Hyper, Model, Forecast, float]:
+        """How it was fitted in the end, the model, what was foretold of the fit, and the seconds that it took."""
+        basis = task.recipe.basis_of(task.name)
+        choice = choice._replace(hyper=replace(choice.hyper, basis=basis if basis < len(task.train) else 0))
+        expected = self._forecast(task, choice)
+        hyper = self._within_memory(task, choice.hyper, expected.memory)
+        start = time.perf_counter()
+        hyper, model = self._fit(task, task.groups[choice.group], hyper)
+        return hyper, model, expected, time.perf_counter() - start
 
     def _forecast(self, task: TrainingTask, choice: Choice) -> Forecast:
         """Foretell what the fit will take, and say so."""

@@ -15,6 +15,7 @@ from ..dataset.options import (
     MultiplicityOption,
     electrons_of,
 )
+from ..options import BasisOption, bases_of
 
 
 def start(
@@ -54,9 +55,7 @@ def start(
     multiplicity: MultiplicityOption = None,
     first: Annotated[int, typer.Option(min=28, help="Labels that a geometry begins with.")] = 60,
     points: Annotated[int, typer.Option(min=20, help="Of a data set, those that are trained on first.")] = 200,
-    basis: Annotated[
-        int, typer.Option(min=0, help="Points of each model, fitted to all labels.", show_default="all labels")
-    ] = 0,
+    basis: BasisOption = "",
     test: Annotated[
         int, typer.Option(min=4, help="Random frames at each temperature that test the model in each round.")
     ] = 12,
@@ -107,7 +106,7 @@ def start(
         labels=labels, calculator=calculator, options=dict(method.options),
         theory=(data.theory if data else "") or ("" if labels == "elsewhere" else method.theory),
         first=first, points=points, test=test, picks=picks, replicas=replicas, picoseconds=time,
-        timestep=timestep, basis=basis, metric=metric, seed=seed,
+        timestep=timestep, **bases_of(basis), metric=metric, seed=seed,
     )  # fmt: skip
     needed = settings.test_labels + (0 if data is not None else first)
     if budget < needed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from ...errors import InputError
-from ..options import AllThreadsOption, DatasetArg, OverwriteOption, check_new
+from ..options import AllThreadsOption, BasisOption, DatasetArg, OverwriteOption, bases_of, by_name, check_new
 from ..process import set_training_threads
 from ..progress import Line, duration
 
@@ -52,12 +52,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    basis: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Points that a model keeps, fitted to all of its training points.", show_default="all of them"
-        ),
-    ] = 0,
+    basis: BasisOption = "",
     symmetry: Annotated[
         Literal["graph", "skeleton", "sgdml", "none"],
         typer.Option(
@@ -109,11 +104,12 @@ def train(
     from ...training.trainer import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
-    chosen = replace(chosen, n_validation=n_validation, seed=seed, trainer=trainer, metric=metric, basis=basis)
+    chosen = replace(chosen, n_validation=n_validation, seed=seed, trainer=trainer, metric=metric)
+    chosen = replace(chosen, **bases_of(basis))
     if full is not None:
         chosen = replace(chosen, full=_full(full))
     if points is not None:
-        chosen = replace(chosen, points=_points(points))
+        chosen = replace(chosen, points=by_name("--points", points))
     if sigma:
         chosen = replace(chosen, sigmas=(sigma,))
     if lam:
@@ -135,16 +131,6 @@ def _full(text: str) -> tuple[FullModel, ...]:
     if len(kinds) < len(text.split(",")):
         raise InputError(f"--full {text!r}: expected some of {', '.join(get_args(FullModel))}")
     return tuple(kinds)
-
-
-def _points(text: str) -> dict[str, int]:
-    """``"binding=100,benzene=400"`` → {binding: 100, benzene: 400}. Raises InputError."""
-    pairs = [piece.strip().rpartition("=") for piece in text.split(",")]
-    if not all(name and number.strip().isdigit() for name, _, number in pairs):
-        raise InputError(f"--points {text!r}: expected names of models with numbers, as in 'binding=100,benzene=400'")
-    if len({name for name, _, _ in pairs}) < len(pairs):
-        raise InputError(f"--points {text!r}: a name comes twice")
-    return {name.strip(): int(number) for name, _, number in pairs}
 
 
 class Terminal(Line):
