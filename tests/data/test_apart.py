@@ -68,7 +68,8 @@ def test_placed_ones_are_known_by_their_runs(methane_dimer_data: Dataset, tmp_pa
 def test_the_binding_learns_from_them_and_the_fragments_do_not(methane_dimer_data: Dataset) -> None:
     data = with_placed(methane_dimer_data, 10)
     system = Complex.of(data)
-    recipe = Recipe(10, 8, n_far=1, choose_group=False, points={"binding": 12}).of(system)
+    recipe = Recipe(10, 8, n_far=1, choose_group=False, points={"binding": 12}, bases={"ch4_2": 6}).of(system)
+    assert (recipe.basis_of("ch4"), recipe.basis_of("binding")) == (6, 0)
     sides = split_of(data, recipe)
     placed = placed_in(data)
     assert [int((sides[placed] == side).sum()) for side in (TRAIN, VALIDATION, TEST)] == [6, 2, 2]
@@ -95,3 +96,5 @@ def test_the_binding_learns_from_them_and_the_fragments_do_not(methane_dimer_dat
 def test_points_that_cannot_be(methane_dimer_data: Dataset, points: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Recipe(10, points=points).of(Complex.of(methane_dimer_data))
+    with pytest.raises(InputError, match=message.replace("points", "basis")):
+        Recipe(10, bases=points).of(Complex.of(methane_dimer_data))
