@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..errors import InputError
+from ..errors import GeometryError, InputError
 from ..molecule.structures import iter_structures
+from ..molecule.whole import Unwrapper
 from .dataset import Dataset, load_dataset
 from .fragments import Reaction, find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
 
@@ -174,8 +175,9 @@ class Structures:
 def read_structures(path: Path) -> Structures:
     """Read configurations from a data set (``.npz``) or any file that ase reads, in Å.
 
-    ``run=N`` in a frame's comment line says which trajectory it is of. Raises InputError where configurations differ
-    in their atoms or hold positions that are not finite.
+    ``run=N`` in a frame's comment line says which trajectory it is of. Molecules that a periodic cell cut are made
+    whole. Raises InputError where configurations differ in their atoms, hold positions that are not finite, or
+    molecules that cannot be made whole.
     """
     if path.suffix == ".npz":
         return structures_of(load_dataset(path))
@@ -183,6 +185,7 @@ def read_structures(path: Path) -> Structures:
     runs: list[int] = []
     numbers = np.zeros(0, dtype=np.intp)
     electrons: Electrons | None = None
+    unwrapper: Unwrapper | None = None
     for frame, atoms in enumerate(iter_structures(path)):
         electrons = Electrons.of(f"{path}, frame {frame}", atoms, electrons)
         if not positions:
@@ -190,6 +193,12 @@ def read_structures(path: Path) -> Structures:
         same_atoms(path, frame, numbers, atoms.numbers)
         if not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}, frame {frame}: holds positions that are not finite")
+        if atoms.pbc.any():
+            unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, atoms.cell.array)
+            try:
+                atoms.positions = unwrapper.of_atoms(atoms, f"{path}, frame {frame}")
+            except GeometryError as error:
+                raise InputError(str(error)) from None
         positions.append(atoms.positions)
         run = atoms.info.get("run")
         runs.append(int(run) if isinstance(run, (int, np.integer)) else 0)
