@@ -52,6 +52,23 @@ def check_dataset(data: Dataset) -> Iterator[Check]:
     yield _outliers("binding energies", data.binding_energies(), "kcal/mol", 2 * _OUTLIER)  # contacts have tails
 
 
+def check_zeros(data: Dataset) -> Iterator[Check]:
+    """Whether all energies count from one zero: those of the complex, and of each molecule alone."""
+    yield _zero(data)
+    if data.labelled_fragments:
+        for k, name in enumerate(names_of(data)):
+            if len(data.atoms_of(k)) > 1:
+                yield _zero_alone(data, k, name)
+
+
+def _zero_alone(data: Dataset, k: int, name: str) -> Check:
+    """One zero of the energies of a molecule alone, less what its forces say."""
+    _, energies, forces = data.isolated()
+    atoms = data.atoms_of(k)
+    x, f = data.positions[:, atoms], forces[:, atoms]
+    return check_zero(f"{name}: one zero alone", x, energies[:, k] - work_within(x, f, [np.arange(len(atoms))]))
+
+
 def _zero(data: Dataset) -> Check:
     """One zero of the complex's energies, less those of its fragments, or what their forces say of these."""
     if data.labelled_fragments:
@@ -79,7 +96,7 @@ def _isolated(data: Dataset, pairs: IntArray) -> Iterator[Check]:
             )
             continue
         yield check_slope(f"{name}: F0 = −dE_frag/dr", x, e, f, pairs, _NEAR_ALONE)
-        yield check_zero(f"{name}: one zero alone", x, e - work_within(x, f, [np.arange(len(atoms))]))
+        yield _zero_alone(data, k, name)
         yield _net(f"{name}: net force alone", "kcal/mol/Å", np.abs(f.sum(1)).max(1), f)
         yield _net(f"{name}: net torque alone", "kcal/mol", _torques(x, f), f)
     if data.n_fragments > 1:

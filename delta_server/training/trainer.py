@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._types import IntArray
+from ..data.consistency import check_zeros
 from ..data.dataset import Dataset, fingerprint, load_dataset
 from ..errors import InputError
 from ..files.whole import sha256_of
@@ -59,6 +60,9 @@ def train(
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
+    for check in check_zeros(data):
+        if not check.passed:
+            reporter.say(f"{data.name}: {check.name}: {check.found}; no model can learn both")
     system = Complex.of(data, recipe.bonds)
     recipe = recipe.of(system)
     sides = split_of(data, recipe)

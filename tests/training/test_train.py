@@ -233,3 +233,13 @@ def test_far_points_are_apart_and_have_no_binding() -> None:
     for atoms in (water, benzene):
         inside = [np.linalg.norm(x[:, atoms[0]] - x[:, atoms[1]], axis=1) for x in (near, far.positions)]
         assert np.allclose(*inside)
+
+
+def test_labels_of_two_zeros_are_said(na_benzene_data: Dataset, tmp_path: Path) -> None:
+    energies = na_benzene_data.energies.copy()
+    energies[::2] += 23.0605
+    two, heard = replace(na_benzene_data, energies=energies), Listener()
+    train(two, tmp_path / "model", replace(QUICK, points={"binding": 20}), heard)
+    (line,) = [line for line in heard.lines if "no model can learn both" in line]
+    assert "one zero of energy: energies fall into 2 groups" in line
+    assert "(1 eV) apart" in line
