@@ -16,6 +16,7 @@ from ..files.whole import save_arrays
 from ..units import KCAL_MOL
 from .conventions import ARRAYS, NO_UNITS, USUAL_KEYS, FileUnits, Keys, check_isolated
 
+_NO_THEORY = "unknown"  # as sgdml writes it
 _KEYS = "type, z, R, E, F, name, theory, r_unit, e_unit and, for Δ-models, fragment, E_frag, F0, charges"
 _MAX_ATOMS = 5000
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -157,7 +158,7 @@ def save_dataset(path: Path, data: Dataset) -> None:
         "type": "d",
         "code_version": "delta-sgdml/1",
         "name": data.name or path.stem,
-        "theory": data.theory or "unknown",
+        "theory": data.theory or _NO_THEORY,
         "z": data.numbers.astype(np.uint8),
         "R": data.positions,
         "E": data.energies,
@@ -279,7 +280,7 @@ def _read(path: Path, arrays: Arrays, units: FileUnits, assume: FileUnits) -> Da
         split=integers("split", n),
         fragment_names=_names(arrays, k),
         name=_text(arrays, "name") or path.stem,
-        theory=_text(arrays, "theory"),
+        theory="" if (theory := _text(arrays, "theory")) == _NO_THEORY else theory,
     )
     if data.split is not None and not np.isin(data.split, (TRAIN, VALIDATION, TEST)).all():
         raise arrays.fail("split", "holds other values than 0 (training), 1 (validation), 2 (test)")

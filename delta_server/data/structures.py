@@ -217,8 +217,7 @@ def structures_of(data: Dataset) -> Structures:
     found = Structures(data.numbers, data.positions, index, run, data.fragment, charges, data.fragment_names, whole)
     if data.labelled_fragments:
         return found
-    theory = "" if data.theory == "unknown" else data.theory
-    return replace(found, energies=data.energies, forces=data.forces, theory=theory)
+    return replace(found, energies=data.energies, forces=data.forces, theory=data.theory)
 
 
 def _listed(numbers: Sequence[int]) -> str:

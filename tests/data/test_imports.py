@@ -14,7 +14,7 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
-from delta_server.data.imports import FileUnits, import_files
+from delta_server.data.imports import FileUnits, concatenate, import_files
 from delta_server.errors import InputError
 from delta_server.units import BOHR, KCAL_MOL
 
@@ -158,3 +158,12 @@ def test_what_is_imported_is_read_again(methane_dimer_data: Dataset, tmp_path: P
     data = load_dataset(tmp_path / "a.npz")
     assert data.energies == pytest.approx(methane_dimer_data.energies / 4.184)
     assert data.positions == pytest.approx(methane_dimer_data.positions * 10)
+
+
+def test_a_theory_that_nobody_said_is_none(methane_dimer_data: Dataset, tmp_path: Path) -> None:
+    """sGDML's files call it unknown: labels of it go together, written or not."""
+    bare_of_theory = replace(methane_dimer_data, theory="")
+    save_dataset(tmp_path / "a.npz", bare_of_theory)
+    written = load_dataset(tmp_path / "a.npz")
+    assert written.theory == ""
+    assert len(concatenate([written, bare_of_theory], ["a", "b"])) == 80

@@ -38,8 +38,7 @@ def import_files(
     def read(path: Path) -> Dataset:
         if path.suffix != ".npz":
             return read_frames(path, units, keys, isolated=isolated, warn=warn)
-        data = load_dataset(path, units, keys, assume=None, isolated=isolated, warn=warn)
-        return replace(data, theory="") if data.theory == "unknown" else data  # as sgdml and save_dataset write it
+        return load_dataset(path, units, keys, assume=None, isolated=isolated, warn=warn)
 
     return concatenate([read(path) for path in paths], [str(path) for path in paths])
 
