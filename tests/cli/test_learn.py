@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from conftest import ROOT
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 GEOMETRY = str(ROOT / "models/h2o_benzene/geometry.xyz")
+FLAKY = ("--calculator", "flaky:Flaky")
 QUICK = (
     "--temperatures",
     "150",
@@ -70,8 +72,9 @@ def records(folder: Path) -> list[dict[str, Any]]:
 def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a learning that was run to its end: its budget."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    begin(folder, trained)
+    begin(folder, trained, *FLAKY)
     done = learn(folder, "run", "dir", "-j", 1, code=1)
+    (folder / "lines").write_text(done.stderr)
     line, manifest = done.stdout.splitlines()
     assert "dir: the budget of 20 labels is spent; missing: 150 K: force MAE" in line
     assert (folder / manifest).is_file()
@@ -81,7 +84,7 @@ def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_rounds_test_before_they_learn(undisturbed: Path) -> None:
     _, first, last = records(undisturbed)
     assert [row["part"] for row in first["test"][:4]] == ["total", "water", "benzene", "binding"]
-    assert [row["n"] for row in first["test"]] == [4] * 8
+    assert [row["n"] for row in first["test"]] == [3] * 4 + [4] * 4
     assert first["tested"] == 0
     assert first["model"] == last["tested"] == 1
     assert {"water", "benzene", "binding"} >= {*first["needs"]} > set()
@@ -89,6 +92,17 @@ def test_rounds_test_before_they_learn(undisturbed: Path) -> None:
     assert last["spent"] == 20
     assert (undisturbed / "dir/rounds/01/model/own.json").is_file()
     assert "own dynamics" in warm.run([SGDML, "check", "dir/rounds/01/model/manifest.yaml"], undisturbed).stdout
+
+
+def test_frames_on_which_the_calculator_fails_are_left_out_and_listed(undisturbed: Path) -> None:
+    (failed,) = json.loads((undisturbed / "dir/rounds/01/test.failures.json").read_text())
+    assert "no convergence in 250 cycles" in failed["reason"]
+    (line,) = [
+        line
+        for line in (undisturbed / "lines").read_text().splitlines()
+        if line.startswith("round 1: labels (test): ")
+    ]
+    assert "1 of 8 frames have none, the first because: " in line
 
 
 def test_status_and_report(undisturbed: Path) -> None:
@@ -104,11 +118,12 @@ def test_status_and_report(undisturbed: Path) -> None:
 
 
 def test_killed_and_gone_on_with_it_comes_to_the_same_end(undisturbed: Path, trained: Path, tmp_path: Path) -> None:
-    begin(tmp_path, trained)
+    begin(tmp_path, trained, *FLAKY)
     for file in ("rounds/01/asked/test.npz", "rounds/01/test.npz", "rounds/01/model/training.json"):
         process = subprocess.Popen(
-            [SGDML, "learn", "run", "dir", "-j", "1"], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+            [SGDML, "learn", "run", "dir", "-j", "1"], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        )  # fmt: skip
         deadline = time.monotonic() + 60
         while not (tmp_path / "dir" / file).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
