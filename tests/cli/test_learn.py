@@ -119,10 +119,11 @@ def test_status_and_report(undisturbed: Path) -> None:
 
 def test_killed_and_gone_on_with_it_comes_to_the_same_end(undisturbed: Path, trained: Path, tmp_path: Path) -> None:
     begin(tmp_path, trained, *FLAKY)
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     for file in ("rounds/01/asked/test.npz", "rounds/01/test.npz", "rounds/01/model/training.json"):
         process = subprocess.Popen(
-            [SGDML, "learn", "run", "dir", "-j", "1"], cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+            [SGDML, "learn", "run", "dir", "-j", "1"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         deadline = time.monotonic() + 60
         while not (tmp_path / "dir" / file).exists() and time.monotonic() < deadline:
