@@ -66,16 +66,17 @@ def _zero_alone(data: Dataset, k: int, name: str) -> Check:
     _, energies, forces = data.isolated()
     atoms = data.atoms_of(k)
     x, f = data.positions[:, atoms], forces[:, atoms]
-    return check_zero(f"{name}: one zero alone", x, energies[:, k] - work_within(x, f, [np.arange(len(atoms))]))
+    return check_zero(f"{name}: one zero alone", x, energies[:, k], f, work_within(x, f, [np.arange(len(atoms))]))
 
 
 def _zero(data: Dataset) -> Check:
     """One zero of the complex's energies, less those of its fragments, or what their forces say of these."""
     if data.labelled_fragments:
-        return check_zero("one zero of energy", data.positions, data.binding_energies())
+        forces = data.forces - data.isolated()[2]
+        return check_zero("one zero of energy", data.positions, data.binding_energies(), forces, np.zeros(len(data)))
     fragments = [data.atoms_of(k) for k in range(data.n_fragments)] or [np.arange(data.n_atoms)]
     work = work_within(data.positions, data.forces, fragments)
-    return check_zero("one zero of energy", data.positions, data.energies - work)
+    return check_zero("one zero of energy", data.positions, data.energies, data.forces, work)
 
 
 def _isolated(data: Dataset, pairs: IntArray) -> Iterator[Check]:

@@ -27,6 +27,7 @@ _BETWEEN = 0.05  # of all configurations may lie between two groups
 _LEAST, _LEAST_FEW = 5.0, 15.0  # kcal/mol between two zeros
 _TOUCH = 1.5  # times the usual distance of neighbours: groups that come so near are one in geometry
 _TOUCHING = 0.25  # of the smallest group, at least, that have such a neighbour in another
+_UNEXPLAINED = 0.5  # of the step between two groups, at least, is left by the work of the forces
 _MOST_PAIRS = 2000  # distances that describe a geometry
 _UNITS = {23.0605: "1 eV", 627.5095: "1 hartree", 604.449: "1 hartree less 1 eV", 1.0: "1 kcal/mol"}
 
@@ -105,7 +106,7 @@ def work_within(positions: FloatArray, forces: FloatArray, fragments: Sequence[I
     total = np.zeros(len(positions))
     for atoms in fragments:
         start = np.broadcast_to(positions[reference, atoms], (len(positions), len(atoms), 3))
-        turned, pulled = _superposed(start, positions[:, atoms], forces[:, atoms])
+        turned, pulled = _superposed(start, positions[:, atoms], forces[:, atoms], mirrored=True)
         total -= 0.5 * ((forces[reference, atoms] + pulled) * (turned - centred(start))).sum((1, 2))
     return total
 
@@ -116,22 +117,31 @@ def lengths_of(forces: FloatArray) -> FloatArray:
     return size
 
 
-def check_zero(name: str, positions: FloatArray, energies: FloatArray) -> Check:
-    """Whether energies count from one zero: that they do not fall into groups whose geometries touch.
+def check_zero(name: str, positions: FloatArray, energies: FloatArray, forces: FloatArray, work: FloatArray) -> Check:
+    """Whether energies count from one zero: that they do not fall into groups whose geometries touch, with steps of
+    energy there that the forces do not explain.
 
-    positions: (n, N, 3) Å. energies: (n,) kcal/mol, less what the forces explain.
+    positions, forces: (n, N, 3) Å, kcal/mol/Å. energies, work: (n,) kcal/mol; what is known to be explained of them.
     """
-    groups = np.searchsorted(_boundaries(np.sort(energies)), energies)
+    left = energies - work
+    groups = np.searchsorted(_boundaries(np.sort(left)), left)
     present, groups = np.unique(groups, return_inverse=True)  # equal energies leave a group between bounds empty
     n_groups = len(present)
     if n_groups == 1:
         return Check(name, True, "energies form one group")
-    pair = _touching(positions, groups)
-    middles = [float(np.median(energies[groups == g])) for g in range(n_groups)]
+    pairs = _touching(positions, groups)
+    middles = np.array([np.median(left[groups == g]) for g in range(n_groups)])
     sizes = ", ".join(str(int((groups == g).sum())) for g in range(n_groups))
-    if pair is None:
+    if not len(pairs):
         return Check(name, True, f"{n_groups} groups of {sizes} configurations, whose geometries differ as well")
-    i, j = pair
+    a, b = pairs.T
+    turned, pulled = _superposed(positions[a], positions[b], forces[b], mirrored=True)
+    rise = energies[b] - energies[a] + 0.5 * ((forces[a] + pulled) * (turned - centred(positions[a]))).sum((1, 2))
+    if np.median(rise / (middles[groups[b]] - middles[groups[a]])) < _UNEXPLAINED:
+        return Check(
+            name, True, f"{n_groups} groups of {sizes} configurations, whose forces lead from one to another"
+        )
+    i, j = pairs[0]
     apart = abs(middles[groups[i]] - middles[groups[j]])
     unit = next((f" ({text})" for size, text in _UNITS.items() if abs(apart / size - 1) < 0.03), "")
     return Check(
@@ -168,9 +178,9 @@ def _boundaries(ordered: FloatArray) -> list[float]:
     return [*_boundaries(left), float(left[-1] + right[0]) / 2, *_boundaries(right)]
 
 
-def _touching(positions: FloatArray, groups: IntArray) -> tuple[int, int] | None:
-    """Two configurations of different groups that are as near to each other as neighbours usually are; None where
-    most of the smallest group have no such neighbour."""
+def _touching(positions: FloatArray, groups: IntArray) -> IntArray:
+    """(m, 2) configurations of the smallest group, each with the nearest one of another group where that is as near
+    as neighbours usually are, the nearest first; none where most of the group have no such neighbour."""
     n, n_atoms = positions.shape[:2]
     some = np.unique(np.linspace(0, n - 1, min(n, _GEOMETRIES // 2)).round().astype(np.intp))
     row, col = np.tril_indices(n_atoms, -1)
@@ -186,9 +196,11 @@ def _touching(positions: FloatArray, groups: IntArray) -> tuple[int, int] | None
     present, counts = np.unique(groups[some], return_counts=True)
     rarest = groups[some] == present[counts.argmin()]
     if touch[rarest].mean() < _TOUCHING:  # stragglers on the way from one kind of geometry to another
-        return None
-    i, j = np.unravel_index(int(other.argmin()), other.shape)
-    return int(some[i]), int(some[j])
+        return np.zeros((0, 2), dtype=np.intp)
+    i = np.flatnonzero(touch & rarest)
+    i = i[other.min(1)[i].argsort()]
+    pairs: IntArray = some[np.stack([i, other[i].argmin(1)], axis=1)]
+    return pairs
 
 
 def response(positions: FloatArray, alone: FloatArray, whole: FloatArray) -> float | None:
@@ -237,11 +249,15 @@ def _weighted_median(values: FloatArray, weights: FloatArray) -> float:
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
-def _superposed(a: FloatArray, b: FloatArray, forces: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """b turned onto a, centred, and the forces of b turned with it; all (m, N, 3) (Kabsch, Acta Cryst. A 32, 922)."""
+def _superposed(
+    a: FloatArray, b: FloatArray, forces: FloatArray, mirrored: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """b turned onto a, centred, and the forces of b turned with it; all (m, N, 3) (Kabsch, Acta Cryst. A 32, 922).
+    mirrored: or its mirror image, where that is nearer."""
     a, b = centred(a), centred(b)
     u, _, vt = np.linalg.svd(np.einsum("mni,mnj->mij", b, a))
-    u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    if not mirrored:
+        u[:, :, 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
     rotation = u @ vt
     return b @ rotation, forces @ rotation
 
