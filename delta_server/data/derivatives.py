@@ -199,8 +199,8 @@ def _touching(positions: FloatArray, groups: IntArray) -> IntArray:
         return np.zeros((0, 2), dtype=np.intp)
     i = np.flatnonzero(touch & rarest)
     i = i[other.min(1)[i].argsort()]
-    pairs: IntArray = some[np.stack([i, other[i].argmin(1)], axis=1)]
-    return pairs
+    near: IntArray = some[np.stack([i, other[i].argmin(1)], axis=1)]
+    return near
 
 
 def response(positions: FloatArray, alone: FloatArray, whole: FloatArray) -> float | None:
