@@ -16,9 +16,11 @@ from delta_server.checks import check_manifest
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.errors import InputError
 from delta_server.files.whole import sha256_of
+from delta_server.training.choice import Like
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation.evaluate import evaluate
 from delta_server.training.evaluation.heldout import RECORD
+from delta_server.training.reporter import Silent
 from delta_server.training.selection.scales import ScalesIteration
 from delta_server.training.selection.select import Trial
 from delta_server.training.tasks import Recipe
@@ -233,6 +235,19 @@ def test_far_points_are_apart_and_have_no_binding() -> None:
     for atoms in (water, benzene):
         inside = [np.linalg.norm(x[:, atoms[0]] - x[:, atoms[1]], axis=1) for x in (near, far.positions)]
         assert np.allclose(*inside)
+
+
+def test_the_choices_of_models_that_exist_serve_others(na_benzene_data: Dataset, tmp_path: Path) -> None:
+    first = train(na_benzene_data, tmp_path / "first", replace(QUICK, sigmas=(6.0, 9.0)))
+    more = replace(QUICK, points={"c6h6": 30, "binding": 28}, n_train=30)
+    second = train(na_benzene_data, tmp_path / "second", more, choose=Like(first, Silent()))
+    choices, others = (json.loads((path.parent / RECORD).read_text())["models"] for path in (first, second))
+    for name, entry in choices.items():
+        for key in ("group", "sigma", "lambda", "energies", "robust", "metric"):
+            assert others[name][key] == entry[key]
+        assert entry["trials"]
+        assert others[name]["trials"] == []
+    assert (others["c6h6"]["n_train"], others["binding"]["n_train"]) == (30, 28)
 
 
 def test_labels_of_two_zeros_are_said(na_benzene_data: Dataset, tmp_path: Path) -> None:

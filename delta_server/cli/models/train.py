@@ -69,6 +69,14 @@ def train(
         ),
     ] = "inverse",
     trainer: Annotated[Literal["delta", "sgdml"], typer.Option(help="Who solves: ours, or stock sGDML's.")] = "delta",
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Manifest of models whose symmetry, σ, λ and metric are taken: nothing is searched.",
+            metavar="MANIFEST",
+            show_default=False,
+        ),
+    ] = None,
     sigma: Annotated[
         float, typer.Option(min=0.0, help="Length scale σ of the kernel.", show_default="chosen by validation")
     ] = 0.0,
@@ -99,6 +107,7 @@ def train(
     set_training_threads(threads)
     from dataclasses import replace
 
+    from ...training.choice import Like
     from ...training.record import RECORD
     from ...training.tasks import Recipe
     from ...training.trainer import train as train_all
@@ -119,7 +128,9 @@ def train(
         check_new(output / "manifest.yaml", overwrite)
     elif overwrite and record.is_file():
         record.unlink()
-    manifest = train_all(dataset, output, chosen, Terminal(), structure)
+    told = Terminal()
+    choose = Like(like, told) if like else None
+    manifest = train_all(dataset, output, chosen, told, structure, choose)
     print(manifest)
 
 
