@@ -16,7 +16,7 @@ from ..potential import Potential
 from ..server.address import parse_address
 from ..server.connect import connect
 from ..server.driver import Driver
-from ..server.supervisor import script
+from ..server.job.processes import script
 
 
 class StepCost(NamedTuple):

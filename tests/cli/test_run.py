@@ -185,7 +185,7 @@ def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.
 
 
 def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
-    job = start(400)
+    job = start(400, "--transport", "socket")
     job.wait_step(20)
     (pid,) = job.pids("delta-driver")
     os.kill(pid, signal.SIGKILL)
@@ -209,8 +209,14 @@ def test_a_killed_ipi_ends_the_rest(start: Callable[..., Job]) -> None:
     assert not job.pids("delta-driver")
 
 
-def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job]) -> None:
-    job = start(100, edit=lambda text: text.replace('mode="xyz">', 'mode="xyz" units="atomic_unit">'))
+@pytest.mark.parametrize("transport", ["direct", "socket"])
+def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job], transport: str) -> None:
+    job = start(
+        100,
+        "--transport",
+        transport,
+        edit=lambda text: text.replace('mode="xyz">', 'mode="xyz" units="atomic_unit">'),
+    )
     code, _, err = job.ended()
     assert code == 9
     assert len(err.strip().splitlines()) == 1
@@ -356,8 +362,9 @@ def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> No
         text = text.replace("</output>", more).replace('overwrite="True"', 'overwrite="False"')
         return text.replace('stride="1000"', 'stride="20"')
 
+    transport = ["--transport", "direct" if everything else "socket"]
     reached = 0
-    for options in ([], ["--restart"]):
+    for options in (transport, [*transport, "--restart"]):
         job = start(400, *options, edit=often)
         job.wait_step(reached + 30)
         for pid in [job.process.pid, *(job.pids("i-pi") + job.pids("delta-driver") if everything else [])]:
