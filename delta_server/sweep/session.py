@@ -1,8 +1,8 @@
 """Running temperatures of a sweep in one i-PI process, from wherever they are to their end.
 
 One temperature in its own folder, or all that are left in the ladder's. When one of several breaks, i-PI ends softly
-(at most `stride` steps are repeated), the broken system is taken out of its RESTART, and the others go on in a new
-process: nothing else needs to know. A broken trajectory keeps what it wrote, up to where it was stopped.
+(the steps since its last safe state are repeated), the broken system is taken out of its RESTART, and the others go
+on in a new process: nothing else needs to know. A broken trajectory keeps what it wrote, up to where it was stopped.
 """
 
 from __future__ import annotations
