@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -94,7 +95,8 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
     ) -> Job:
         text = (inputs / "h2o_benzene/nvt.xml").read_text()
         text = re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", text)
-        text = re.sub(r'stride="20"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
+        text = re.sub(r'stride="20" flush="10"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
+        text = text.replace('safe_stride="200"', 'safe_stride="2"')
         text = text.replace("<timeout> 600", "<timeout> 20")
         (source / "input.xml").write_text(edit(text))
         (source / "init.xyz").write_text(init((inputs / "h2o_benzene/init.xyz").read_text()))
@@ -184,6 +186,36 @@ def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.
     assert_contiguous(job.folder, last)
 
 
+@pytest.mark.parametrize("beads", [1, 4])
+def test_both_transports_give_the_same_trajectory(start: Callable[..., Job], tmp_path: Path, beads: int) -> None:
+    """To the last bit, also of one that goes on by the other; the log's first line says which it is."""
+    folder = tmp_path / "run"
+
+    def quantum(text: str) -> str:
+        text = text.replace('nbeads="1"', f'nbeads="{beads}"')
+        return text.replace('"langevin"', '"pile_l"').replace(' splitting="baoab"', "") if beads > 1 else text
+
+    def run(*legs: str) -> dict[str, bytes]:
+        for i, transport in enumerate(legs, 1):
+            steps = 40 // len(legs) * i
+            if i > 1:
+                state = folder / "RESTART"
+                state.write_text(re.sub(r"\d+(?=\s*</total_steps>)", str(steps), state.read_text()))
+            code, _, err = start(steps, "--transport", transport, *["--restart"] * (i > 1), edit=quantum).ended()
+            assert code == 0, err
+            where = "through the socket" if transport == "socket" else "in i-PI's own process"
+            first = (folder / "i-pi.log").read_text().splitlines()[0]
+            assert first == f"delta-sgdml: forces {where} (--transport {transport})"
+        outputs = {path.name: path.read_bytes() for path in folder.glob("run.[!cj]*")}  # no checkpoints, no record
+        shutil.rmtree(folder)
+        return outputs
+
+    if beads == 1:
+        assert run("auto") == run("socket")
+    else:  # a RESTART has ten digits: both go on from one
+        assert run("direct", "socket") == run("socket", "direct")
+
+
 def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
     job = start(400, "--transport", "socket")
     job.wait_step(20)
@@ -211,12 +243,8 @@ def test_a_killed_ipi_ends_the_rest(start: Callable[..., Job]) -> None:
 
 @pytest.mark.parametrize("transport", ["direct", "socket"])
 def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job], transport: str) -> None:
-    job = start(
-        100,
-        "--transport",
-        transport,
-        edit=lambda text: text.replace('mode="xyz">', 'mode="xyz" units="atomic_unit">'),
-    )
+    wrong = 'mode="xyz" units="atomic_unit">'
+    job = start(100, "--transport", transport, edit=lambda text: text.replace('mode="xyz">', wrong))
     code, _, err = job.ended()
     assert code == 9
     assert len(err.strip().splitlines()) == 1
@@ -258,7 +286,8 @@ def test_a_run_that_ends_before_its_last_step(start: Callable[..., Job]) -> None
 
 
 def test_a_crash_is_continued_from_the_last_checkpoint(start: Callable[..., Job]) -> None:
-    job = start(100000, edit=lambda text: text.replace('stride="1000" filename="chk"', 'stride="10" filename="chk"'))
+    often = 'stride="10" filename="chk" overwrite="True"'
+    job = start(100000, edit=lambda text: text.replace('stride="1000" filename="chk" overwrite="False"', often))
     job.wait_step(40)
     (pid,) = job.pids("i-pi")
     checkpoint = job.folder / "run.chk"
@@ -290,7 +319,7 @@ def test_an_ipi_that_does_not_end_is_killed_and_continued(
 ) -> None:
     """Its threads can wait for one another for ever when it is asked to end: here it is stopped altogether."""
     often = 'stride="10" filename="chk" overwrite="False"'  # the last may be cut off, those before it are whole
-    job = start(200, edit=lambda text: text.replace('stride="1000" filename="chk" overwrite="True"', often))
+    job = start(200, edit=lambda text: text.replace('stride="1000" filename="chk" overwrite="False"', often))
     assert job.ended()[0] == 0  # for its files
     (job.folder / "RESTART").unlink()
     supervisor = Supervisor(tmp_path / "source/input.xml", h2o_benzene, directory=job.folder, grace=1.0)
@@ -359,8 +388,7 @@ def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> No
     )
 
     def often(text: str) -> str:
-        text = text.replace("</output>", more).replace('overwrite="True"', 'overwrite="False"')
-        return text.replace('stride="1000"', 'stride="20"')
+        return text.replace("</output>", more).replace('stride="1000"', 'stride="20"')
 
     transport = ["--transport", "direct" if everything else "socket"]
     reached = 0
