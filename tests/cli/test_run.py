@@ -254,6 +254,26 @@ def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job], transp
     assert not job.pids("i-pi")
 
 
+def test_a_system_that_breaks_in_a_thread_of_its_own_ends_all(start: Callable[..., Job]) -> None:
+    """i-PI would wait for it for ever: its batch never fills again."""
+
+    def two(text: str) -> str:
+        system = text[text.index("<system>") : text.index("</system>") + len("</system>")]
+        other = system.replace("<system>", '<system prefix="b">').replace(
+            "> 300 </velocities>", "> nan </velocities>"
+        )
+        text = text.replace(system, system.replace("<system>", '<system prefix="a">') + other)
+        return text.replace('threading="False"', 'threading="True"')
+
+    job = start(100, "--transport", "direct", edit=two)
+    code, _, err = job.ended()
+    assert code == 9
+    (line,) = err.strip().splitlines()
+    assert "a geometry that cannot be this molecule: position of atom 0 in frame 1 is not finite" in line
+    assert (job.folder / "RESTART").is_file()
+    assert not job.pids("i-pi")
+
+
 def test_an_input_that_ipi_refuses(start: Callable[..., Job]) -> None:
     job = start(100, edit=lambda text: text.replace("<fixcom>", "<fixcon>").replace("</fixcom>", "</fixcon>"))
     code, _, err = job.ended()
