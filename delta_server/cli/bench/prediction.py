@@ -109,8 +109,9 @@ def bench(
             units = model.angstrom, model.electronvolt
             same = model.metric.is_stock
             named.add(f"{model.energy_unit} and {model.energy_unit}/{model.length_unit}")
-            how = limits, same, model.n_train
-            rows.append(bench_term(names[0], predictor, positions, seconds, rival, *units, *how))
+            rows.append(
+                bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same, model.n_train)
+            )
             if not as_json:
                 print(_row(rows[-1]), flush=True)
     for size in () if points else sizes:
