@@ -162,7 +162,8 @@ def test_only_the_command_line_prints_and_exits() -> None:
         for node in ast.walk(tree(path)) if unit(path) != "cli" else ():
             called = isinstance(node, ast.Call) and ast.unparse(node.func) in ends
             raised = isinstance(node, ast.Raise) and node.exc is not None and "SystemExit" in ast.unparse(node.exc)
-            if called or raised:
+            in_ipi = name_of(path) == "server/ipi_pes.py"  # which ends i-PI's process
+            if (called and not in_ipi) or raised:
                 wrong.append(f"{name_of(path)}:{node.lineno}: {ast.unparse(node)}")
     assert not wrong
 

@@ -1,22 +1,29 @@
-"""What a step of dynamics costs: i-PI, the wire, the models."""
+"""What a step of dynamics costs: i-PI, the wire, the models; and by which transport."""
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from ..errors import RunError
 from ..files.scratch import socket_folder
+from ..ipi.states import seconds_a_step
 from ..potential import Potential
 from ..server.address import parse_address
 from ..server.connect import connect
 from ..server.driver import Driver
-from ..server.supervisor import script
+from ..server.job.processes import script
+from ..server.job.transport import Transport
+from ..server.supervisor import Supervisor
+
+TRANSPORTS: tuple[Transport, ...] = ("direct", "socket")
 
 
 class StepCost(NamedTuple):
@@ -59,3 +66,30 @@ def time_dynamics(potential: Potential, write: Callable[[Path], Path], socket: s
     n, stats = max(1, driver.stats.requests), driver.stats
     total, models, wire = (1e3 * t / n for t in (seconds, stats.kernel, stats.wire))
     return StepCost(n, total, models, wire, total - models - wire)
+
+
+class TransportCost(NamedTuple):
+    """A run by one transport: the median of the milliseconds that i-PI's log tells for each hundred steps, and the
+    seconds of CPU of all its processes, their start included."""
+
+    transport: Transport
+    ms: float
+    cpu: float
+
+
+def time_transports(manifest: Path, write: Callable[[Path], Path], threads: int = 1) -> list[TransportCost]:
+    """The same run in i-PI's own process and through the socket. write: puts an i-PI input of 200 steps or more into
+    a folder. Raises RunError where i-PI is not installed or fails."""
+    costs = []
+    for transport in TRANSPORTS:
+        with tempfile.TemporaryDirectory(prefix="delta-") as name:
+            before = _children_cpu()
+            Supervisor(write(Path(name)), manifest, threads=threads, transport=transport).run()
+            log = (Path(name) / "i-pi.log").read_text(encoding="utf-8", errors="replace")
+            costs.append(TransportCost(transport, 1e3 * median(seconds_a_step(log)[1:]), _children_cpu() - before))
+    return costs
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -16,11 +16,13 @@ from .._types import FloatArray
 from ..errors import InputError
 from ..gdml.descriptor.descriptor import Descriptor
 from ..gdml.descriptor.metric import Metric
+from ..gdml.descriptor.pairs import n_pairs
 from ..gdml.file import arrays_of, form_of, load_model
 from ..gdml.model import Model
 from ..gdml.predictor import MeasuredPredictor
 from ..gdml.sums.contraction import Work
 
+_COPIES = 5  # of the permuted training set that sgdml holds at once: two to keep, the rest while it works
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
 
 
@@ -52,13 +54,14 @@ class Machine(NamedTuple):
 class Timing:
     """One term at one batch size; milliseconds are medians a structure, the ratio is sgdml's time over ours.
 
-    roofline: the least that this machine could take, of what was taken. Differences are the largest over the batch,
-    in the units of the model's file.
+    points: of the model that was timed. roofline: the least that this machine could take, of what was taken.
+    Differences are the largest over the batch, in the units of the model's file.
     """
 
     term: str
     batch: int
     ms: float
+    points: int | None = None
     method: str = ""
     flops: float | None = None
     bytes: float | None = None
@@ -103,6 +106,19 @@ def sgdml_predictor(
         return energy, forces.reshape(positions.shape)
 
     return predict
+
+
+def sgdml_bytes(model: Model) -> int:
+    """Memory (bytes) that stock sgdml takes at most to predict with a model: it writes out every permutation of every
+    training point, all pairs of atoms each."""
+    numbers = len(model.permutations) * n_pairs(model.n_atoms)
+    return 8 * numbers * (_COPIES * model.n_train + 3)  # and the indices of the permuted pairs
+
+
+def points_for_sgdml(model: Model, memory: int) -> int:
+    """How many of a model's training points stock sgdml has room for in so many bytes; 0 where there is none."""
+    numbers = 8 * len(model.permutations) * n_pairs(model.n_atoms)
+    return max(0, min(model.n_train, (memory // numbers - 3) // _COPIES))
 
 
 def _with_stock_descriptor(model: Model) -> Model:
@@ -153,6 +169,7 @@ def bench_term(
     electronvolt: float = 1.0,
     machine: Machine | None = None,
     same: bool = True,
+    points: int | None = None,
 ) -> Timing:
     """Time one model on positions (B, N, 3) in Å, beside sgdml where a rival is given.
 
@@ -165,7 +182,7 @@ def bench_term(
         ms = 1e3 * median(seconds) / batch
         work = predictor.work
         share = 1e3 * machine.least(work, batch) / ms if machine else None
-        return Timing(name, batch, ms, predictor.method, work.flops, work.bytes, share)
+        return Timing(name, batch, ms, points, predictor.method, work.flops, work.bytes, share)
 
     calls: list[Callable[[], object]] = [lambda: predictor.predict(positions)]
     if rival is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,13 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="cpu, cuda or cuda:N, or auto: a GPU where there is one.", metavar="DEVICE")
 ]
 DriversOption = Annotated[int, typer.Option(min=1, max=256, help="Drivers for each socket of i-PI.")]
+TransportOption = Annotated[
+    Literal["auto", "direct", "socket"],
+    typer.Option(
+        help="Forces in i-PI's own process (direct), or by drivers on its socket, which may die; auto: direct where "
+        "one process serves one i-PI. The first line of i-pi.log says which."
+    ),
+]
 SweepArg = Annotated[Path, typer.Argument(help="Folder of a sweep.", metavar="DIR", show_default=False)]
 WallTimeOption = Annotated[
     float | None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DeltaError
-from .options import DriversOption, ManifestArg, StopOutsideOption, ThreadsOption
+from .options import DriversOption, ManifestArg, StopOutsideOption, ThreadsOption, TransportOption
 from .process import Stop, complain, set_threads
 from .progress import Line, duration
 
@@ -21,7 +21,8 @@ ENDED_EARLY = 10  # i-PI ended softly before its last step: an EXIT file, or tot
 if TYPE_CHECKING:
     from ..lookout import Left, Lookout
     from ..potential import Potential
-    from ..server.supervisor import RunProgress, Supervisor
+    from ..server.job.processes import RunProgress
+    from ..server.supervisor import Supervisor
 
 
 def run(
@@ -38,14 +39,16 @@ def run(
         ),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Go on from RESTART in the run's folder.")] = False,
+    transport: TransportOption = "auto",
     threads: ThreadsOption = 1,
     stop_outside: StopOutsideOption = False,
 ) -> None:
-    """Run i-PI and its drivers, and watch both.
+    """Run i-PI with the forces of a manifest, and watch it.
 
-    i-PI's output goes to i-pi.log, each driver's to a log of its own. A driver that dies is started again; when i-PI
-    ends, so does the rest. Where a model leaves what it was trained on, by the geometries that i-PI records, a line
-    says so and run.json keeps it. Ctrl-C ends it softly and leaves a RESTART for --restart; a second Ctrl-C kills.
+    i-PI's output goes to i-pi.log. Forces are computed in its process, or by drivers on its socket (--transport),
+    each with a log of its own; a driver that dies is started again, and when i-PI ends, so does the rest. Where a
+    model leaves what it was trained on, by the geometries that i-PI records, a line says so and run.json keeps it.
+    Ctrl-C ends it softly and leaves a RESTART for --restart; a second Ctrl-C kills.
 
     Example: delta-sgdml run inputs/h2o_benzene/nvt.xml models/h2o_benzene/manifest.yaml --dir nvt
     """
@@ -56,7 +59,7 @@ def run(
     potential = load_potential(manifest)  # bad input is told before anything is started
     job = Supervisor(
         input_file, manifest, drivers=drivers, directory=directory, restart=restart, threads=threads,
-        command=shlex.join(["delta-sgdml", *sys.argv[1:]]),
+        command=shlex.join(["delta-sgdml", *sys.argv[1:]]), transport=transport,
     )  # fmt: skip
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     with _Steps(job.progress) as show, _Watched(job, potential) as watched:

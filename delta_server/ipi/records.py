@@ -41,11 +41,13 @@ _MOST = 2**24  # bytes taken in at once from a file that is followed
 
 @dataclass(frozen=True)
 class Output:
-    """One output file; stride: steps between its records, 0 where they come irregularly."""
+    """One output file; stride: steps between its records, 0 where they come irregularly; lag: steps after which they
+    may come to the disk."""
 
     path: Path
     kind: OutputKind
     stride: int
+    lag: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,11 @@ def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
         for element in block:
             name = f"{prefix}{'_' * bool(prefix)}{stem}{element.get('filename', _NAMES.get(element.tag, '')).strip()}"
             stride = round(float(element.get("stride", "1")))
+            lag = stride * int(element.get("flush", "1"))
             if element.tag == "properties" and re.match(r"[\[\s]*step\b", element.text or "step"):
-                files.append(Output(folder / name, "properties", stride))
+                files.append(Output(folder / name, "properties", stride, lag))
             elif element.tag == "trajectory":
-                files.extend(Output(folder / n, kind, stride) for n, kind in _files(element, name, nbeads))
+                files.extend(Output(folder / n, kind, stride, lag) for n, kind in _files(element, name, nbeads))
     if root.find("smotion") is not None:
         swaps = (root.findtext("smotion/remd/swapfile") or "remd_idx").strip()
         outputs.setdefault("", []).append(Output(folder / f"{stem}{swaps}", "properties", 0))

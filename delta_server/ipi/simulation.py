@@ -4,6 +4,10 @@ The thermostat is Langevin's: local, so that it is ergodic for a small, stiff mo
 act on the whole (Nosé and Hoover) are not, at 10 K least of all. Its friction 1/τ also slows rotation: a free rotor
 diffuses with D = kT τ/I, whatever the model says. τ of 1 ps is the default of a sweep: short against a run of tens of
 picoseconds, long against all vibrations and a guest's rattling. `delta-sgdml input` takes 0.1 ps, for short runs.
+
+i-PI's defaults would have each record brought to the disk (fsync) by itself, the state kept at every step, and one
+system moved by a thread of a pool: on a slow or busy disk the larger part of a small molecule's step. Here that is
+done a few times between checkpoints, and threads are for several systems.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ _PROPERTIES = (
     "step, time{picosecond}, conserved{electronvolt}, temperature{kelvin}, %s{electronvolt}, "
     "potential{electronvolt}, ensemble_temperature{kelvin}"
 )
+_SAFE = 5  # times between checkpoints that records are brought to the disk
+_MOST_CHECKPOINTS = 50
 _BATCH_LATENCY = 1e-3  # s between i-PI's looks at its queue: all systems of a ladder have asked by then
 
 
@@ -40,12 +46,15 @@ class Simulation:
 
     Temperature in K, time in ps, time step and tau (of the thermostat) in fs; strides and checkpoint in steps.
 
-    frames: steps between recorded geometries, by default those between records. inner: time steps of the fragments'
+    frames: steps between recorded geometries, by default those between records; checkpoint: 1000 by default, more for
+    a run of more than 50,000. inner: time steps of the fragments'
     forces to one of the binding's; contract: beads that the binding is computed on, 0 for all (ring-polymer
     contraction; Markland and Manolopoulos, J. Chem. Phys. 129, 024105 (2008)); either way two drivers serve.
-    exchange: mean steps between attempts to exchange replicas, 0 for none. numbered: each checkpoint is a file of its
-    own, so that one that is being written when the machine stops spoils no other. host: of i-PI, for drivers that
-    connect over inet, on its port.
+    exchange: mean steps between attempts to exchange replicas, 0 for none. host: of i-PI, for drivers that connect
+    over inet, on its port.
+
+    Each checkpoint is a file of its own: one that is being written when the machine stops, or whose records have not
+    all come to the disk, spoils no other.
     """
 
     name: str  # the complex's, after which the socket is called
@@ -60,11 +69,10 @@ class Simulation:
     tau: float = 100.0
     binding: bool = True
     frames: int | None = None
-    checkpoint: int = 1000
+    checkpoint: int | None = None
     inner: int = 1
     contract: int = 0
     exchange: int = 0
-    numbered: bool = False
     batch: int | None = None  # structures in a request to one driver, by default all
     host: str | None = None
     port: int = 31415
@@ -73,6 +81,15 @@ class Simulation:
     @property
     def steps(self) -> int:
         return max(1, round(1000 * self.time / self.timestep))
+
+    @property
+    def _checkpoint(self) -> int:
+        return self.checkpoint or max(1000, self.steps // _MOST_CHECKPOINTS // self.stride * self.stride)
+
+    @property
+    def _safe(self) -> int:
+        """Steps between states that a soft stop goes back to, and between records that are brought to the disk."""
+        return max(self.stride, self._checkpoint // _SAFE // self.stride * self.stride)
 
     @property
     def socket(self) -> str:
@@ -94,10 +111,10 @@ class Simulation:
         """The input; structure: start geometry, an xyz file with i-PI's comment line, beside it; prefix: of the
         outputs, after that of the system; comment: first lines, for whoever reads the input."""
         systems = self.systems or [System(self.temperature, structure=structure)]
-        threading = ' threading="True"' * (len(systems) > 1)
         parts = [
             *([f"<!-- {comment.replace('--', '- -')} -->"] if comment else []),  # XML takes no -- there
-            f'<simulation verbosity="medium" safe_stride="{self.stride}" floatformat="%18.10e"{threading}>',
+            f'<simulation verbosity="medium" safe_stride="{self._safe}" floatformat="%18.10e" '
+            f'threading="{len(systems) > 1}">',
             self._output(prefix),
             f"  <total_steps> {self.steps} </total_steps>",
             f"  <prng> <seed> {self.seed} </seed> </prng>",
@@ -120,15 +137,20 @@ class Simulation:
         properties = _PROPERTIES % ("kinetic_cv" if quantum else "kinetic_md")
         moved, file = ("x_centroid", "xc") if quantum else ("positions", "pos")
         places = f'format="xyz" cell_units="angstrom"> {moved}{{angstrom}} </trajectory>'
-        recorded = f'    <trajectory stride="{self.frames or self.stride}" filename="{file}" {places}\n' + "\n".join(
-            f'    <trajectory stride="{self.stride}" filename="{extra}" extra_type="{extra}"> extras </trajectory>'
+        often, frames = self._every(self.stride), self._every(self.frames or self.stride)
+        recorded = f'    <trajectory {frames} filename="{file}" {places}\n' + "\n".join(
+            f'    <trajectory {often} filename="{extra}" extra_type="{extra}"> extras </trajectory>'
             for extra in extras
         )
         return f"""  <output prefix="{escape(prefix)}">
-    <properties stride="{self.stride}" filename="out"> [ {properties} ] </properties>
+    <properties {often} filename="out"> [ {properties} ] </properties>
 {recorded}
-    <checkpoint stride="{self.checkpoint}" filename="chk" overwrite="{not self.numbered}"/>
+    <checkpoint stride="{self._checkpoint}" filename="chk" overwrite="False"/>
   </output>"""
+
+    def _every(self, stride: int) -> str:
+        """The attributes of an output of this stride."""
+        return f'stride="{stride}" flush="{max(1, self._safe // stride)}"'
 
     def _socket(self, name: str, systems: int) -> str:
         beads = self.contract if self.contract and name == "binding" else self.beads

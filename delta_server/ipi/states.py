@@ -24,6 +24,11 @@ def logged_step(line: str) -> int | None:
     return None if match is None else int(match[1])
 
 
+def seconds_a_step(log: str) -> list[float]:
+    """The time that a step took, of each stretch of steps that i-PI's log tells of; the first is one step alone."""
+    return [float(seconds) for seconds in re.findall(r"MD step\s+\d+\. t/step:\s*(\S+)", log)]
+
+
 class State(NamedTuple):
     """A state that a run can go on from, and where its outputs are to be cut for that."""
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._types import FloatArray
+from .._types import FloatArray, IntArray
 from ..errors import GeometryError, NonFiniteError, ProtocolError, ServerClosedError
 from ..potential import Part, Potential, Result
 from ..terms.base import Frames
@@ -235,7 +235,9 @@ class _Connection:
             stats.energies = result.parts.energies
             self.reply = self._pack(result, errors, batch)
         except NonFiniteError as error:
-            raise NonFiniteError(f"{error}; {self._dump(frames.positions)}") from None
+            driver = self.driver
+            written = dump_geometry(driver.potential.numbers, frames.positions, driver.dump, driver.label)
+            raise NonFiniteError(f"{error}; {written}") from None
         stats.wire += read - began + time.perf_counter() - computed
         return following
 
@@ -293,18 +295,6 @@ class _Connection:
                 self.driver.potential.check_geometry(frame, f"first geometry from the server{place}")
             self.looked_at_geometry = True
 
-    def _dump(self, frames: FloatArray) -> str:
-        from ase import Atoms
-        from ase.io import write
-
-        path = self.driver.dump / f"delta-driver-{os.getpid()}{self.driver.label}-not-finite.extxyz"
-        numbers = self.driver.potential.numbers
-        try:
-            write(path, [Atoms(numbers, frame) for frame in frames], format="extxyz")
-        except OSError as error:
-            return f"its geometry could not be written to {path}: {error.strerror}"
-        return f"its geometry (Å) is in {path}"
-
     def _pack(self, result: Result, errors: Mapping[str, FloatArray], batch: int) -> bytes:
         """The reply in atomic units; the last structure stands for its copies that pad the batch."""
         extras = extras_json(result, errors) if self.driver.extras else [b""] * len(result.energy)
@@ -321,6 +311,20 @@ class _Connection:
         self.segments.forces[:] = forces
         self.segments.virials[:] = virials
         return b"".join((wire.FORCEREADY, *wire.pack_extras(extras)))
+
+
+def dump_geometry(numbers: IntArray, frames: FloatArray, folder: Path = Path(), label: str = "") -> str:
+    """Write geometries (F, N, 3) in Å whose forces are not finite into a file of this process; where it is, or why
+    there is none, in words."""
+    from ase import Atoms
+    from ase.io import write
+
+    path = folder / f"delta-driver-{os.getpid()}{label}-not-finite.extxyz"
+    try:
+        write(path, [Atoms(numbers, frame) for frame in frames], format="extxyz")
+    except OSError as error:
+        return f"its geometry could not be written to {path}: {error.strerror}"
+    return f"its geometry (Å) is in {path}"
 
 
 def extras_json(result: Result, errors: Mapping[str, FloatArray]) -> list[bytes]:

@@ -6,57 +6,32 @@ stop; the drivers serve on until i-PI has written its RESTART. Of a supervisor t
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
-from ..errors import GeometryError, InputError, NonFiniteError, ProtocolError, RunError
+from ..errors import InputError, RunError
 from ..files.lock import locked
 from ..files.scratch import socket_folder
+from ..files.whole import write_whole
 from ..ipi.companions import copy_input, refuse_missing
+from ..ipi.direct import make_sockets
 from ..ipi.input import ForceFieldSocket, force_field_sockets, read_input, read_schedule, refuse_double_counting
 from ..ipi.records import Output, cut, outputs_of
-from ..ipi.states import logged_step, newest_state, set_aside
+from ..ipi.states import newest_state, set_aside
+from .job.driver_process import DRIVER_GRACE, DriverProcess
+from .job.ipi_process import IpiProcess
+from .job.processes import FATAL, DriverError, RunProgress, end, script
+from .job.transport import Transport, choose, part_of
 from .leash import leashed
 from .record import refuse_another_manifest, write_run
 
-_FATAL = {
-    InputError.exit_code: "bad input",
-    GeometryError.exit_code: "a geometry that cannot be this molecule",
-    NonFiniteError.exit_code: "forces that are not finite",
-    ProtocolError.exit_code: "a server that does not speak i-PI's protocol",
-}
-_SOFT_EXIT = re.compile(r"with message: '(.*?) (?:I-PI reports (success|a problem)\. )?Restartable as is")
-_MAX_DEATHS = 5  # of one driver while the run does not advance
 _GRACE = 60.0  # s for i-PI to end softly; its signal handler alone sleeps for one
-_DRIVER_GRACE = 10.0
-
-
-@dataclass
-class RunProgress:
-    """Where the run is."""
-
-    step: int = 0
-    total_steps: int = 0
-    timestep: float | None = None  # fs
-    restarted_drivers: int = 0
-    rate: float | None = None  # steps per second since i-PI first told its step
-
-    @property
-    def picoseconds(self) -> float | None:
-        return None if self.timestep is None else self.step * self.timestep / 1e3
-
-    @property
-    def ns_per_day(self) -> float | None:
-        return None if self.rate is None or self.timestep is None else self.rate * self.timestep * 86400 / 1e6
 
 
 @dataclass(frozen=True)
@@ -70,14 +45,6 @@ class RunOutcome:
     why: str = ""
 
 
-class DriverError(RunError):
-    """A driver ended for good; `code` is its exit code."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 class Supervisor:
     """One i-PI run with its drivers.
 
@@ -86,6 +53,8 @@ class Supervisor:
     a copy of the input and of the files that it names. restart: go on from the newest state there, a checkpoint or
     RESTART; what the outputs have beyond it is cut off, for it will be written again.
 
+    transport: forces come from drivers on i-PI's sockets, or are computed in its own process, by the plug-in, from a
+    copy of the input that says so; by default in its process where one evaluation serves one i-PI.
     Unix sockets are put in a folder of their own: any number of runs can share a machine.
     holds: open files (locks) that i-PI keeps open as long as it lives, from a caller that has locked the folder and
     made it ready, and keeps a record of its own; by default the folder is locked here, and gets a run.json
@@ -105,22 +74,26 @@ class Supervisor:
         holds: Sequence[int] | None = None,
         grace: float = _GRACE,
         command: str = "",
+        transport: Transport = "auto",
     ) -> None:
         """Reads, and touches nothing. Raises InputError."""
         self.manifest, self.grace = manifest.resolve(), grace
         self.directory = (directory or input_file.parent).resolve()
         self.drivers, self.threads = drivers, threads
         self.input, self._restart, self._holds, self._command = input_file.resolve(), restart, holds, command
+        self._transport, self._stem = transport, input_file.stem
         self._root = read_input(input_file)
+        self._changed = make_sockets(self._root)
         if not force_field_sockets(self._root):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         refuse_double_counting(input_file, self._root)
+        self._choose()
         if restart:
             refuse_another_manifest(self.directory, self.manifest)
         else:
             refuse_missing(input_file, self._root)
         self.progress = RunProgress(*read_schedule(input_file, self._root))
-        self._processes: list[_DriverProcess] = []
+        self._processes: list[DriverProcess] = []
 
     def run(
         self,
@@ -143,22 +116,24 @@ class Supervisor:
             if self.progress.step >= self.progress.total_steps:
                 return RunOutcome(True, self.progress, time.monotonic() - began, "it had reached its last step")
             (self.directory / "EXIT").unlink(missing_ok=True)  # left by an earlier stop, it would end i-PI at once
+            self._choose()  # a state may have fewer systems than the input
+            self._resolve()
             names = [socket.address for socket in self.sockets.values() if socket.mode != "inet"]
             sockets, held = stack.enter_context(socket_folder(max(names, key=len, default="")))
             ipi = self._start_ipi(f"{sockets}/", (*holds, held))
             grace = self.grace
             try:
-                for name in self.sockets:
+                for name in self.sockets if self.forces.batches is None else ():
                     for i in range(self.drivers):  # one by one: those that run are ended if another cannot start
-                        self._processes.append(_DriverProcess(self, name, f"{name or 'driver'}-{i}", f"{sockets}/"))
+                        self._processes.append(self._start_driver(name, i, f"{sockets}/"))
                 finished = self._watch(ipi, should_stop, on_progress, on_event)
             except KeyboardInterrupt:
                 grace = 0.0
                 raise
             finally:
-                _end(ipi.process, grace)
+                end(ipi.process, grace)
                 for driver in self._processes:
-                    _end(driver.process, min(grace, _DRIVER_GRACE))
+                    end(driver.process, min(grace, DRIVER_GRACE))
                 ipi.close()
         return RunOutcome(finished, self.progress, time.monotonic() - began, ipi.why)
 
@@ -193,6 +168,7 @@ class Supervisor:
         """To the newest state, and the outputs with it."""
         state = newest_state(self.directory, self._root)
         self.input, self._root = state.path, state.root
+        self._changed = make_sockets(self._root)
         refuse_double_counting(self.input, self._root)
         schedule = read_schedule(self.input, self._root)
         self.progress.step, self.progress.total_steps, self.progress.timestep = schedule
@@ -200,13 +176,32 @@ class Supervisor:
             cut(state.ends)
         on_event(f"going on from step {state.step} ({state.path.name})")
 
-    def _start_ipi(self, prefix: str, holds: tuple[int, ...]) -> _Ipi:
+    def _choose(self) -> None:
+        self.forces = choose(self._transport, self.input, self._root, self.drivers)
+
+    def _resolve(self) -> None:
+        """Write the input that i-PI is to read, where that is not the one that was given."""
+        if self.forces.batches is None and not self._changed:
+            return
+        resolved = deepcopy(self._root)
+        self.forces.resolved(resolved, self.manifest, self.threads)
+        kind = "socket" if self.forces.batches is None else "direct"
+        self.input = self.directory / f"{self._stem}.{kind}.xml"
+        write_whole(self.input, ElementTree.tostring(resolved, encoding="unicode"))
+
+    def _start_ipi(self, prefix: str, holds: tuple[int, ...]) -> IpiProcess:
         command = [*script("i-pi"), "-S", prefix, "-V", "medium", self.input.name]
-        return _Ipi(leashed(command), self.directory, self.progress, self.threads, holds)
+        return IpiProcess(leashed(command), self.directory, self.progress, self.threads, holds, str(self.forces))
+
+    def _start_driver(self, socket: str, number: int, prefix: str) -> DriverProcess:
+        command = [str(self.manifest), "--input", self.input.name, "--sockets-prefix", prefix]
+        command += ["--part", part_of(socket), *(["--ffsocket", socket] if socket else [])]
+        command += ["--threads", str(self.threads)]
+        return DriverProcess(f"{socket or 'driver'}-{number}", command, self.directory)
 
     def _watch(
         self,
-        ipi: _Ipi,
+        ipi: IpiProcess,
         should_stop: Callable[[], bool],
         on_progress: Callable[[RunProgress], None],
         on_event: Callable[[str], None],
@@ -221,7 +216,7 @@ class Supervisor:
             if stopping_since is not None and time.monotonic() - stopping_since > self.grace:
                 # its threads can wait for one another: a checkpoint is left to go on from
                 on_event(f"i-PI did not end within {self.grace:g} s of being asked, and is killed")
-                _end(ipi.process, 0.0)
+                end(ipi.process, 0.0)
                 return False
             if ipi.thread_died is not None:
                 raise RunError(f"i-PI's socket thread died ({ipi.thread_died}); go on with --restart")
@@ -232,6 +227,10 @@ class Supervisor:
         on_progress(self.progress)
         if stopping_since is not None and ipi.process.returncode == -signal.SIGTERM:
             return False  # it was asked before it listened to signals
+        if ipi.model_error is not None:
+            code, message = ipi.model_error
+            kind = FATAL.get(code, f"code {code}")
+            raise DriverError(f"the potential in i-PI's process ended, {kind}: {message}", code)
         if ipi.process.returncode != 0:
             why = ipi.last_words()
             if "Address already in use" in why:
@@ -249,146 +248,3 @@ class Supervisor:
         if self.progress.step >= self.progress.total_steps:
             return True
         return ipi.ending == "success" and bool(ipi.why)  # an optimisation that converged, a phonon calculation
-
-
-def script(name: str) -> list[str]:
-    """A console script of this environment. (`python -m` would look for modules in the run's folder first.)"""
-    beside = Path(sys.executable).with_name(name)
-    path = str(beside) if beside.exists() else shutil.which(name)
-    if path is None:
-        raise InputError(f"{name} is not installed here: pip install 'delta-server[ipi]'")
-    return [sys.executable, path]
-
-
-class _Ipi:
-    """The i-PI process; it writes to a log of its own, so that it outlives its supervisor, and the log tells how far
-    it is."""
-
-    def __init__(
-        self, command: list[str], directory: Path, progress: RunProgress, threads: int, holds: tuple[int, ...]
-    ) -> None:
-        self.log = directory / "i-pi.log"
-        self.thread_died: str | None = None
-        self.ending = ""  # what i-PI reports: "success", "a problem"
-        self.why = ""  # and in which words, but for "exiting cleanly", which it also says when it was told to
-        self._progress = progress
-        self._tail: list[str] = []
-        self._rest = ""
-        self._first_seen: tuple[float, int] | None = None
-        try:
-            with self.log.open("wb") as log:
-                self.process = subprocess.Popen(
-                    command,
-                    cwd=directory,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=holds,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(threads)},
-                )
-            self._reader = self.log.open(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise InputError(f"{self.log}: {error.strerror}") from None
-
-    def read_log(self) -> None:
-        """Take in what was written since the last call."""
-        *lines, self._rest = (self._rest + self._reader.read()).split("\n")
-        for line in lines:
-            if line.strip():
-                self._tail = [*self._tail[-19:], line.strip()]
-            if line.startswith("Exception in thread poll"):
-                self.thread_died = line.strip()
-            if (said := _SOFT_EXIT.search(line)) is not None:
-                self.ending, self.why = said[2] or "", said[1].strip(" @#.")
-                if "Exiting cleanly" in self.why:
-                    self.why = ""
-            if (step := logged_step(line)) is not None:
-                self._progress.step = step
-                self._first_seen = self._first_seen or (time.monotonic(), step)
-                since, first = self._first_seen
-                if step > first:
-                    self._progress.rate = (step - first) / (time.monotonic() - since)
-
-    def last_words(self) -> str:
-        """The line that most likely says what went wrong."""
-        for line in reversed(self._tail):
-            if re.match(r"(\w+\.)*\w*(Error|Exception)\b", line) or "ERROR" in line:
-                return line
-        return self._tail[-1] if self._tail else "its log is empty"
-
-    def close(self) -> None:
-        self._reader.close()
-
-
-class _DriverProcess:
-    """One driver, started again when it dies of something that another start may mend."""
-
-    def __init__(self, supervisor: Supervisor, socket: str, name: str, prefix: str) -> None:
-        self.log = supervisor.directory / f"{name}.log"
-        self.name = name
-        part = socket if socket in ("fragments", "binding") else "all"
-        self.command = [*script("delta-driver"), str(supervisor.manifest)]
-        self.command += ["--input", supervisor.input.name, "--sockets-prefix", prefix, "--part", part]
-        self.command += ["--ffsocket", socket] if socket else []
-        self.command += ["--threads", str(supervisor.threads)]
-        self.directory = supervisor.directory
-        self._step_at_start = self._deaths = 0
-        self._ended_at: float | None = None
-        self.log.unlink(missing_ok=True)  # of an earlier run
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._ended_at = None
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                leashed(self.command),
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def look_after(self, progress: RunProgress, on_event: Callable[[str], None]) -> None:
-        """Start again if it died. Raises RunError when that is of no use."""
-        code = self.process.poll()
-        if code is None:
-            return
-        if code in _FATAL:
-            raise DriverError(f"driver {self.name} ended, {_FATAL[code]}: {self._last_words()}", code)
-        now = time.monotonic()
-        self._ended_at = self._ended_at or now
-        if code == 0 and now - self._ended_at < _DRIVER_GRACE:
-            return  # i-PI sent EXIT and is about to end itself
-        self._deaths = self._deaths + 1 if progress.step == self._step_at_start else 0
-        if self._deaths == _MAX_DEATHS:
-            raise RunError(
-                f"driver {self.name} died {_MAX_DEATHS} times and the run did not advance, last with code {code}: "
-                f"{self._last_words()}"
-            )
-        self._step_at_start = progress.step
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        on_event(f"driver {self.name} {how} near step {progress.step}; it is started again")
-        self.process = self._start()
-        progress.restarted_drivers += 1
-
-    def _last_words(self) -> str:
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        except OSError:
-            lines = []
-        return lines[-1] if lines else "its log is empty"
-
-
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    """SIGTERM, and SIGKILL for one that does not listen within `grace` seconds, or when the wait is interrupted."""
-    if process.poll() is not None:
-        return
-    if grace:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.wait(grace)
-            return
-    process.kill()
-    process.wait()

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import RunError
+from ..server.job.processes import script
 from ..server.leash import leashed
-from ..server.supervisor import script
 from .record import Member, Sweep
 from .session import Ending, RunOptions
 from .state import load_states
@@ -76,7 +76,7 @@ def run_jobs(sweep: Sweep, members: Sequence[Member], jobs: int, options: RunOpt
 
 def _start(member: Member, options: RunOptions, left: float) -> subprocess.Popen[bytes]:
     command = [*script("delta-sgdml"), "sweep", "md", str(member.folder), "--drivers", str(options.drivers)]
-    command += ["--threads", str(options.threads)]
+    command += ["--threads", str(options.threads), "--transport", options.transport]
     command += ["--stop-outside"] if options.stop_outside else []
     command += ["--wall-time", f"{left:.0f}"] if math.isfinite(left) else []
     with (member.folder / LOG).open("ab") as log:

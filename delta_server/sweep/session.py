@@ -1,8 +1,8 @@
 """Running temperatures of a sweep in one i-PI process, from wherever they are to their end.
 
 One temperature in its own folder, or all that are left in the ladder's. When one of several breaks, i-PI ends softly
-(at most `stride` steps are repeated), the broken system is taken out of its RESTART, and the others go on in a new
-process: nothing else needs to know. A broken trajectory keeps what it wrote, up to where it was stopped.
+(the steps since its last safe state are repeated), the broken system is taken out of its RESTART, and the others go
+on in a new process: nothing else needs to know. A broken trajectory keeps what it wrote, up to where it was stopped.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from ..loading import load_potential
 from ..manifest import load_manifest
 from ..molecule.structures import read_structure
 from ..potential import Departure
+from ..server.job.processes import DriverError, RunProgress
+from ..server.job.transport import Transport
 from ..server.record import hashes
-from ..server.supervisor import DriverError, RunProgress, Supervisor
+from ..server.supervisor import Supervisor
 from .checkpoint import Origin, prepare, prune
 from .record import INIT, INPUT, Member, Sweep, prefix_of
 from .stability import LiveStability
@@ -37,9 +39,9 @@ _NUMERIC = (GeometryError.exit_code, NonFiniteError.exit_code)  # exit codes of 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How temperatures are run. drivers: for each socket; threads: of each; wall_time: seconds after which all stops
-    softly; stop_outside: where a model leaves what it was trained on, a trajectory is broken. on_states is told
-    the states as they change, on_event what a user would want to know."""
+    """How temperatures are run. drivers: for each socket; threads: of each; transport: as of `Supervisor`;
+    wall_time: seconds after which all stops softly; stop_outside: where a model leaves what it was trained on, a
+    trajectory is broken. on_states is told the states as they change, on_event what a user would want to know."""
 
     drivers: int = 1
     threads: int = 1
@@ -48,6 +50,7 @@ class RunOptions:
     should_stop: Callable[[], bool] = lambda: False
     on_states: Callable[[list[MemberState]], None] = lambda states: None
     on_event: Callable[[str], None] = lambda event: None
+    transport: Transport = "auto"
 
     def deadline(self) -> float:
         """When it stops, on the monotonic clock, if it begins now."""
@@ -159,6 +162,7 @@ class Session:
             directory=self.folder,
             threads=self.options.threads,
             holds=locks,
+            transport=self.options.transport,
         )
         try:
             outcome = supervisor.run(lambda: self._stopping() or broken(), on_progress, self.options.on_event)

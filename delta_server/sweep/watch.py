@@ -33,7 +33,7 @@ class Watch:
         since = state.checked
         self._properties = Tail(next(o for o in outputs if o.kind == "properties"), since)
         # a frame may have come to the disk after its row was looked at
-        self._frames = [Tail(o, max(-1, since - o.stride)) for o in outputs if o.kind == "xyz"]
+        self._frames = [Tail(o, max(-1, since - o.lag)) for o in outputs if o.kind == "xyz"]
         self._binding = [Tail(o, since) for o in outputs if o.path.name.endswith(".energy_binding_0")]
         self.last_frame: FloatArray | None = None  # (N, 3) Å
 

@@ -260,7 +260,6 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         inner=plan.inner,
         contract=plan.contract,
         exchange=plan.exchange if plan.kind == "remd" else 0,
-        numbered=True,
         batch=plan.batch,
         host=plan.host,
         port=plan.port,

@@ -9,7 +9,10 @@ import pytest
 from conftest import ROOT
 from typer.testing import CliRunner
 
+from delta_server.bench.growth import some_points
+from delta_server.bench.prediction import sgdml_bytes
 from delta_server.cli.main import app
+from delta_server.gdml.file import load_model
 
 MANIFEST = str(ROOT / "models/methane_dimer/manifest.yaml")
 
@@ -38,6 +41,26 @@ def test_parts_of_models_of_other_descriptors_beside_sgdml() -> None:
     found = bench("--against", "sgdml", "--points", "10", manifest=str(ROOT / "models/h2o_benzene/manifest.yaml"))
     assert [row["term"] for row in found["rows"]] == ["water"] * 2 + ["benzene"] * 2 + ["binding"] * 2
     assert all(row["sgdml_ms"] > 0 and row["force_difference"] is None for row in found["rows"])
+
+
+def test_a_rival_that_does_not_fit_into_memory(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """It gets fewer points; or is left out, where there is no room for one."""
+    model = load_model(ROOT / "models/methane_dimer/binding.npz")
+    for room, says in (
+        (sgdml_bytes(some_points(model, 20)), "timed with 20 points"),
+        (10**6, "not on this machine: one point needs 0.0 GB"),
+    ):
+        monkeypatch.setattr(
+            "delta_server.training.solve.memory.available_memory", lambda room=room: int(room / 0.799)
+        )
+        result = CliRunner().invoke(
+            app, ["bench", MANIFEST, "--seconds", "0.01", "--batch", "1", "--against", "sgdml"]
+        )
+        assert result.exit_code == 0, result.output
+        assert f"binding: sgdml needs {sgdml_bytes(model) / 1e9:.1f} GB for 200 points" in result.output
+        assert says in result.output
 
 
 def test_growth_and_steps(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -94,7 +95,8 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
     ) -> Job:
         text = (inputs / "h2o_benzene/nvt.xml").read_text()
         text = re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", text)
-        text = re.sub(r'stride="20"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
+        text = re.sub(r'stride="20" flush="10"', 'stride="2"', text).replace('prefix="nvt"', 'prefix="run"')
+        text = text.replace('safe_stride="200"', 'safe_stride="2"')
         text = text.replace("<timeout> 600", "<timeout> 20")
         (source / "input.xml").write_text(edit(text))
         (source / "init.xyz").write_text(init((inputs / "h2o_benzene/init.xyz").read_text()))
@@ -184,8 +186,38 @@ def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.
     assert_contiguous(job.folder, last)
 
 
+@pytest.mark.parametrize("beads", [1, 4])
+def test_both_transports_give_the_same_trajectory(start: Callable[..., Job], tmp_path: Path, beads: int) -> None:
+    """To the last bit, also of one that goes on by the other; the log's first line says which it is."""
+    folder = tmp_path / "run"
+
+    def quantum(text: str) -> str:
+        text = text.replace('nbeads="1"', f'nbeads="{beads}"')
+        return text.replace('"langevin"', '"pile_l"').replace(' splitting="baoab"', "") if beads > 1 else text
+
+    def run(*legs: str) -> dict[str, bytes]:
+        for i, transport in enumerate(legs, 1):
+            steps = 40 // len(legs) * i
+            if i > 1:
+                state = folder / "RESTART"
+                state.write_text(re.sub(r"\d+(?=\s*</total_steps>)", str(steps), state.read_text()))
+            code, _, err = start(steps, "--transport", transport, *["--restart"] * (i > 1), edit=quantum).ended()
+            assert code == 0, err
+            where = "through the socket" if transport == "socket" else "in i-PI's own process"
+            first = (folder / "i-pi.log").read_text().splitlines()[0]
+            assert first == f"delta-sgdml: forces {where} (--transport {transport})"
+        outputs = {path.name: path.read_bytes() for path in folder.glob("run.[!cj]*")}  # no checkpoints, no record
+        shutil.rmtree(folder)
+        return outputs
+
+    if beads == 1:
+        assert run("auto") == run("socket")
+    else:  # a RESTART has ten digits: both go on from one
+        assert run("direct", "socket") == run("socket", "direct")
+
+
 def test_a_killed_driver_is_started_again(start: Callable[..., Job]) -> None:
-    job = start(400)
+    job = start(400, "--transport", "socket")
     job.wait_step(20)
     (pid,) = job.pids("delta-driver")
     os.kill(pid, signal.SIGKILL)
@@ -209,14 +241,36 @@ def test_a_killed_ipi_ends_the_rest(start: Callable[..., Job]) -> None:
     assert not job.pids("delta-driver")
 
 
-def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job]) -> None:
-    job = start(100, edit=lambda text: text.replace('mode="xyz">', 'mode="xyz" units="atomic_unit">'))
+@pytest.mark.parametrize("transport", ["direct", "socket"])
+def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job], transport: str) -> None:
+    wrong = 'mode="xyz" units="atomic_unit">'
+    job = start(100, "--transport", transport, edit=lambda text: text.replace('mode="xyz">', wrong))
     code, _, err = job.ended()
     assert code == 9
     assert len(err.strip().splitlines()) == 1
     assert "geometry" in err
     assert "Å were read as bohr" in err or "units" in err
     assert not job.pids("delta-driver")
+    assert not job.pids("i-pi")
+
+
+def test_a_system_that_breaks_in_a_thread_of_its_own_ends_all(start: Callable[..., Job]) -> None:
+    """i-PI would wait for it for ever: its batch never fills again."""
+
+    def two(text: str) -> str:
+        system = text[text.index("<system>") : text.index("</system>") + len("</system>")]
+        other = system.replace("<system>", '<system prefix="b">').replace(
+            "> 300 </velocities>", "> nan </velocities>"
+        )
+        text = text.replace(system, system.replace("<system>", '<system prefix="a">') + other)
+        return text.replace('threading="False"', 'threading="True"')
+
+    job = start(100, "--transport", "direct", edit=two)
+    code, _, err = job.ended()
+    assert code == 9
+    (line,) = err.strip().splitlines()
+    assert "a geometry that cannot be this molecule: position of atom 0 in frame 1 is not finite" in line
+    assert (job.folder / "RESTART").is_file()
     assert not job.pids("i-pi")
 
 
@@ -252,7 +306,8 @@ def test_a_run_that_ends_before_its_last_step(start: Callable[..., Job]) -> None
 
 
 def test_a_crash_is_continued_from_the_last_checkpoint(start: Callable[..., Job]) -> None:
-    job = start(100000, edit=lambda text: text.replace('stride="1000" filename="chk"', 'stride="10" filename="chk"'))
+    often = 'stride="10" filename="chk" overwrite="True"'
+    job = start(100000, edit=lambda text: text.replace('stride="1000" filename="chk" overwrite="False"', often))
     job.wait_step(40)
     (pid,) = job.pids("i-pi")
     checkpoint = job.folder / "run.chk"
@@ -284,7 +339,7 @@ def test_an_ipi_that_does_not_end_is_killed_and_continued(
 ) -> None:
     """Its threads can wait for one another for ever when it is asked to end: here it is stopped altogether."""
     often = 'stride="10" filename="chk" overwrite="False"'  # the last may be cut off, those before it are whole
-    job = start(200, edit=lambda text: text.replace('stride="1000" filename="chk" overwrite="True"', often))
+    job = start(200, edit=lambda text: text.replace('stride="1000" filename="chk" overwrite="False"', often))
     assert job.ended()[0] == 0  # for its files
     (job.folder / "RESTART").unlink()
     supervisor = Supervisor(tmp_path / "source/input.xml", h2o_benzene, directory=job.folder, grace=1.0)
@@ -353,11 +408,11 @@ def test_killed_and_continued(start: Callable[..., Job], everything: bool) -> No
     )
 
     def often(text: str) -> str:
-        text = text.replace("</output>", more).replace('overwrite="True"', 'overwrite="False"')
-        return text.replace('stride="1000"', 'stride="20"')
+        return text.replace("</output>", more).replace('stride="1000"', 'stride="20"')
 
+    transport = ["--transport", "direct" if everything else "socket"]
     reached = 0
-    for options in ([], ["--restart"]):
+    for options in (transport, [*transport, "--restart"]):
         job = start(400, *options, edit=often)
         job.wait_step(reached + 30)
         for pid in [job.process.pid, *(job.pids("i-pi") + job.pids("delta-driver") if everything else [])]:

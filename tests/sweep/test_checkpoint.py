@@ -22,7 +22,7 @@ def ladder(tmp_path: Path) -> Path:
     folder = tmp_path / "ladder"
     folder.mkdir()
     systems = tuple(System(t, f"../{t}K/{t}K") for t in (10, 300))
-    simulation = Simulation("made", (), time=0.05, stride=10, checkpoint=20, numbered=True, systems=systems)
+    simulation = Simulation("made", (), time=0.05, stride=10, checkpoint=20, systems=systems)
     (folder / "input.xml").write_text(simulation.xml(prefix="md"))
     for number, step in enumerate((20, 40, 60), 1):
         state = simulation.xml(prefix="md").replace("<total_steps>", f"<step> {step} </step> <total_steps>")

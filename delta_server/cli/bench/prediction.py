@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..options import DeviceOption, JsonOption, ManifestArg, ThreadsOption, picture
-from ..process import set_threads
+from ..process import complain, set_threads
 
 if TYPE_CHECKING:
-    from ...bench.dynamics import StepCost
+    from ...bench.dynamics import StepCost, TransportCost
     from ...bench.growth import Growth
     from ...bench.prediction import Machine, Timing
+    from ...gdml.model import Model
+    from ...ipi.simulation import Simulation
     from ...manifest import Manifest
     from ...potential import Potential
+
+_LEAST_STEPS = 200  # i-PI tells the time of a hundred steps at once
+_SHARE = 0.8  # of the memory that is free, for the rival
 
 
 def bench(
@@ -28,7 +33,12 @@ def bench(
     batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
     seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row (s).", metavar="SECONDS")] = 1.0,
     steps: Annotated[
-        int, typer.Option(min=0, help="Also run so many steps of i-PI: what a step takes.", show_default="none")
+        int,
+        typer.Option(
+            min=0,
+            help="Also run so many steps of i-PI: what a step takes; from 200 on also by which transport.",
+            show_default="none",
+        ),
     ] = 0,
     points: Annotated[
         int,
@@ -48,7 +58,8 @@ def bench(
     """Time each model of a manifest and their sum.
 
     Milliseconds a structure, on displaced copies of the manifest's structure. roofline: the least that this machine
-    could take, by what a matrix product and reading memory reach in the same run, of what was taken.
+    could take, by what a matrix product and reading memory reach in the same run, of what was taken. Where sgdml
+    would not fit into memory, a model is timed with fewer of its points, and a line says so.
 
     Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
     """
@@ -87,15 +98,20 @@ def bench(
         model = read_model(described, models[names[0]])
         if points:
             model = some_points(model, points)
+        fits = True
+        if against and device == "cpu":
+            model, fits = _that_fits(names[0], model)
+        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if against and fits else None
         predictor = make_predictor(model, threads, device)
-        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if against else None
         limits = machine.at(model.n_bytes) if device == "cpu" else None
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, sites[0]])
             units = model.angstrom, model.electronvolt
             same = model.metric.is_stock
             named.add(f"{model.energy_unit} and {model.energy_unit}/{model.length_unit}")
-            rows.append(bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same))
+            rows.append(
+                bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same, model.n_train)
+            )
             if not as_json:
                 print(_row(rows[-1]), flush=True)
     for size in () if points else sizes:
@@ -107,10 +123,17 @@ def bench(
     if against and not as_json:
         print(f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor)")
     cost = _steps(described, potential, steps) if steps else None
+    transports = _transports(described, steps, threads) if steps >= _LEAST_STEPS else []
     if cost and not as_json:
         print(
             f"{cost.steps} steps of i-PI: {cost.total:.3f} ms a step, of it {cost.models:.3f} in the models, "
             f"{cost.wire:.3f} in the wire, {cost.ipi:.3f} in i-PI"
+        )
+    if transports and not as_json:
+        direct, socket = transports
+        print(
+            f"{steps} steps by `run`: {direct.ms:.3f} ms in i-PI's process ({direct.cpu:.1f} s of CPU in all), "
+            f"{socket.ms:.3f} through the socket ({socket.cpu:.1f}); ratio of ns/day {socket.ms / direct.ms:.2f}"
         )
     curves: list[Growth] = []
     if growth:
@@ -131,24 +154,57 @@ def bench(
             "rows": [asdict(r) for r in rows],
         }  # fmt: skip
         found |= {"step": cost._asdict()} if cost else {}
+        found |= {"transports": [t._asdict() for t in transports]} if transports else {}
         found |= {"growth": [asdict(c) | {"exponent": c.exponent} for c in curves]} if curves else {}
         print(json.dumps(found))
 
 
+def _that_fits(name: str, model: Model) -> tuple[Model, bool]:
+    """The model with as many points as stock sgdml has memory for; false where that is none at all."""
+    from ...bench.growth import some_points
+    from ...bench.prediction import points_for_sgdml, sgdml_bytes
+    from ...training.solve.memory import available_memory
+
+    room = int(_SHARE * available_memory())
+    if (needed := sgdml_bytes(model)) <= room:
+        return model, True
+    needs = f"{name}: sgdml needs {needed / 1e9:.1f} GB for {model.n_train} points, {room / 1e9:.1f} GB may be taken"
+    points = points_for_sgdml(model, room)
+    if points == 0:
+        least = sgdml_bytes(some_points(model, 1)) / 1e9
+        complain(f"{needs}; not on this machine: one point needs {least:.1f} GB")
+        return model, False
+    complain(f"{needs}; timed with {points} points")
+    return some_points(model, points), True
+
+
 def _steps(described: Manifest, potential: Potential, steps: int) -> StepCost:
     from ...bench.dynamics import time_dynamics
-    from ...ipi.simulation import Simulation
+
+    name = _simulation(described, steps).socket
+    return time_dynamics(potential, lambda folder: _write(described, steps, folder), name)
+
+
+def _transports(described: Manifest, steps: int, threads: int) -> list[TransportCost]:
+    from ...bench.dynamics import time_transports
+
+    return time_transports(described.path, lambda folder: _write(described, steps, folder), threads)
+
+
+def _write(described: Manifest, steps: int, folder: Path) -> Path:
+    """An input of so many steps, and its start geometry, in a folder."""
     from ...molecule.structures import read_structure, write_structure
 
+    write_structure(folder / "init.xyz", read_structure(described.resolve(described.structure)))
+    (folder / "input.xml").write_text(_simulation(described, steps).xml("init.xyz", "bench"), encoding="utf-8")
+    return folder / "input.xml"
+
+
+def _simulation(described: Manifest, steps: int) -> Simulation:
+    from ...ipi.simulation import Simulation
+
     names = tuple(f.name for f in described.fragments)
-    simulation = Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=described.has_binding)
-
-    def write(folder: Path) -> Path:
-        write_structure(folder / "init.xyz", read_structure(described.resolve(described.structure)))
-        (folder / "input.xml").write_text(simulation.xml("init.xyz", "bench"), encoding="utf-8")
-        return folder / "input.xml"
-
-    return time_dynamics(potential, write, simulation.name)
+    return Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=described.has_binding)
 
 
 def _machine(machine: Machine) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import DriversOption, StopOutsideOption, ThreadsOption, WallTimeOption
+from ..options import DriversOption, StopOutsideOption, ThreadsOption, TransportOption, WallTimeOption
 from ..process import Stop, complain, set_threads
 from .states import describe
 
@@ -19,6 +19,7 @@ def md(
     drivers: DriversOption = 1,
     wall_time: WallTimeOption = None,
     threads: ThreadsOption = 1,
+    transport: TransportOption = "auto",
     stop_outside: StopOutsideOption = False,
 ) -> None:
     """Run one temperature, as a batch job does.
@@ -38,7 +39,7 @@ def md(
     sweep = load_sweep(directory.absolute().parent)
     member = sweep.member(directory)
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
-    options = RunOptions(drivers, threads, wall_time, stop_outside, should_stop=stop, on_event=complain)
+    options = RunOptions(drivers, threads, wall_time, stop_outside, stop, on_event=complain, transport=transport)
     ending = Session(sweep, "jobs", [member], options).run()
     state = load_state(sweep, member)
     print(f"{member.name}: step {state.step} of {state.total} ({state.picoseconds:.3f} ps): {describe(state)}")

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import DriversOption, JsonOption, StopOutsideOption, SweepArg, ThreadsOption, WallTimeOption
+from ..options import (
+    DriversOption,
+    JsonOption,
+    StopOutsideOption,
+    SweepArg,
+    ThreadsOption,
+    TransportOption,
+    WallTimeOption,
+)
 from ..process import Stop, complain, set_threads
 from ..progress import Line
 from .states import describe, print_json, table
@@ -31,6 +39,7 @@ def run(
     drivers: DriversOption = 1,
     wall_time: WallTimeOption = None,
     threads: ThreadsOption = 1,
+    transport: TransportOption = "auto",
     stop_outside: StopOutsideOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +69,7 @@ def run(
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     began = time.monotonic()
     with _display(quiet=as_json) as (show, say):
-        options = RunOptions(drivers, threads, wall_time, stop_outside, stop, show, say)
+        options = RunOptions(drivers, threads, wall_time, stop_outside, stop, show, say, transport)
         if jobs:
             ending = run_jobs(sweep, sweep.members, jobs, options)
         else:

@@ -1,0 +1,1 @@
+"""The processes of a supervised run, and where its forces are computed."""
