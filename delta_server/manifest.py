@@ -308,9 +308,7 @@ class Manifest(Strict):
 def check_assembly(manifest: Manifest) -> None:
     """Raise ValueError where species, their pairs and triples, and other terms do not fit together."""
     if manifest.periodic is None:
-        raise ValueError(
-            "species: expected `periodic`, true (a cell comes with every structure) or false (a cluster)"
-        )
+        raise ValueError("species: expected `periodic`: true (every structure has a cell) or false (a cluster)")
     there = ", ".join(manifest.species)
     sets: dict[tuple[str, ...], str] = {}
     for binding in manifest.binding:
@@ -321,9 +319,7 @@ def check_assembly(manifest: Manifest) -> None:
         if unknown := [name for name in between if name not in manifest.species]:
             raise ValueError(f"{where}: no species {unknown[0]!r}; there are {there}")
         if binding.cutoff is None or binding.switch is None:
-            raise ValueError(
-                f"{where}: between species, `cutoff` and `switch` (its last part), both in Å, are needed"
-            )
+            raise ValueError(f"{where}: expected a `cutoff` and, its last part, a `switch`, both in Å")
         if binding.switch > binding.cutoff:
             raise ValueError(f"{where}: its switch of {binding.switch:g} Å is longer than its cutoff")
         if tuple(sorted(between)) in sets:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations, permutations, product
+import json
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ CELL = np.array([[12.6, 0.0, 0.0], [2.0, 12.9, 0.0], [-1.5, 2.0, 13.1]])  # rows
 
 
 def made_waters(count: int, cell: npt.ArrayLike | None = CELL, seed: int = 0) -> Atoms:
-    """So many waters on a grid of fractions of the cell, each turned at random and its atoms moved a little."""
+    """So many waters on a grid of 3.1 Å or a little more, each turned at random and its atoms moved a little."""
     from scipy.spatial.transform import Rotation
 
     rng = np.random.default_rng(seed)
-    edge = int(np.ceil(count ** (1 / 3)))
-    box = np.diag([3.1 * edge] * 3) if cell is None else np.asarray(cell)
+    box = np.diag([3.1 * int(np.ceil(count ** (1 / 3)))] * 3) if cell is None else np.asarray(cell)
+    edge = round(float(np.diag(box).min()) // 3.1)
     places = np.array(list(product(range(edge), repeat=3)))[:count] / edge @ box
     turns = Rotation.random(count, random_state=rng).as_matrix()
     x = places[:, None] + np.einsum("kab,nb->kna", turns, WATER) + 0.03 * rng.standard_normal((count, 3, 3))
@@ -69,5 +70,6 @@ def made_assembly(
         "binding": binding,
     } | changes
     path = folder / "manifest.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in entries.items() if value is not None}))
+    given = {key: value for key, value in entries.items() if value is not None}
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(given)), sort_keys=False))  # without aliases
     return path

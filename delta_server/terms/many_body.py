@@ -8,7 +8,7 @@ derivatives, and its own derivative is part of forces and virial.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -131,17 +131,25 @@ class ManyBodyTerm:
         where = self._where
         positions = frames.positions[:, where]
         total = _Sums.zeros(len(positions), self._layout)
-        waiting: list[tuple[int, Nmers]] = []
+        for batch in self._batches(positions, frames.cells):
+            self._add(positions, batch, total)
+        return Contribution(total.energy[:, None], total.forces[:, None], total.virial[:, None])
+
+    def _batches(self, positions: FloatArray, cells: FloatArray | None) -> Iterator[list[tuple[int, Nmers]]]:
+        """The n-mers of all frames, with their frames' numbers, as many at once as memory should hold."""
+        batch: list[tuple[int, Nmers]] = []
+        size = 0
         for f, x in enumerate(positions):
-            found = self._nmers(x, None if frames.cells is None else frames.cells[f])
-            for start in range(0, len(found.members), _TOGETHER):
-                waiting.append((f, found.take(slice(start, start + _TOGETHER))))
-                if sum(len(part.members) for _, part in waiting) >= _TOGETHER:
-                    self._add(positions, waiting, total)
-                    waiting = []
-        if waiting:
-            self._add(positions, waiting, total)
-        return total.contribution(self._layout)
+            nmers = self._nmers(x, None if cells is None else cells[f])
+            for start in range(0, len(nmers.members), _TOGETHER):
+                part = nmers.take(slice(start, start + _TOGETHER))
+                batch.append((f, part))
+                size += len(part.members)
+                if size >= _TOGETHER:
+                    yield batch
+                    batch, size = [], 0
+        if batch:
+            yield batch
 
     @cached_property
     def _where(self) -> IntArray | slice:
@@ -164,19 +172,19 @@ class ManyBodyTerm:
             found = found.take(right)
         return found
 
-    def _add(self, positions: FloatArray, waiting: Sequence[tuple[int, Nmers]], total: _Sums) -> None:
+    def _add(self, positions: FloatArray, batch: Sequence[tuple[int, Nmers]], total: _Sums) -> None:
         """Add what some n-mers give, all in one prediction; each frame's by themselves, so that no bit depends on the
         others."""
-        indices = [self._atoms(part) for _, part in waiting]
+        indices = [self._atoms(part) for _, part in batch]
         geometries = np.concatenate(
             [
                 positions[f][atoms] + np.repeat(self._in_places(part.shifts), self._sizes, axis=1)
-                for (f, part), atoms in zip(waiting, indices, strict=True)
+                for (f, part), atoms in zip(batch, indices, strict=True)
             ]
         )
         energies, forces, virials = self.predictor.predict(geometries)
         start = 0
-        for (f, part), atoms in zip(waiting, indices, strict=True):
+        for (f, part), atoms in zip(batch, indices, strict=True):
             mine = slice(start, start + len(atoms))
             start = mine.stop
             total.add(f, self._layout, self.switch, part, atoms, energies[mine], forces[mine], virials[mine])
@@ -264,9 +272,6 @@ class _Sums:
         on_first = _gather(members[:, ends[0]].reshape(-1), pull.reshape(-1, 3), len(layout.first))
         on_second = _gather(members[:, ends[1]].reshape(-1), pull.reshape(-1, 3), len(layout.first))
         self.forces[f] += layout.share[:, None] * (on_first - on_second)[layout.owner]
-
-    def contribution(self, layout: _Layout) -> Contribution:
-        return Contribution(self.energy[:, None], self.forces[:, None], self.virial[:, None])
 
 
 _EDGES = {2: ([0], [1]), 3: ([0, 0, 1], [1, 2, 2])}  # the members at the ends of `Nmers.edges`
