@@ -246,6 +246,13 @@ class Manifest(Strict):
         return len(self.fragments) + len(self.species) + len(self.binding) + len(self.terms)
 
     @property
+    def recorded(self) -> tuple[str, ...]:
+        """What runs record the energies of, beside the binding: the fragments; of an assembly, each kind of n-mer."""
+        if not self.species:
+            return tuple(f.name for f in self.fragments)
+        return (*(f"1_{name}" for name in self.species), *(b.name for b in self.binding))
+
+    @property
     def has_binding(self) -> bool:
         return bool(self.binding) or any(term.part == "binding" for term in self.terms)
 

@@ -302,7 +302,8 @@ class Potential:
 
     def describe(self) -> str:
         """One line: what is served."""
-        copies = [*self.fragments, *self._copies("binding")]
+        of_fragments = {f.name for f in self.fragments}.issuperset(self._names["fragments"])
+        copies = [*(self.fragments if of_fragments else self._copies("fragments")), *self._copies("binding")]
         terms = ", ".join(f"{name} ({format_atoms(tuple(map(int, atoms)))})" for name, atoms in copies)
         return f"{self.name}: {self.n_atoms} atoms, {terms}"
 
