@@ -64,7 +64,7 @@ class Unwrapper:
         return cls(numbers, bonds, np.linalg.norm(reference[i] - reference[j], axis=1), together)
 
     @classmethod
-    def of_frame(cls, numbers: IntArray, positions: FloatArray, cell: FloatArray) -> Unwrapper:
+    def of_frame(cls, numbers: IntArray, positions: FloatArray, cell: FloatArray, together: bool = True) -> Unwrapper:
         """From any frame, (N, 3) in Å, that its cell (3, 3) may have cut: bonds are between nearest images."""
         j, i = np.tril_indices(len(numbers), -1)
         vectors = positions[j] - positions[i]
@@ -73,7 +73,7 @@ class Unwrapper:
             vectors = vectors + lattice.to_nearest(vectors)
         distances = np.linalg.norm(vectors, axis=1)
         near = bonded(numbers, i, j, distances)
-        return cls(numbers, np.stack([i, j], axis=1)[near], distances[near])
+        return cls(numbers, np.stack([i, j], axis=1)[near], distances[near], together)
 
     @property
     def n_molecules(self) -> int:

@@ -182,7 +182,8 @@ def evaluate(
         raise InputError(f"{name}: no configurations to evaluate")
     potential.check_geometry(data.positions[which[0]], f"{name}, configuration {which[0]}")
     predicted = _predict(potential, data, which, report)
-    total = PartErrors("total", predicted.energy, data.energies[which], predicted.forces, data.forces[which])
+    summed = data.without_lower()
+    total = PartErrors("total", predicted.energy, summed.energies[which], predicted.forces, summed.forces[which])
     order, note = _match(potential, data)
     parts = _parts(potential, data, which, predicted, order) if order else ()
     return Evaluation(potential.name, which, (total, *parts), note)
@@ -226,7 +227,7 @@ def _parts(
         yield PartErrors(term.name, predicted.terms[term.name], label, alone[:, term.atoms], labels[:, term.atoms])
     if binding_forces is not None:
         label = data.binding_energies()[which]
-        yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.forces[which] - labels)
+        yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.binding_forces()[which])
 
 
 def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:
