@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -189,6 +189,7 @@ def _many_body(
         example += molecules[name][taken[name]].tolist()
         taken[name] += 1
     (model,) = _model_terms(manifest, "binding", [(binding.name, binding, tuple(example))], numbers, threads, device)
+    _check_exchange(manifest, binding, [molecules[name].shape[1] for name in between])
     return ManyBodyTerm(
         binding.name,
         tuple(molecules[name] for name in between),
@@ -197,6 +198,23 @@ def _many_body(
         Switch(binding.cutoff or 0.0, binding.switch or 0.0),
         bool(manifest.periodic),
     )
+
+
+def _check_exchange(manifest: Manifest, binding: BindingEntry, sizes: Sequence[int]) -> None:
+    """Raise ManifestError where a model does not know that equal molecules, of so many atoms in each of its places,
+    can change places: the energy would depend on how the molecules are numbered."""
+    between, permutations = binding.between or (), read_model(manifest, binding).permutations
+    places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    for a, b in combinations(range(len(between)), 2):
+        if between[a] != between[b]:
+            continue
+        there = np.sort(permutations[:, places[a]], axis=1) == places[b]
+        back = np.sort(permutations[:, places[b]], axis=1) == places[a]
+        if not (there.all(1) & back.all(1)).any():
+            raise ManifestError(
+                f"{manifest.path}: {binding.name}: {binding.model} does not have the exchange of equal molecules "
+                "among its permutations; train it with that symmetry (--symmetry graph)"
+            )
 
 
 def read_model(manifest: Manifest, entry: ModelEntry) -> Model:

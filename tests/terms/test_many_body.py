@@ -294,6 +294,10 @@ def test_structures_that_do_not_fit(tmp_path: Path) -> None:
     one = made_assembly(tmp_path, made_waters(1))
     with pytest.raises(ManifestError, match="only 1 of species 'water'"):
         load_potential(one)
+    two, waters = made_assembly(tmp_path, made_waters(2)), made_waters(2, None)
+    made_model(tmp_path / "ww.npz", waters.numbers, waters.positions, exchanges(2)[:4], 6, seed=2)
+    with pytest.raises(ManifestError, match="does not have the exchange of equal molecules"):
+        load_potential(two)
     complex_ = yaml.safe_load((ROOT / "models/h2o_benzene/manifest.yaml").read_text())
     complex_["binding"]["cutoff"] = 7.0
     one.write_text(yaml.safe_dump(complex_))
