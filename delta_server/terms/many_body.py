@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
@@ -70,8 +71,8 @@ class Switch:
 
 @dataclass(frozen=True, eq=False)
 class ManyBodyTerm:
-    """A model of pairs or triples of molecules, for all that are within its cut-off; exchange of equal molecules
-    changes nothing where the model is symmetric, as those are that `train` makes.
+    """A model of pairs or triples of molecules, for all that are within its cut-off. The model has to know that equal
+    molecules can be exchanged, for their order in an n-mer is that of their numbers.
 
     species: for each place in the model, the atoms (M, n) of the molecules that can stand there; the same array for
     equal species. periodic: whether frames' cells repeat them; a frame without a cell is a cluster.
@@ -128,9 +129,9 @@ class ManyBodyTerm:
 
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`. Raises GeometryError for a cell that is too small for the cut-off."""
-        where = self._where
-        positions = frames.positions[:, where]
-        total = _Sums.zeros(len(positions), self._layout)
+        positions = frames.positions[:, self._where]
+        count = len(positions)
+        total = _Sums(np.zeros(count), np.zeros(positions.shape), np.zeros((count, 3, 3)))
         for batch in self._batches(positions, frames.cells):
             self._add(positions, batch, total)
         return Contribution(total.energy[:, None], total.forces[:, None], total.virial[:, None])
@@ -178,7 +179,7 @@ class ManyBodyTerm:
         indices = [self._atoms(part) for _, part in batch]
         geometries = np.concatenate(
             [
-                positions[f][atoms] + np.repeat(self._in_places(part.shifts), self._sizes, axis=1)
+                positions[f][atoms] + np.repeat(part.shifts[:, self._order], self._sizes, axis=1)
                 for (f, part), atoms in zip(batch, indices, strict=True)
             ]
         )
@@ -199,14 +200,9 @@ class ManyBodyTerm:
         """(order,) which member of an n-mer stands in each of the model's places."""
         return np.argsort(list(chain(*self._places)), kind="stable")
 
-    def _in_places(self, members: FloatArray | IntArray) -> FloatArray | IntArray:
-        """What each member (B, order, …) has, in the order of the model."""
-        return members[:, self._order]
-
     def _atoms(self, nmers: Nmers) -> IntArray:
         """(B, n) the atoms of each n-mer, in the model's order, among those of the term."""
-        members = self._in_places(nmers.members)
-        first = self._layout.first[members]
+        first = self._layout.first[nmers.members[:, self._order]]
         return np.concatenate(
             [first[:, place, None] + np.arange(size) for place, size in enumerate(self._sizes)], axis=1
         )
@@ -242,21 +238,18 @@ class _Layout:
         return _gather(self.owner, self.share[:, None] * x, len(self.first))
 
 
-class _Sums:
-    """Energy (F,), forces (F, n, 3) and virial (F, 3, 3) that n-mers add up to."""
+class _Sums(NamedTuple):
+    """What n-mers add up to."""
 
-    def __init__(self, energy: FloatArray, forces: FloatArray, virial: FloatArray) -> None:
-        self.energy, self.forces, self.virial = energy, forces, virial
-
-    @classmethod
-    def zeros(cls, frames: int, layout: _Layout) -> _Sums:
-        return cls(np.zeros(frames), np.zeros((frames, len(layout.owner), 3)), np.zeros((frames, 3, 3)))
+    energy: FloatArray  # (F,) eV
+    forces: FloatArray  # (F, n, 3) eV/Å
+    virial: FloatArray  # (F, 3, 3) eV
 
     def add(
         self, f: int, layout: _Layout, switch: Switch, nmers: Nmers, atoms: IntArray,
         energies: FloatArray, forces: FloatArray, virials: FloatArray,
     ) -> None:  # fmt: skip
-        """n-mers of frame f, with their atoms (B, n) and what the model says of them."""
+        """Take in n-mers of frame f, with their atoms (B, n) and what the model says of them."""
         value, slope = switch(nmers.lengths.sum(1))
         self.energy[f] += (value * energies).sum()
         self.virial[f] += (value[:, None, None] * virials).sum(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from ase import Atoms
 from ase.io import write
 from made_assembly import CELL, made_waters
@@ -86,3 +87,23 @@ def test_molecules_that_exchange_atoms_are_told(tmp_path: Path) -> None:
     write(tmp_path / "box.extxyz", boxes)
     (bodies,) = find_bodies(read_assembly(tmp_path / "box.extxyz"), 2, 5.0, 30)
     assert bodies.structures.reactions()
+
+
+def test_the_command(frames: Path, tmp_path: Path) -> None:
+    command = ["delta-sgdml", "dataset", "bodies", frames, "-o", tmp_path / "bodies", "--pairs", "5", "-n", "2"]
+    done = warm.run([*command, "-j", "1"])
+    assert done.returncode == 0, done.stderr
+    assert "2 of h2o_h2o, GFN2-xTB" in done.stdout
+    assert [path.name for path in (tmp_path / "bodies").iterdir()] == ["h2o_h2o.npz"]
+    assert load_dataset(tmp_path / "bodies/h2o_h2o.npz").fragment_names == ("h2o_1", "h2o_2")
+    for options, words in (
+        ([], "exists and is complete"),
+        (["--pairs", "0"], "nothing to label"),
+        (["--pairs", "7"], "frame 0, 2 bodies: the cell is too small"),
+        (["--charge", "na=1"], "no species 'na'; there are h2o"),
+        (["--charge", "h2o=x"], "expected a whole number"),
+    ):
+        done = warm.run([*command, *options])
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
