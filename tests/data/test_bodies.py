@@ -12,9 +12,9 @@ from ase import Atoms
 from ase.io import write
 from made_assembly import CELL, made_waters
 
-from delta_server.data.bodies import BEYOND, find_bodies, label_bodies, read_assembly
+from delta_server.data.bodies import BEYOND, find_bodies, read_assembly
 from delta_server.data.calculators import Method
-from delta_server.data.dataset import load_dataset, save_dataset
+from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
 from delta_server.training.databases import Complex
 from delta_server.units import KCAL_MOL
@@ -58,15 +58,36 @@ def test_pairs_and_triples_are_taken_evenly_over_all_distances(frames: Path) -> 
         find_bodies(assembly, 3, 2.0, 10)
 
 
-def test_labels_of_triples_are_what_pairs_leave(frames: Path, tmp_path: Path) -> None:
-    method = Method("gfn2-xtb", {})
-    (bodies,) = find_bodies(read_assembly(frames), 3, 11.5, 1)
-    output = tmp_path / "www.npz"
-    labelled = label_bodies(bodies, method, output, {})
-    assert labelled.data is not None
-    save_dataset(output, labelled.data)
-    data = load_dataset(output)
-    calculator = method.make(0, 1)
+def test_molecules_that_exchange_atoms_are_told(tmp_path: Path) -> None:
+    boxes = [made_waters(8, CELL), made_waters(8, CELL)]
+    x = boxes[1].positions
+    x[[1, 4]] = x[[4, 1]]
+    write(tmp_path / "box.extxyz", boxes)
+    (bodies,) = find_bodies(read_assembly(tmp_path / "box.extxyz"), 2, 5.0, 30)
+    assert bodies.structures.reactions()
+
+
+def test_the_command_labels_what_pairs_leave(frames: Path, tmp_path: Path) -> None:
+    output = tmp_path / "bodies"
+    command = [
+        "delta-sgdml",
+        "dataset",
+        "bodies",
+        frames,
+        "-o",
+        output,
+        "--pairs",
+        "0",
+        "--triples",
+        "11.5",
+        "-n",
+        "1",
+    ]
+    done = warm.run([*command, "-j", "1"])
+    assert done.returncode == 0, done.stderr
+    assert "1 of h2o_h2o_h2o, GFN2-xTB" in done.stdout
+    assert [path.name for path in output.iterdir()] == ["h2o_h2o_h2o.npz"]
+    data, calculator = load_dataset(output / "h2o_h2o_h2o.npz"), Method("gfn2-xtb", {}).make(0, 1)
     x, remainder, forces = data.positions[0], 0.0, np.zeros((9, 3))
     for count, sign in ((1, 1.0), (2, -1.0), (3, 1.0)):
         for members in combinations(range(3), count):
@@ -78,27 +99,9 @@ def test_labels_of_triples_are_what_pairs_leave(frames: Path, tmp_path: Path) ->
     assert data.binding_forces()[0] == pytest.approx(forces, abs=1e-4)
     assert abs(remainder) > 1e-4
     assert Complex.of(data).full.order == 48  # hydrogens within three waters, and the waters among each other
-
-
-def test_molecules_that_exchange_atoms_are_told(tmp_path: Path) -> None:
-    boxes = [made_waters(8, CELL), made_waters(8, CELL)]
-    x = boxes[1].positions
-    x[[1, 4]] = x[[4, 1]]
-    write(tmp_path / "box.extxyz", boxes)
-    (bodies,) = find_bodies(read_assembly(tmp_path / "box.extxyz"), 2, 5.0, 30)
-    assert bodies.structures.reactions()
-
-
-def test_the_command(frames: Path, tmp_path: Path) -> None:
-    command = ["delta-sgdml", "dataset", "bodies", frames, "-o", tmp_path / "bodies", "--pairs", "5", "-n", "2"]
-    done = warm.run([*command, "-j", "1"])
-    assert done.returncode == 0, done.stderr
-    assert "2 of h2o_h2o, GFN2-xTB" in done.stdout
-    assert [path.name for path in (tmp_path / "bodies").iterdir()] == ["h2o_h2o.npz"]
-    assert load_dataset(tmp_path / "bodies/h2o_h2o.npz").fragment_names == ("h2o_1", "h2o_2")
     for options, words in (
         ([], "exists and is complete"),
-        (["--pairs", "0"], "nothing to label"),
+        (["--triples", "0"], "nothing to label"),
         (["--pairs", "7"], "frame 0, 2 bodies: the cell is too small"),
         (["--charge", "na=1"], "no species 'na'; there are h2o"),
         (["--charge", "h2o=x"], "expected a whole number"),

@@ -317,3 +317,22 @@ def test_atoms_by_ranges_and_wrapped_structures(tmp_path: Path) -> None:
     result = ranges.compute(ranges.reference, cells=cell)
     assert result.energy == pytest.approx(whole.compute(whole.reference, cells=cell).energy, abs=1e-6)
     assert "2_second_first" in result.parts.energies
+
+
+def test_a_data_set_of_triples_is_evaluated_with_all_its_parts(tmp_path: Path) -> None:
+    """With an assembly's own pairs; as a model of triples alone, without what the pairs bind."""
+    from delta_server.data.dataset import Dataset
+    from delta_server.training.evaluation.evaluate import evaluate
+    from delta_server.units import KCAL_MOL
+
+    potential = load_potential(made_assembly(tmp_path, made_waters(3, None), PAIR, 12.0))
+    result = potential.compute(potential.reference[None])
+    zero = np.zeros((1, 9, 3))
+    lower = np.array([5.0])
+    data = Dataset(
+        potential.numbers, potential.reference[None], result.energy / KCAL_MOL, result.forces / KCAL_MOL,
+        np.repeat(np.arange(3), 3), np.zeros((1, 3)), zero, lower, zero,
+    )  # fmt: skip
+    parts = {part.name: part.energy_mae for part in evaluate(potential, data).parts}
+    assert parts["total"] == pytest.approx(0.0, abs=1e-9)
+    assert data.binding_energies() == pytest.approx(data.energies - 5.0)
