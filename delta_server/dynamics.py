@@ -94,7 +94,7 @@ class Walkers:
         self._kept, self._kick, self._thermal = kept, np.sqrt(1.0 - kept**2) * thermal, thermal
         self.alive: npt.NDArray[np.bool_] = np.ones(count, dtype=bool)
         self.velocities: FloatArray = self._thermal_velocities(np.arange(count))
-        result = potential.compute(self.positions)
+        result = potential.compute(self.positions, cells=potential.cell)
         self.energies, self._forces = result.energy, result.forces
 
     def advance(self, steps: int) -> None:
@@ -116,7 +116,7 @@ class Walkers:
     def place(self, i: int, positions: FloatArray) -> None:
         """Put a copy elsewhere, (N, 3) Å, with new velocities. Raises as `Potential.compute`."""
         which = np.array([i])
-        result = self._potential.compute(positions[None])
+        result = self._potential.compute(positions[None], cells=self._potential.cell)
         self.positions[which], self.energies[which], self._forces[which] = positions, result.energy, result.forces
         self.velocities[which] = self._thermal_velocities(which)
 
@@ -138,7 +138,7 @@ class Walkers:
     def _compute(self, x: FloatArray) -> tuple[npt.NDArray[np.bool_], FloatArray, FloatArray]:
         """Which of the geometries have energies and forces, and these."""
         try:
-            result = self._potential.compute(x)
+            result = self._potential.compute(x, cells=self._potential.cell)
             return np.ones(len(x), dtype=bool), result.energy, result.forces
         except (GeometryError, NonFiniteError):
             if len(x) == 1:

@@ -7,6 +7,8 @@ fragments:
   - {name: water,   atoms: "0:3",  model: water.npz}
   - {name: benzene, atoms: "3:15", model: benzene.npz}
 binding: {model: binding.npz}
+
+An assembly, many molecules of a few species, has `species` in place of `fragments` (`SpeciesEntry`).
 """
 
 from __future__ import annotations
@@ -142,13 +144,41 @@ class FragmentEntry(Strict):
         return self
 
 
+class SpeciesEntry(Strict):
+    """Equal molecules of an assembly: `count` of them, behind those of the species before, or the `atoms` of all of
+    them, one molecule after the other. A model, or for an ion a constant energy."""
+
+    count: int | None = Field(default=None, strict=True, ge=1, le=_MAX_ATOMS)
+    atoms: Atoms | None = None
+    model: FilePath | None = None
+    units: Units = Units()
+    sha256: Digest | None = None
+    energy: float | None = Field(default=None, strict=True, allow_inf_nan=False)
+    energy_unit: EnergyUnit | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SpeciesEntry:
+        if (self.count is None) == (self.atoms is None):
+            raise ValueError("expected either `count` (of molecules, in the structure's order) or `atoms`")
+        if (self.model is None) == (self.energy is None):
+            raise ValueError("expected either `model` or `energy` (a constant, for an ion)")
+        if (self.energy is None) != (self.energy_unit is None):
+            raise ValueError("`energy` and `energy_unit`, say eV or kcal/mol, go together; a model takes `units`")
+        return self
+
+
 class BindingEntry(ModelEntry):
-    """A binding model, of the whole complex or of the fragments in `between`, in that order."""
+    """A binding model, of the whole complex or of the fragments in `between`, in that order; or of all pairs or
+    triples of these species within a `cutoff`, switched off over the last `switch` of it (`terms.many_body`), Å."""
 
     between: tuple[Name, ...] | None = Field(default=None, min_length=2)
+    cutoff: float | None = Field(default=None, gt=0, le=1000)
+    switch: float | None = Field(default=None, gt=0)
 
     @property
     def name(self) -> str:
+        if self.cutoff is not None and self.between is not None:
+            return "_".join((str(len(self.between)), *self.between))
         return "binding" if self.between is None else "binding_" + "_".join(self.between)
 
 
@@ -175,7 +205,9 @@ class Manifest(Strict):
     name: str = Field(min_length=1, max_length=200)
     theory: str = ""
     structure: FilePath
-    fragments: tuple[FragmentEntry, ...] = Field(min_length=1)
+    fragments: tuple[FragmentEntry, ...] = ()
+    species: dict[Name, SpeciesEntry] = Field(default_factory=dict)
+    periodic: bool | None = Field(default=None, strict=True)
     binding: Annotated[tuple[BindingEntry, ...], BeforeValidator(_as_list)] = ()
     terms: tuple[TermEntry, ...] = ()
     _path: Path = PrivateAttr(default=Path())
@@ -198,6 +230,11 @@ class Manifest(Strict):
         entries = {
             f.name: ModelEntry(model=f.model, units=f.units, sha256=f.sha256) for f in self.fragments if f.model
         }
+        entries |= {
+            f"1_{name}": ModelEntry(model=s.model, units=s.units, sha256=s.sha256)
+            for name, s in self.species.items()
+            if s.model
+        }
         return entries | {b.name: b for b in self.binding}
 
     @property
@@ -205,11 +242,33 @@ class Manifest(Strict):
         return sum(len(f.atoms) for f in self.fragments)
 
     @property
+    def n_terms(self) -> int:
+        return len(self.fragments) + len(self.species) + len(self.binding) + len(self.terms)
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """What runs record the energies of, beside the binding: the fragments; of an assembly, each kind of n-mer."""
+        if not self.species:
+            return tuple(f.name for f in self.fragments)
+        return (*(f"1_{name}" for name in self.species), *(b.name for b in self.binding))
+
+    @property
     def has_binding(self) -> bool:
         return bool(self.binding) or any(term.part == "binding" for term in self.terms)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Manifest:
+    def _complex_or_assembly(self) -> Manifest:
+        if bool(self.fragments) == bool(self.species):
+            raise ValueError("expected either `fragments` or `species`, one at least")
+        if self.species:
+            check_assembly(self)
+        else:
+            self._check_complex()
+        return self
+
+    def _check_complex(self) -> None:
+        if self.periodic is not None:
+            raise ValueError("`periodic` goes with `species`; models of a complex are isolated")
         names = [f.name for f in self.fragments]
         if len(set(names)) < len(names):
             raise ValueError(f"fragment names must differ, found {', '.join(names)}")
@@ -227,6 +286,8 @@ class Manifest(Strict):
         if len(self.binding) > 1 and any(b.between is None for b in self.binding):
             raise ValueError("binding: in a list each term needs `between: [a, b]`")
         for binding in self.binding:
+            if binding.cutoff is not None or binding.switch is not None:
+                raise ValueError(f"{binding.name}: `cutoff` and `switch` go with `species`")
             for name in binding.between or ():
                 if name not in names:
                     raise ValueError(f"binding between {name!r}: no such fragment; there are {', '.join(names)}")
@@ -249,7 +310,41 @@ class Manifest(Strict):
         sets = [frozenset(b.between or ()) for b in self.binding]
         if len(set(sets)) < len(sets):
             raise ValueError("binding: two terms are between the same fragments")
-        return self
+
+
+def check_assembly(manifest: Manifest) -> None:
+    """Raise ValueError where species, their pairs and triples, and other terms do not fit together."""
+    if manifest.periodic is None:
+        raise ValueError("species: expected `periodic`: true (every structure has a cell) or false (a cluster)")
+    there = ", ".join(manifest.species)
+    sets: dict[tuple[str, ...], str] = {}
+    for binding in manifest.binding:
+        between = binding.between or ()
+        where = f"binding between {list(between)}"
+        if len(between) not in (2, 3):
+            raise ValueError(f"{where}: expected `between` two or three species; there are {there}")
+        if unknown := [name for name in between if name not in manifest.species]:
+            raise ValueError(f"{where}: no species {unknown[0]!r}; there are {there}")
+        if binding.cutoff is None or binding.switch is None:
+            raise ValueError(f"{where}: expected a `cutoff` and, its last part, a `switch`, both in Å")
+        if binding.switch > binding.cutoff:
+            raise ValueError(f"{where}: its switch of {binding.switch:g} Å is longer than its cutoff")
+        if tuple(sorted(between)) in sets:
+            raise ValueError(f"{where}: two terms are between these species")
+        sets[tuple(sorted(between))] = where
+    for members, where in sets.items():
+        for i in range(len(members) if len(members) == 3 else 0):
+            pair = members[:i] + members[i + 1 :]
+            if pair not in sets:
+                raise ValueError(f"{where}: three bodies without the two of {list(pair)}: add their binding, too")
+    for term in manifest.terms:
+        if term.over is not None:
+            raise ValueError(f"term {term.name!r}: in an assembly a term is over all")
+        if term.name in ("binding", "total"):
+            raise ValueError(f"term {term.name!r}: this name is taken")
+    names = [term.name for term in manifest.terms]
+    if len(set(names)) < len(names):
+        raise ValueError(f"terms: two would be called {max(names, key=names.count)!r}; rename one")
 
 
 def load_manifest(path: str | Path) -> Manifest:

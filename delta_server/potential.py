@@ -105,17 +105,20 @@ class Potential:
         name: str = "",
         theory: str = "",
         likeness: Likeness | None = None,
+        cell: FloatArray | None = None,
     ) -> None:
         """numbers: (N,); reference: (N, 3) in Å, a sane geometry in that order of atoms.
 
         likeness: what `check_geometry` holds geometries against, by default the bonds of the reference's fragments.
+        cell: (3, 3) Å, the reference's, where the potential is of a periodic assembly, which takes no frame without.
         """
         self.numbers: IntArray = np.asarray(numbers, dtype=np.intp)
         self.reference: FloatArray = np.asarray(reference, dtype=np.float64)
         self.fragments, self.terms = tuple(fragments), tuple(terms)
         self.name, self.theory = name, theory
         self.likeness = likeness or Likeness.of(self.numbers, self.reference, [f.atoms for f in self.fragments])
-        self._unwrapper = Unwrapper.of_reference(self.numbers, self.reference, self.likeness.bonds)
+        self.cell = cell
+        self._unwrapper = Unwrapper.of_reference(self.numbers, self.reference, self.likeness.bonds, cell is None)
         # Of each part, its terms with the places of their copies among all atoms, and the names in their order.
         self._parts: dict[Side, list[tuple[Term, list[IntArray | slice]]]] = {"fragments": [], "binding": []}
         for term in self.terms:
@@ -278,8 +281,19 @@ class Potential:
         name: Callable[[int], str] | None = "frame {}".format,
     ) -> Frames:
         """The frames, where molecules that their cells cut are made whole, and others are as before to the last bit;
-        `periodic`, `name` and errors: see `molecule.whole.Unwrapper`."""
+        `periodic`, `name` and errors: see `molecule.whole.Unwrapper`. Molecules of a periodic assembly stay at the
+        image where they are; raises GeometryError for a frame of one that has no cell, or not three periodic ones."""
+        if self.cell is not None:
+            there = frames.cells is not None and bool(frames.cells.any(2).all())
+            if not there or (periodic is not None and not periodic.all()):
+                raise GeometryError(
+                    f"{self.name} is a periodic assembly: expected a cell of three vectors, periodic along each"
+                )
         return frames._replace(positions=self._unwrapper(frames.positions, frames.cells, periodic, name))
+
+    def in_cell(self, positions: FloatArray) -> Frames:
+        """Positions (F, N, 3), Å, as frames in the reference's cell, where there is one."""
+        return Frames(positions, None if self.cell is None else np.broadcast_to(self.cell, (len(positions), 3, 3)))
 
     def check_geometry(self, positions: FloatArray, source: str = "geometry") -> None:
         """Raise GeometryError unless (N, 3) positions in Å can be this molecule: unit, order, wrapping."""
@@ -288,7 +302,8 @@ class Potential:
 
     def describe(self) -> str:
         """One line: what is served."""
-        copies = [*self.fragments, *self._copies("binding")]
+        of_fragments = {f.name for f in self.fragments}.issuperset(self._names["fragments"])
+        copies = [*(self.fragments if of_fragments else self._copies("fragments")), *self._copies("binding")]
         terms = ", ".join(f"{name} ({format_atoms(tuple(map(int, atoms)))})" for name, atoms in copies)
         return f"{self.name}: {self.n_atoms} atoms, {terms}"
 

@@ -26,11 +26,13 @@ def made_model(
     sigma: float = 10.0,
     noise: float = 0.05,
     size: float = 1.0,
+    offset: float = -100.0,
 ) -> Path:
     """An sGDML file (type ``m``) of random weights over geometries around (N, 3) `positions` in Å.
 
     permutations: (P, N), among equal elements. noise: of the training geometries, Å. size: of the energy's
-    slope along a descriptor entry, kcal/mol·Å, whatever n_train and P are: far too soft to move an atom.
+    slope along a descriptor entry, kcal/mol·Å, whatever n_train and P are: far too soft to move an atom. offset: of
+    the energy, kcal/mol.
     """
     rng = np.random.default_rng(seed)
     numbers, positions = np.asarray(numbers), np.asarray(positions, dtype=float)
@@ -55,7 +57,7 @@ def made_model(
         tril_perms_lin=(pair_permutations(permutations) + offsets).flatten("F"),
         sig=sigma,
         std=1.0,
-        c=-100.0,
+        c=offset,
         r_unit="Ang",
         e_unit="kcal/mol",
     )

@@ -15,7 +15,7 @@ from ..loading import load_potential, read_model
 from ..manifest import Manifest, load_manifest
 from ..potential import Potential
 from ..symmetry.bond_graph import is_group
-from ..terms.base import Frames, Term
+from ..terms.base import Term
 from ..terms.sgdml import SgdmlTerm
 from .check import Check
 from .potential import AMPLITUDE, check_potential, check_term
@@ -35,7 +35,8 @@ def check_manifest(path: Path, seed: int = 0, walk: bool = True) -> Iterator[Che
     except DeltaError as error:
         yield Check("manifest", False, str(error))
         return
-    yield Check("manifest", True, f"{len(manifest.fragments)} fragments, {len(manifest.binding)} binding terms")
+    bodies = f"{len(manifest.species)} species" if manifest.species else f"{len(manifest.fragments)} fragments"
+    yield Check("manifest", True, f"{bodies}, {len(manifest.binding)} binding terms")
     models: dict[str, Model] = {}
     yield from _files(manifest, models)
     try:
@@ -70,7 +71,7 @@ def _contract(potential: Potential, term: Term, seed: int) -> Check:
     """All of `check_term` in one line."""
     rng = np.random.default_rng(seed)
     x = potential.reference + AMPLITUDE * rng.standard_normal((2, *potential.reference.shape))
-    checks = list(check_term(term, Frames(x), seed=seed))
+    checks = list(check_term(term, potential.in_cell(x), seed=seed))
     wrong = [f"{check.name}: {check.found}" for check in checks if not check.passed]
     name = f"term {', '.join(term.names)}"
     return Check(name, not wrong, "; ".join(wrong) or f"keeps all {len(checks)} of the contract")

@@ -29,8 +29,9 @@ def check_potential(potential: Potential, seed: int = 0) -> Iterator[Check]:
         result = potential.compute(frames.positions, cells=frames.cells)
         return Prediction(result.energy, result.forces, result.virial)
 
-    yield from _check_sum(compute, Frames(x[None]), rng)
-    result, batch = potential.compute(x), potential.compute(np.stack([x, potential.reference, x]))
+    yield from _check_sum(compute, potential.in_cell(x[None]), rng)
+    result = potential.compute(x, cells=potential.cell)
+    batch = potential.compute(np.stack([x, potential.reference, x]), cells=potential.cell)
     error = float(np.abs(batch.forces[2] - result.forces).max())
     yield Check("batch = single", error < 1e-6, f"forces differ by {error:.1e} eV/Å (at most 1e-06)")
     if len(potential.fragments) > 1 and potential.bindings:

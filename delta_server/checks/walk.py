@@ -35,7 +35,7 @@ def check_walk(potential: Potential, seed: int = 0) -> Iterator[Check]:
     from ase import Atoms
 
     judge = _Judge(potential)
-    atoms = Atoms(potential.numbers, potential.reference)
+    atoms = Atoms(potential.numbers, potential.reference, cell=potential.cell, pbc=potential.cell is not None)
     taken = 0
 
     def go_on(step: int, largest: float) -> bool:

@@ -47,14 +47,14 @@ def write_input(
         if path.exists() and not overwrite:
             raise InputError(f"{path}: exists; give --overwrite, or another folder")
     simulation = Simulation(
-        described.name, tuple(f.name for f in described.fragments),
+        described.name, described.recorded,
         temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
     )  # fmt: skip
     run = f"delta-sgdml run {output} {manifest}"
     comment = f"{described.name}: {simulation.summary}.\n     {run}"
     atoms = read_structure(described.resolve(described.structure))
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_structure(start, atoms)
+    write_structure(start, atoms, bool(described.periodic))
     try:
         write_whole(output, simulation.xml(start.name, output.stem, comment))
     except InputError:

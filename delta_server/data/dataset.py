@@ -36,6 +36,9 @@ class Dataset:
     ``fragment``           fragment  (N,)        number of the fragment of each atom, 0 to K−1; or None
     ``fragment_energies``  E_frag    (n, K)      kcal/mol, of each fragment alone; or None
     ``fragment_forces``    F0        (n, N, 3)   kcal/mol/Å, of each atom within its fragment alone; or None
+    ``lower_energies``     E_lower   (n,)        kcal/mol, of what fewer than all fragments bind, as the pairs of a
+                                                 trimer do (`data.bodies`); or None
+    ``lower_forces``       F_lower   (n, N, 3)   kcal/mol/Å, of the same; or None
     ``charges``            charges   (K,)        net charges of the fragments; or None
     ``charge``             charge    ()          net charge of the complex, where it is known; or None
     ``multiplicity``       mult      ()          spin multiplicity of the complex, where it is known; or None
@@ -54,6 +57,8 @@ class Dataset:
     fragment: IntArray | None = None
     fragment_energies: FloatArray | None = None
     fragment_forces: FloatArray | None = None
+    lower_energies: FloatArray | None = None
+    lower_forces: FloatArray | None = None
     charges: IntArray | None = None
     charge: int | None = None
     multiplicity: int | None = None
@@ -92,13 +97,20 @@ class Dataset:
         return replace(self, **picked)
 
     def binding_energies(self) -> FloatArray:
-        """E − Σ_f E_f, (n,) kcal/mol. Raises InputError without isolated labels."""
-        binding: FloatArray = self.energies - self.isolated()[1].sum(1)
+        """E − Σ_f E_f without what fewer fragments bind, (n,) kcal/mol. Raises InputError without isolated labels."""
+        binding: FloatArray = self.without_lower().energies - self.isolated()[1].sum(1)
         return binding
 
     def binding_forces(self) -> FloatArray:
-        """F − (F_1, F_2, …), (n, N, 3) kcal/mol/Å. Raises InputError without isolated labels."""
-        return self.forces - self.isolated()[2]
+        """F − (F_1, F_2, …), (n, N, 3) kcal/mol/Å, likewise. Raises InputError without isolated labels."""
+        return self.without_lower().forces - self.isolated()[2]
+
+    def without_lower(self) -> Dataset:
+        """The same, labels of the whole less what fewer fragments bind: what fragments and binding add up to."""
+        if self.lower_energies is None or self.lower_forces is None:
+            return self
+        rest = self.energies - self.lower_energies, self.forces - self.lower_forces
+        return replace(self, energies=rest[0], forces=rest[1], lower_energies=None, lower_forces=None)
 
     def isolated(self) -> tuple[IntArray, FloatArray, FloatArray]:
         """`fragment`, `fragment_energies` and `fragment_forces`. Raises InputError without them."""
@@ -116,6 +128,8 @@ _PER_CONFIGURATION = (
     "forces",
     "fragment_energies",
     "fragment_forces",
+    "lower_energies",
+    "lower_forces",
     "index",
     "run",
     "split",
@@ -174,6 +188,8 @@ def save_dataset(path: Path, data: Dataset) -> None:
         "fragment": data.fragment,
         "E_frag": data.fragment_energies,
         "F0": data.fragment_forces,
+        "E_lower": data.lower_energies,
+        "F_lower": data.lower_forces,
         "charges": data.charges,
         "charge": data.charge,
         "mult": data.multiplicity,
@@ -272,6 +288,8 @@ def _read(path: Path, arrays: Arrays, units: FileUnits, assume: FileUnits) -> Da
         fragment=fragment,
         fragment_energies=arrays.floats("E_frag", (n, k)) * energy if "E_frag" in arrays and k else None,
         fragment_forces=arrays.floats("F0", shape) * (energy / length) if "F0" in arrays else None,
+        lower_energies=arrays.floats("E_lower", (n,)) * energy if "E_lower" in arrays else None,
+        lower_forces=arrays.floats("F_lower", shape) * (energy / length) if "F_lower" in arrays else None,
         charges=integers("charges", k) if k else None,
         charge=_whole(arrays, "charge"),
         multiplicity=_whole(arrays, "mult"),

@@ -46,12 +46,18 @@ def read_structure(path: Path) -> Atoms:
     return atoms
 
 
-def write_structure(path: Path, atoms: Atoms) -> None:
+def write_structure(path: Path, atoms: Atoms, periodic: bool = False) -> None:
     """Elements and positions as xyz that i-PI starts from too: it wants a cell and units in the comment line.
 
-    Raises InputError where it cannot be written.
+    periodic: with the atoms' own cell, turned so that its first vector is along x and its second in the plane of xy,
+    as i-PI has it; otherwise one of 100 Å. Raises InputError where it cannot be written.
     """
-    lines = [str(len(atoms)), "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"]
+    cell = "100 100 100 90 90 90"
+    if periodic:
+        atoms = atoms.copy()
+        cell = " ".join(f"{number:.10f}" for number in atoms.cell.cellpar())
+        atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)
+    lines = [str(len(atoms)), f"# CELL(abcABC): {cell} cell{{angstrom}} positions{{angstrom}}"]
     for symbol, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True):
         lines.append(f"{symbol:2} {x:16.10f} {y:16.10f} {z:16.10f}")
     write_whole(path, "\n".join(lines) + "\n")

@@ -46,21 +46,25 @@ class Unwrapper:
     """Makes frames of one complex whole.
 
     numbers: (N,). bonds: (n, 2), those that hold, with their lengths (n,) in Å; what they connect is a molecule.
+    together: whether the molecules belong to one complex; else each stays at the image where its first atom is.
     """
 
-    def __init__(self, numbers: IntArray, bonds: IntArray, lengths: FloatArray) -> None:
+    def __init__(self, numbers: IntArray, bonds: IntArray, lengths: FloatArray, together: bool = True) -> None:
         self.numbers, self._bonds, self._lengths = numbers, bonds, lengths
+        self._one_complex = together
         self._starts, self._ends = np.ascontiguousarray(bonds.T)
         self._molecules, self._tree, self._paths = _walks(len(numbers), bonds)
 
     @classmethod
-    def of_reference(cls, numbers: IntArray, reference: FloatArray, bonds: IntArray) -> Unwrapper:
+    def of_reference(
+        cls, numbers: IntArray, reference: FloatArray, bonds: IntArray, together: bool = True
+    ) -> Unwrapper:
         """reference: (N, 3) Å, a whole geometry with those bonds."""
         i, j = bonds.T
-        return cls(numbers, bonds, np.linalg.norm(reference[i] - reference[j], axis=1))
+        return cls(numbers, bonds, np.linalg.norm(reference[i] - reference[j], axis=1), together)
 
     @classmethod
-    def of_frame(cls, numbers: IntArray, positions: FloatArray, cell: FloatArray) -> Unwrapper:
+    def of_frame(cls, numbers: IntArray, positions: FloatArray, cell: FloatArray, together: bool = True) -> Unwrapper:
         """From any frame, (N, 3) in Å, that its cell (3, 3) may have cut: bonds are between nearest images."""
         j, i = np.tril_indices(len(numbers), -1)
         vectors = positions[j] - positions[i]
@@ -69,7 +73,12 @@ class Unwrapper:
             vectors = vectors + lattice.to_nearest(vectors)
         distances = np.linalg.norm(vectors, axis=1)
         near = bonded(numbers, i, j, distances)
-        return cls(numbers, np.stack([i, j], axis=1)[near], distances[near])
+        return cls(numbers, np.stack([i, j], axis=1)[near], distances[near], together)
+
+    @property
+    def n_molecules(self) -> int:
+        """How many molecules the bonds make of the atoms."""
+        return len(self._molecules)
 
     def __call__(
         self,
@@ -128,9 +137,19 @@ class Unwrapper:
         stretched = self.stretched(frame).any()
         if lattice is None:
             if stretched:
-                self._refuse_torn(frame)
+                self._refuse_torn(
+                    frame,
+                    "cut by periodic wrapping, and no cell comes with it that could undo that (for i-PI: pbc='False' "
+                    "in <ffsocket>), or broken long before",
+                )
             return frame
         moved = self._along_bonds(frame, lattice) if stretched else frame
+        if not self._one_complex:
+            if stretched:
+                self._refuse_torn(
+                    moved, "in the nearest images too: broken long before, or wrapped by another cell than this"
+                )
+            return moved
         if len(self._molecules) == 1:
             return moved
         if moved is frame and periodic is not None:
@@ -149,16 +168,15 @@ class Unwrapper:
     def _vectors(self, frames: FloatArray) -> FloatArray:
         return np.asarray(frames[..., self._ends, :] - frames[..., self._starts, :])
 
-    def _refuse_torn(self, frame: FloatArray) -> None:
+    def _refuse_torn(self, frame: FloatArray, cause: str) -> None:
         lengths = _lengths(self._vectors(frame))
         worst = int((lengths - self._lengths).argmax())
         if lengths[worst] < self._lengths[worst] + _TORN:
             return
         (i, j), symbol = self._bonds[worst], symbols(self.numbers)
         raise GeometryError(
-            f"bond {symbol[i]}{i}–{symbol[j]}{j} is {lengths[worst]:.2f} Å, expected {self._lengths[worst]:.2f}: cut "
-            "by periodic wrapping, and no cell comes with it that could undo that (for i-PI: pbc='False' in "
-            "<ffsocket>), or broken long before"
+            f"bond {symbol[i]}{i}–{symbol[j]}{j} is {lengths[worst]:.2f} Å, expected {self._lengths[worst]:.2f}: "
+            f"{cause}"
         )
 
     def _cut(self, frame: FloatArray, lattice: Lattice) -> FloatArray:

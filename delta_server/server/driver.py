@@ -106,7 +106,7 @@ class Driver:
 
     def warm_up(self) -> None:
         """One evaluation of the manifest's structure: whatever fails, fails before i-PI waits."""
-        Evaluator(self.potential, self.part, self.uncertainty)(Frames(self.potential.reference[None]))
+        Evaluator(self.potential, self.part, self.uncertainty)(self.potential.in_cell(self.potential.reference[None]))
 
     def serve(self, sock: socket.socket, mode: SocketMode = "unix") -> Ending:
         """Serve one connection until EXIT, its end or a stop.

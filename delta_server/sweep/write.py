@@ -79,6 +79,8 @@ def write_sweep(
     described = load_manifest(manifest)
     if plan.kind == "mts" and not described.binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
+    if described.species:
+        raise InputError(f"{manifest}: sweeps are of complexes; `delta-sgdml input` writes runs of an assembly")
     potential = load_potential(described)
     old = _make_room(folder, overwrite)
     source = structure or described.resolve(described.structure)

@@ -190,7 +190,7 @@ def _analysed(
 
     if part.run.exchanged:
         missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
-    fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments]
+    fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments] or None
     held = attempt(
         "stability",
         lambda run: _verdict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..help import App
-from . import fragments, import_, info, label, sample, select, split
+from . import bodies, fragments, import_, info, label, sample, select, split
 
 app = App("Make, label, look at, check and divide data sets.")
 app.add(
@@ -12,6 +12,7 @@ app.add(
         "import": import_.import_,
         "sample": sample.sample,
         "label": label.label,
+        "bodies": bodies.bodies,
         "info": info.info,
         "fragments": fragments.fragments,
         "split": split.split,

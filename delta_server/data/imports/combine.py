@@ -98,6 +98,8 @@ def concatenate(parts: Sequence[Dataset], names: Sequence[str]) -> Dataset:
         forces=np.concatenate([part.forces for part in parts]),
         fragment_energies=joined("fragment_energies") if first.labelled_fragments else None,
         fragment_forces=joined("fragment_forces") if first.labelled_fragments else None,
+        lower_energies=joined("lower_energies"),
+        lower_forces=joined("lower_forces"),
         index=np.concatenate([np.arange(len(p)) if p.index is None else p.index for p in parts]),
         run=np.concatenate(runs),
         split=np.concatenate([p.split for p in parts if p.split is not None]) if same_split else None,

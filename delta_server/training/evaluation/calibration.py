@@ -89,6 +89,8 @@ def _labels(manifest: Manifest, data: Dataset) -> Iterator[tuple[str, ModelEntry
 
     Raises InputError for sets of atoms of which there are no labels.
     """
+    if manifest.species:
+        raise InputError(f"{manifest.path}: an assembly; calibrate the manifests that its models were trained with")
     alone = {frozenset(data.atoms_of(k).tolist()) for k in range(data.n_fragments)}
     models, atoms = manifest.models(), {f.name: list(f.atoms) for f in manifest.fragments}
     for fragment in (f for f in manifest.fragments if f.model):

@@ -7,7 +7,7 @@ and F_b = F − (F_1, F_2, …) of the binding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -182,6 +182,9 @@ def evaluate(
         raise InputError(f"{name}: no configurations to evaluate")
     potential.check_geometry(data.positions[which[0]], f"{name}, configuration {which[0]}")
     predicted = _predict(potential, data, which, report)
+    # What fewer fragments bind is for an assembly's own pairs, and not for a model of triples alone.
+    by_fragment = {f.name for f in potential.fragments} <= set(predicted.terms)
+    data = data.without_lower() if by_fragment else replace(data, lower_energies=None, lower_forces=None)
     total = PartErrors("total", predicted.energy, data.energies[which], predicted.forces, data.forces[which])
     order, note = _match(potential, data)
     parts = _parts(potential, data, which, predicted, order) if order else ()
@@ -222,11 +225,13 @@ def _parts(
     labels, binding_forces = forces[which], predicted.binding_forces
     alone = predicted.forces if binding_forces is None else predicted.forces - binding_forces
     for term, k in zip(potential.fragments, order, strict=True):
+        if term.name not in predicted.terms:  # of an assembly, which tells its species
+            continue
         label = energies[which, k]
         yield PartErrors(term.name, predicted.terms[term.name], label, alone[:, term.atoms], labels[:, term.atoms])
     if binding_forces is not None:
         label = data.binding_energies()[which]
-        yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.forces[which] - labels)
+        yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.binding_forces()[which])
 
 
 def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:

@@ -1,0 +1,136 @@
+"""delta-sgdml dataset bodies: pairs and triples of an assembly's molecules, labelled with all their parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..options import JsonOption, OverwriteOption
+from ..process import Stop, complain, set_threads
+from ..progress import Progress
+from .options import CalculatorOption, CalculatorOptions, save
+
+
+def bodies(
+    trajectory: Annotated[
+        Path,
+        typer.Argument(
+            help="Frames of an assembly, with or without a cell: any file that ase reads, or i-PI's.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Folder for a data set of each kind, h2o_h2o.npz …", show_default=False),
+    ],
+    count: Annotated[int, typer.Option("-n", min=1, help="n-mers of each kind.")] = 500,
+    pairs: Annotated[
+        float, typer.Option(min=0.0, help="Cut-off of the distance of two centres of mass (Å); 0: no pairs.")
+    ] = 7.0,
+    triples: Annotated[
+        float, typer.Option(min=0.0, help="Cut-off of the sum of three such distances (Å); 0: no triples.")
+    ] = 0.0,
+    charge: Annotated[
+        list[str],
+        typer.Option("--charge", help="Net charge of a species; repeatable.", metavar="NAME=N", show_default="all 0"),
+    ] = [],  # noqa: B006
+    calculator: CalculatorOption = "gfn2-xtb",
+    option: CalculatorOptions = [],  # noqa: B006
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice.")] = 0,
+    processes: Annotated[
+        int | None, typer.Option("-j", "--processes", min=1, help="Processes.", show_default="all cores")
+    ] = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Label pairs and triples of an assembly's molecules, to train a many-body expansion on.
+
+    They are chosen evenly by distance, to a quarter beyond the cut-off, from all frames. Of a triple each pair is
+    labelled too: its binding is what the pairs leave. `train` makes a model of each data set; the pairs' has those of
+    the single molecules as well. May be stopped (Ctrl-C) or killed: the same command goes on.
+
+    Example: delta-sgdml dataset bodies box.extxyz -o water --pairs 6 --triples 11 -n 600
+    """
+    set_threads(1)
+    from ...data.bodies import clear, find_bodies, label_bodies, read_assembly
+    from ...data.calculators import Method, parse_options
+    from ...data.structures import say_reactions
+    from ...errors import InputError
+
+    method = Method(calculator, parse_options(option))
+    method.load()
+    if not pairs and not triples:
+        raise InputError("--pairs 0 and no --triples: nothing to label")
+    assembly = read_assembly(trajectory)
+    charges = _charges(charge, assembly.names)
+    kinds = [
+        kind
+        for order, cutoff in ((2, pairs), (3, triples))
+        if cutoff
+        for kind in find_bodies(assembly, order, cutoff, count, seed)
+    ]
+    for kind in kinds:
+        if reactive := kind.structures.reactions():
+            raise InputError(
+                f"{trajectory}: {say_reactions(reactive, len(kind.structures))} of {kind.name}; molecules have to "
+                "stay what they are in the first frame"
+            )
+    paths = [output / f"{kind.name}.npz" for kind in kinds]
+    if (there := [path for path in paths if path.exists()]) and not overwrite:
+        raise InputError(f"{there[0]}: exists and is complete; remove it, give --overwrite, or another -o")
+    output.mkdir(parents=True, exist_ok=True)
+    stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
+    told = []
+    for kind, path in zip(kinds, paths, strict=True):
+        with Progress(len(kind.structures), f"{kind.name}") as progress:
+            outcome = label_bodies(
+                kind,
+                method,
+                path,
+                charges,
+                processes=min(processes or len(os.sched_getaffinity(0)), len(kind.structures)),
+                stop=stop,
+                progress=lambda done, failed: progress(done + failed, f" ({failed} failed)" if failed else ""),
+            )
+        if outcome.data is None:
+            again = shlex.join(["delta-sgdml", *sys.argv[1:]])
+            complain(f"stopped; what is labelled is kept in {output}; go on: {again}")
+            raise typer.Exit(stop.exit_code)
+        save(path, outcome.data)
+        clear(kind, path)
+        binding = outcome.data.binding_energies()
+        cutoff = pairs if len(kind.species) == 2 else triples
+        far = abs(binding[outcome.lengths > cutoff]).max(initial=0.0)
+        told.append({"output": str(path), "labelled": len(binding), "failed": len(outcome.failures),
+                     "binding": [binding.min(), binding.max()], "beyond": far})  # fmt: skip
+        if not as_json:
+            failed = f", {len(outcome.failures)} failed" * bool(outcome.failures)
+            print(
+                f"{path}: {len(binding)} of {kind.name}{failed}, {method.theory}; {len(kind.species)} bodies bind by "
+                f"{binding.min():.3f} to {binding.max():.3f} kcal/mol, beyond {cutoff:g} Å by up to {far:.3f}"
+            )
+    if as_json:
+        print(json.dumps(told))
+
+
+def _charges(texts: list[str], names: tuple[str, ...]) -> dict[str, int]:
+    """Of species by name. Raises InputError."""
+    from ...errors import InputError
+
+    charges: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if name not in names:
+            raise InputError(f"--charge {text}: no species {name!r}; there are {', '.join(names)}")
+        try:
+            charges[name] = int(number)
+        except ValueError:
+            raise InputError(f"--charge {text}: expected a whole number, as in {name}=1") from None
+    return charges
