@@ -20,7 +20,7 @@ LAYERS = (
     {"units", "errors", "_types"},
     {"files"},
     {"molecule"},
-    {"ipi", "symmetry", "manifest"},
+    {"ipi", "symmetry", "manifest", "methods"},
     {"gdml"},
     {"terms"},
     {"potential"},

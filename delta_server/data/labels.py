@@ -16,8 +16,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
+from ..methods import Method
 from ..units import KCAL_MOL
-from .calculators import Method
 from .dataset import Dataset
 from .fragments import formula
 from .labelling.pool import run_pool

@@ -12,12 +12,12 @@ import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
-from delta_server.data.calculators import Method, parse_integers, parse_options
 from delta_server.data.dataset import Dataset
 from delta_server.data.labelling.workfile import open_workfile
 from delta_server.data.labels import Labeller, LabelTask, label, working_file
 from delta_server.data.structures import Structures
 from delta_server.errors import InputError
+from delta_server.methods import Method, parse_integers, parse_options
 from delta_server.units import KCAL_MOL
 
 XTB = Method("gfn2-xtb")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
-from ..files.documents import versions
+from ._types import FloatArray, IntArray
+from .errors import InputError
+from .files.documents import versions
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
