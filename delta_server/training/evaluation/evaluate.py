@@ -222,8 +222,9 @@ def _parts(
     labels, binding_forces = forces[which], predicted.binding_forces
     alone = predicted.forces if binding_forces is None else predicted.forces - binding_forces
     for term, k in zip(potential.fragments, order, strict=True):
-        label = energies[which, k]
-        yield PartErrors(term.name, predicted.terms[term.name], label, alone[:, term.atoms], labels[:, term.atoms])
+        names = potential.names_of(term)
+        energy = np.sum([predicted.terms[name] for name in names], axis=0)
+        yield PartErrors(term.name, energy, energies[which, k], alone[:, term.atoms], labels[:, term.atoms])
     if binding_forces is not None:
         label = data.binding_energies()[which]
         yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.forces[which] - labels)
