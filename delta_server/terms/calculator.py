@@ -64,8 +64,10 @@ class Computer:
 
         Raises NonFiniteError, with frame and reason, where the calculator fails.
         """
+        count, n = frames.positions.shape[:2]
+        if n == 1 and frames.cells is None and (count > 1 or frames.positions.any()):  # the same everywhere
+            return Answer(*(np.repeat(array, count, axis=0) for array in self(Frames(np.zeros((1, 1, 3))))))
         if self._last is None or not _same(self._last[0], frames):
-            count, n = frames.positions.shape[:2]
             answer = Answer(np.empty(count), np.empty((count, n, 3)), np.empty((count, 3, 3)))
             for i, x in enumerate(frames.positions):
                 try:
@@ -121,12 +123,9 @@ class CalculatorTerm:
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`. Raises NonFiniteError where the calculator fails."""
         x = frames.positions[:, self.sites[0]]
-        if len(self.sites[0]) == 1 and not self.periodic:  # an atom alone is the same everywhere
-            x = np.zeros_like(x)
         energies, forces, virials = self.whole(Frames(x, frames.cells if self.periodic else None))
         for places, computer in self.less:
-            alone = x[:, places]
-            answer = computer(Frames(np.zeros_like(alone) if len(places) == 1 else alone))
+            answer = computer(Frames(x[:, places]))
             energies -= answer.energies
             forces[:, places] -= answer.forces
             virials -= answer.virials

@@ -7,7 +7,7 @@ and F_b = F − (F_1, F_2, …) of the binding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -161,6 +161,20 @@ def improvements(mine: Evaluation, other: Evaluation) -> Iterator[Improvement]:
         if (rival := theirs.pop(part.name, None)) is not None:
             energy, force = _gain(part.energy_mae, rival.energy_mae), _gain(part.force_mae, rival.force_mae)
             yield Improvement(part.name, energy, force)
+
+
+def aligned(evaluation: Evaluation) -> Evaluation:
+    """With energies of the fragments, and so of the total, whose mean is that of the labels: two methods count them
+    from different zeros. That of the binding is none that could be chosen."""
+    total, *parts = evaluation.parts
+    fragments = [part for part in parts if part.name != "binding"]
+    moved = {part.name: part.energy_mean_error for part in fragments}
+    moved["total"] = sum(moved.values()) if moved else total.energy_mean_error
+    shifted = tuple(replace(part, energy=part.energy - moved.get(part.name, 0.0)) for part in evaluation.parts)
+    note = "; ".join(
+        filter(None, [evaluation.note, "energies are from the zero of the labels, but for the binding's"])
+    )
+    return replace(evaluation, parts=shifted, note=note)
 
 
 def evaluate(
