@@ -75,7 +75,7 @@ def test_training_above_a_baseline(methane_dimer_data: Dataset, tmp_path: Path) 
     assert [part.name for part in errors.parts] == ["total", "ch4_1", "ch4_2", "binding"]
     for part in errors.parts:  # dispersion is 1 kcal/mol and more: it is taken off and added again
         assert part.energy_mae < 0.05, part.name
-        assert part.force_mae < 0.2, part.name
+        assert part.force_mae < 0.5, part.name
 
 
 def test_a_baseline_with_global_models(methane_dimer_data: Dataset, tmp_path: Path) -> None:
