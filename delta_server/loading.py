@@ -6,19 +6,21 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from ._types import FloatArray, IntArray
-from .errors import DeltaError, GeometryError, InputError, ManifestError, ModelFileError
+from .errors import DeltaError, GeometryError, InputError, ManifestError, ModelFileError, NonFiniteError
 from .gdml import Model, load_model, make_predictor
 from .manifest import BindingEntry, FragmentEntry, Manifest, ModelEntry, TermEntry, format_atoms, load_manifest
+from .methods import Method
 from .molecule.bonds import symbols
 from .molecule.structures import read_structure
 from .molecule.whole import Unwrapper
 from .potential import Fragment, Potential
-from .terms.base import Side, Term, TermRequest
+from .terms.base import Frames, Side, Term, TermRequest
+from .terms.calculator import CalculatorTerm, Molecule, calculator_terms
 from .terms.constant import ConstantTerm
 from .terms.many_body import ManyBodyTerm, SpeciesTerm, Switch
 from .terms.sgdml import SgdmlTerm
@@ -59,19 +61,27 @@ def _load(manifest: Manifest, threads: int, device: str) -> Potential:
     fragments = [Fragment(f.name, np.array(f.atoms, dtype=np.intp)) for f in manifest.fragments]
     atoms = {f.name: f.atoms for f in manifest.fragments}
     models = manifest.models()
-    ions = [_ion(f) for f in manifest.fragments if f.model is None]
+    ions = [_ion(f) for f in manifest.fragments if f.energy is not None]
     molecules = [(f.name, models[f.name], f.atoms) for f in manifest.fragments if f.model]
     bindings = [(b.name, models[b.name], _over(b.between, atoms)) for b in manifest.binding]
     modelled = chain(
         _model_terms(manifest, "fragments", molecules, numbers, threads, device),
         _model_terms(manifest, "binding", bindings, numbers, threads, device),
     )
-    others = [_term(manifest, entry, _over(entry.over, atoms), numbers) for entry in manifest.terms]
+    computed = chain(
+        *(_computed_fragment(manifest, f, structure) for f in manifest.fragments if f.calculator),
+        *(_computed_term(manifest, term, structure) for term in manifest.terms if term.calculator),
+    )
+    others = [
+        _term(manifest, entry, _over(entry.over, atoms), numbers)
+        for entry in manifest.terms
+        if entry.calculator is None
+    ]
     potential = Potential(
         numbers,
         structure.positions,
         fragments,
-        [*ions, *modelled, *others],
+        [*ions, *modelled, *computed, *others],
         name=manifest.name,
         theory=manifest.theory,
     )
@@ -103,6 +113,10 @@ def _load_assembly(manifest: Manifest, threads: int, device: str) -> Potential:
         SpeciesTerm(_species(manifest, name, molecules[name], numbers, threads, device), f"1_{name}")
         for name in manifest.species
     ]
+    if computed := [entry.name for entry in manifest.terms if entry.calculator]:
+        raise ManifestError(
+            f"{manifest.path}: terms: {', '.join(computed)}: a calculator needs fragments, here are species"
+        )
     for binding in manifest.binding:
         term = _many_body(manifest, binding, molecules, numbers, threads, device)
         if cell is not None:
@@ -296,13 +310,59 @@ def _term(manifest: Manifest, entry: TermEntry, atoms: tuple[int, ...], numbers:
     where = f"{manifest.path}: term {entry.name!r}"
     make = _maker(entry.kind, where)
     sites = np.array(atoms, dtype=np.intp)
-    request = TermRequest(entry.name, entry.part, sites, numbers[sites], entry.options, manifest.path.parent)
+    part = cast("Side", entry.part)  # `all` is for calculators
+    request = TermRequest(entry.name, part, sites, numbers[sites], entry.options, manifest.path.parent)
     try:
         return make(request)
     except DeltaError:
         raise
     except Exception as error:  # whatever another package's code trips over
         raise ManifestError(f"{where} of kind {entry.kind!r}: {type(error).__name__}: {error}") from error
+
+
+def _computed_fragment(manifest: Manifest, entry: FragmentEntry, structure: Atoms) -> list[CalculatorTerm]:
+    """A fragment that a calculator computes. Raises ManifestError."""
+    assert entry.calculator is not None
+    method, names = Method(entry.calculator, entry.options), {entry.name: entry.name}
+    return _computed(manifest, f"fragment {entry.name!r}", names, "fragments", method, [entry], structure)
+
+
+def _computed_term(manifest: Manifest, entry: TermEntry, structure: Atoms) -> list[CalculatorTerm]:
+    """What a term of the kind ``calculator`` adds to each fragment and to the binding. Raises ManifestError."""
+    assert entry.calculator is not None
+    by_name = {f.name: f for f in manifest.fragments}
+    fragments = [by_name[name] for name in (entry.over or by_name)]
+    method = Method(entry.calculator, entry.options)
+    names = {f.name: f"{entry.name}_{f.name}" for f in fragments} | {"binding": entry.name}
+    where = f"term {entry.name!r}"
+    return _computed(manifest, where, names, entry.part, method, fragments, structure, entry.periodic)
+
+
+def _computed(
+    manifest: Manifest,
+    where: str,
+    names: dict[str, str],
+    part: Literal["fragments", "binding", "all"],
+    method: Method,
+    fragments: Sequence[FragmentEntry],
+    structure: Atoms,
+    periodic: bool = False,
+) -> list[CalculatorTerm]:
+    """Terms of a calculator, tried on the manifest's structure. Raises ManifestError."""
+    molecules = [Molecule(f.name, np.array(f.atoms, dtype=np.intp), f.charge, f.multiplicity) for f in fragments]
+    numbers = np.asarray(structure.numbers, dtype=np.intp)
+    try:
+        terms = list(calculator_terms(names, part, method, molecules, numbers, manifest.path.parent, periodic))
+        for term in terms:
+            term.evaluate(Frames(np.asarray(structure.positions)[None]))
+    except NonFiniteError as error:
+        what = str(error).removeprefix("frame 0: ")
+        raise ManifestError(f"{manifest.path}: {where}: {what}, at the structure of the manifest") from error
+    except DeltaError as error:
+        raise ManifestError(f"{manifest.path}: {where}: {error}") from error
+    except Exception as error:  # calculators raise whatever they like
+        raise ManifestError(f"{manifest.path}: {where}: {type(error).__name__}: {error}") from error
+    return terms
 
 
 def _maker(kind: str, where: str) -> Callable[[TermRequest], Term]:

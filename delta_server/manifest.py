@@ -98,6 +98,7 @@ LengthUnit = Annotated[str, _known(length_in_angstrom)]
 Atoms = Annotated[tuple[int, ...], BeforeValidator(parse_atoms)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 FilePath = Annotated[Path, AfterValidator(_file_path)]
+CalculatorName = Annotated[str, Field(min_length=1, max_length=200)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,63}$")]
 
 
@@ -117,7 +118,8 @@ class ModelEntry(Strict):
 
 
 class FragmentEntry(Strict):
-    """A molecule of the complex: a model, or for an ion a constant energy."""
+    """A molecule of the complex: a model, a calculator of ase, or for an ion a constant energy. charge, multiplicity:
+    for calculators, whatever it is made of."""
 
     name: Name
     atoms: Atoms
@@ -126,11 +128,19 @@ class FragmentEntry(Strict):
     sha256: Digest | None = None
     energy: float | None = Field(default=None, strict=True, allow_inf_nan=False)
     energy_unit: EnergyUnit | None = None
+    calculator: CalculatorName | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    charge: int = Field(default=0, strict=True)
+    multiplicity: int = Field(default=1, strict=True, ge=1)
 
     @model_validator(mode="after")
     def _one_kind(self) -> FragmentEntry:
-        if (self.model is None) == (self.energy is None):
-            raise ValueError(f"fragment {self.name!r}: expected either `model` or `energy` (a constant, for an ion)")
+        if sum(kind is not None for kind in (self.model, self.energy, self.calculator)) != 1:
+            raise ValueError(
+                f"fragment {self.name!r}: expected either `model`, `calculator` or `energy` (a constant, for an ion)"
+            )
+        if self.options and self.calculator is None:
+            raise ValueError(f"fragment {self.name!r}: `options` go with a `calculator`")
         if self.energy is not None and len(self.atoms) > 1:
             raise ValueError(f"fragment {self.name!r}: `energy` is for a single ion; without forces atoms fly apart")
         if self.energy is not None and self.energy_unit is None:
@@ -183,13 +193,29 @@ class BindingEntry(ModelEntry):
 
 
 class TermEntry(Strict):
-    """A term of another kind (`delta_server.terms`), over the whole complex or over some fragments, in that order."""
+    """A term of another kind (`delta_server.terms`), over the whole complex or over some fragments, in that order.
+
+    Of the kind ``calculator``: a `calculator` of ase, for both parts with `part: all`, with the whole in the frame's
+    cell where it is `periodic` (`terms.calculator`).
+    """
 
     kind: Name
     name: Name
-    part: Literal["fragments", "binding"] = "binding"
+    part: Literal["fragments", "binding", "all"] = "binding"
     over: Annotated[tuple[Name, ...] | None, BeforeValidator(lambda value: None if value == "all" else value)] = None
     options: dict[str, Any] = Field(default_factory=dict)
+    calculator: CalculatorName | None = None
+    periodic: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _calculator_or_not(self) -> TermEntry:
+        if (self.kind == "calculator") != (self.calculator is not None):
+            raise ValueError(f"term {self.name!r}: kind `calculator` and a `calculator`, say gfn2-xtb, go together")
+        if self.calculator is None and (self.part == "all" or self.periodic):
+            raise ValueError(f"term {self.name!r}: `part: all` and `periodic` are for the kind `calculator`")
+        if self.periodic and self.part == "fragments":
+            raise ValueError(f"term {self.name!r}: fragments are isolated; `periodic` is for the binding")
+        return self
 
 
 def _as_list(value: Any) -> Any:
@@ -254,7 +280,7 @@ class Manifest(Strict):
 
     @property
     def has_binding(self) -> bool:
-        return bool(self.binding) or any(term.part == "binding" for term in self.terms)
+        return bool(self.binding) or any(term.part != "fragments" for term in self.terms)
 
     @model_validator(mode="after")
     def _complex_or_assembly(self) -> Manifest:
@@ -304,7 +330,10 @@ class Manifest(Strict):
                     raise ValueError(f"term over {name!r}: no such fragment; there are {', '.join(names)}")
             if len(set(term.over or ())) < len(term.over or ()) or term.over == ():
                 raise ValueError(f"term over {list(term.over or ())}: expected fragments, each once, or all")
+            if term.part != "fragments" and term.calculator and len(term.over or names) < 2:
+                raise ValueError(f"term {term.name!r}: over one fragment; a binding takes two or more")
         others = [*names, *(term.name for term in self.terms)]
+        others += [f"{t.name}_{f}" for t in self.terms if t.calculator for f in t.over or names]
         if len(set(others)) < len(others):
             raise ValueError(f"terms: two would be called {max(others, key=others.count)!r}; rename one")
         sets = [frozenset(b.between or ()) for b in self.binding]

@@ -134,6 +134,11 @@ class Potential:
         """The terms of the binding; empty where there is none."""
         return tuple(term for term, _ in self._parts["binding"])
 
+    def names_of(self, fragment: Fragment) -> list[str]:
+        """What the energy of a fragment is the sum of: the names of its terms, as in `Parts`."""
+        atoms = set(fragment.atoms.tolist())
+        return [name for name, site in self._copies("fragments") if set(site.tolist()) == atoms]
+
     def compute(self, positions: npt.ArrayLike, part: Part = "all", cells: npt.ArrayLike | None = None) -> Result:
         """Energy, forces, virial and their parts.
 

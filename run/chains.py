@@ -40,10 +40,10 @@ from scipy.stats import linregress
 
 from delta_server.cli.process import run
 from delta_server.cli.progress import Progress
-from delta_server.data.calculators import Method
 from delta_server.data.labelling.workfile import open_workfile
 from delta_server.gdml.descriptor.descriptor import Descriptor
 from delta_server.gdml.descriptor.pairs import n_pairs
+from delta_server.methods import Method
 from delta_server.symmetry.bond_graph import molecule_group
 from delta_server.training.fit import Hyper, fit, force_mae
 from delta_server.training.labels import Labels

@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from .._types import IntArray
-from ..data.calculators import Method, Option
 from ..errors import InputError
 from ..files.documents import Strict, first_error, read_text
 from ..files.whole import write_json
+from ..methods import Method, Option
 
 SETTINGS = "learn.json"
 

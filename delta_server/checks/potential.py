@@ -29,7 +29,7 @@ def check_potential(potential: Potential, seed: int = 0) -> Iterator[Check]:
         result = potential.compute(frames.positions, cells=frames.cells)
         return Prediction(result.energy, result.forces, result.virial)
 
-    yield from _check_sum(compute, potential.in_cell(x[None]), rng)
+    yield from _check_sum(compute, potential.in_cell(x[None]), rng, max(map(_slack, potential.terms)))
     result = potential.compute(x, cells=potential.cell)
     batch = potential.compute(np.stack([x, potential.reference, x]), cells=potential.cell)
     error = float(np.abs(batch.forces[2] - result.forces).max())
@@ -65,7 +65,7 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
     error = max(
         float(np.abs(a - np.concatenate(b)).max()) for a, b in zip(whole, zip(*singles, strict=True), strict=True)
     )
-    limit = 0.0 if exact else 1e-6
+    limit = 0.0 if exact else 1e-6 * _slack(term)
     yield Check("batch = single", error <= limit, f"differ by {error:.1e} eV, eV/Å (at most {limit:g})")
     if copies > 1:
         moved = frames.positions.copy()
@@ -84,17 +84,25 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
             total[:, site] += forces[:, k]
         return Prediction(energies.sum(1), total, virials.sum(1))
 
-    yield from _check_sum(compute, _take(frames, slice(0, 1)), rng)
+    yield from _check_sum(compute, _take(frames, slice(0, 1)), rng, _slack(term))
 
 
 def _take(frames: Frames, which: slice) -> Frames:
     return Frames(frames.positions[which], None if frames.cells is None else frames.cells[which])
 
 
-def _check_sum(compute: Callable[[Frames], Prediction], frame: Frames, rng: np.random.Generator) -> Iterator[Check]:
+def _slack(term: Term) -> float:
+    """By how much more than a formula its numbers may round."""
+    return float(getattr(term, "slack", 1.0))
+
+
+def _check_sum(
+    compute: Callable[[Frames], Prediction], frame: Frames, rng: np.random.Generator, slack: float = 1.0
+) -> Iterator[Check]:
     """Rounding, invariances, and derivatives by finite differences, of anything with energy, forces and virial.
 
-    frame: a single one, in a cell or in none; the cell is moved, turned and strained with the atoms.
+    frame: a single one, in a cell or in none; the cell is moved, turned and strained with the atoms. slack: by how
+    much more than a formula it may round.
     """
     x, cell = frame.positions[0], None if frame.cells is None else frame.cells[0]
     energy, forces, virial = (array[0] for array in compute(frame))
@@ -105,21 +113,26 @@ def _check_sum(compute: Callable[[Frames], Prediction], frame: Frames, rng: np.r
             return compute(Frames(frames))
         return compute(Frames(frames, np.broadcast_to(cell if by is None else cell @ by, (len(frames), 3, 3))))
 
+    rounded = 1e-6 * slack
     shifted = moved(x + 10.0 * rng.standard_normal((16, 1, 3)))
     noise = float(np.abs(shifted.energy - energy).max())
     yield Check(
-        "rounding", noise < 1e-6, f"energy changes by {noise:.1e} eV when the molecule is moved (at most 1e-06)"
+        "rounding",
+        noise < rounded,
+        f"energy changes by {noise:.1e} eV when the molecule is moved (at most {rounded:.0e})",
     )
     error = float(np.abs(shifted.forces - forces).max())
-    yield Check("translation", error < 1e-6, f"forces change by {error:.1e} eV/Å (at most 1e-06)")
+    yield Check("translation", error < rounded, f"forces change by {error:.1e} eV/Å (at most {rounded:.0e})")
     turn = _rotation(rng)
     error = float(np.abs(moved((x @ turn.T)[None], turn.T[None]).forces[0] - forces @ turn.T).max())
-    yield Check("rotation", error < 1e-6, f"forces turn with the molecule, to {error:.1e} eV/Å (at most 1e-06)")
+    yield Check(
+        "rotation", error < rounded, f"forces turn with the molecule, to {error:.1e} eV/Å (at most {rounded:.0e})"
+    )
     total = float(np.abs(forces.sum(0)).max())
-    yield Check("net force", total < 1e-8, f"{total:.1e} eV/Å (at most 1e-08)")
+    yield Check("net force", total < 1e-8 * slack, f"{total:.1e} eV/Å (at most {1e-8 * slack:.0e})")
     if cell is None:  # in a cell, what is beyond its edge pulls too
         torque = float(np.abs(np.cross(x - x.mean(0), forces).sum(0)).max())
-        yield Check("net torque", torque < 1e-8, f"{torque:.1e} eV (at most 1e-08)")
+        yield Check("net torque", torque < 1e-8 * slack, f"{torque:.1e} eV (at most {1e-8 * slack:.0e})")
 
     tolerance = 1e-4 + 10 * noise / _STEP
     directions = _directions(x, rng)

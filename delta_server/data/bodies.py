@@ -22,12 +22,12 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import GeometryError, InputError
 from ..ipi.cells import cells_of
+from ..methods import Method
 from ..molecule.lattice import Lattice
 from ..molecule.structures import iter_structures
 from ..molecule.whole import Unwrapper
 from ..symmetry.bond_graph import equal_fragments
 from ..terms.many_body_search import Nmers, pairs, triples, wide_enough
-from .calculators import Method
 from .dataset import Dataset
 from .fragments import find_fragments, formula, fragment_names, fragment_of
 from .labelling.workfile import Failure

@@ -16,8 +16,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
+from ..methods import Method
 from ..units import KCAL_MOL
-from .calculators import Method
 from .dataset import Dataset
 from .fragments import formula
 from .labelling.pool import run_pool
@@ -145,11 +145,10 @@ class Labeller:
         answers something else than it was asked."""
         from ase import Atoms
 
-        chosen, _, multiplicity = (self.whole, *self.fragments)[which]
+        chosen, charge, multiplicity = (self.whole, *self.fragments)[which]
         calculator = self.calculators[which]
         atoms = Atoms(self.numbers[chosen], positions, calculator=calculator)
-        if (moments := self.method.moments(len(chosen), multiplicity)) is not None:
-            atoms.set_initial_magnetic_moments(moments)
+        self.method.prepare(atoms, charge, multiplicity)
         with _new_folder() if self.apart else nullcontext():
             forces = np.asarray(atoms.get_forces(), dtype=np.float64)
             energy = np.asarray(atoms.get_potential_energy(), dtype=np.float64)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from ..data.dataset import Dataset
 from ..data.fragments import fragment_names
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry, complex_group, equal_fragments, molecule_group
+from ..terms.base import Term
+from ..terms.calculator import CalculatorTerm
+from .baseline import remainder
 from .labels import Labels
 
 _FAR = (30.0, 40.0, 60.0, 100.0)  # Å, where there is no binding, whatever the method
@@ -41,6 +45,20 @@ class Complex:
     kinds: tuple[Kind, ...]
     products: Group  # of the fragments' groups
     full: Group  # with exchanges of equal fragments
+    left: Dataset | None = None  # the same with a baseline taken off the labels that are used
+
+    @property
+    def learned(self) -> Dataset:
+        """With the labels that models are fitted to."""
+        return self.left or self.data
+
+    def less(
+        self, terms: Sequence[Term], which: IntArray, report: Callable[[float], object] = lambda done: None
+    ) -> Complex:
+        """The same, less what calculators among the terms say, for some configurations (`baseline.remainder`)."""
+        if not any(isinstance(term, CalculatorTerm) for term in terms):
+            return self
+        return replace(self, left=remainder(self.data, terms, which, report))
 
     @classmethod
     def of(cls, data: Dataset, symmetry: Symmetry = "graph") -> Complex:
@@ -77,7 +95,7 @@ class Complex:
 
     def fragment_labels(self, kind: Kind, which: IntArray) -> Labels:
         """W(f): configuration j of `which` gives the fragment j mod k of the k of this kind."""
-        _, energies, forces = self.data.isolated()
+        _, energies, forces = self.learned.isolated()
         x = np.empty((len(which), len(kind.members[0][1]), 3))
         f, e = np.empty_like(x), np.empty(len(which))
         for turn, (i, atoms) in enumerate(kind.members):
@@ -88,7 +106,7 @@ class Complex:
 
     def binding_labels(self, which: IntArray) -> Labels:
         """W(b): what the isolated fragments leave."""
-        part = self.data.take(which)
+        part = self.learned.take(which)
         return Labels(
             "binding", part.numbers, part.positions, part.binding_energies(), part.binding_forces(), part.theory
         )
@@ -114,7 +132,7 @@ class Complex:
 
     def ion_energy(self, kind: Kind) -> float:
         """kcal/mol. Raises InputError where it is not constant."""
-        energies: FloatArray = self.data.isolated()[1][:, kind.members[0][0]]
+        energies: FloatArray = self.learned.isolated()[1][:, kind.members[0][0]]
         if np.ptp(energies) > 1e-3:
             raise InputError(
                 f"{self.data.name}: the energy of the ion {kind.name} varies by {np.ptp(energies):.3g} kcal/mol; "

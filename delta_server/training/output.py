@@ -15,6 +15,7 @@ from ..files.whole import sha256_of, write_whole
 from ..gdml import Model, save_model
 from ..manifest import FORMAT, format_atoms
 from ..molecule.structures import read_structure, write_structure
+from .baseline import Baseline
 from .databases import Complex, Kind
 
 if TYPE_CHECKING:
@@ -29,13 +30,18 @@ def write_model(folder: Path, name: str, model: Model, data: Dataset) -> dict[st
 
 
 def write_manifests(
-    folder: Path, system: Complex, structure: Path | None, digests: Mapping[str, str], full: Collection[str] = ()
+    folder: Path,
+    system: Complex,
+    structure: Path | None,
+    digests: Mapping[str, str],
+    full: Collection[str] = (),
+    baseline: Baseline | None = None,
 ) -> Path:
     """Write ``geometry.xyz``, ``full.yaml`` and the like for each global model, and last ``manifest.yaml``.
 
     structure: the start geometry; the configuration of lowest energy where there is none. digests: SHA-256 of the
-    model files by name. full: names of the global models. Returns the manifest's path. Raises InputError where the
-    structure is another molecule.
+    model files by name. full: names of the global models. baseline: what the models were trained above. Returns the
+    manifest's path. Raises InputError where the structure is another molecule.
     """
     data = system.data
     write_structure(folder / "geometry.xyz", _structure(data, structure))
@@ -43,11 +49,18 @@ def write_manifests(
         whole = {"name": "complex", "atoms": f"0:{data.n_atoms}", **_model(name, digests)}
         _write(folder / f"{name}.yaml", data, {"fragments": [whole]})
     entries = {
-        i: {"name": system.names[i], "atoms": format_atoms(tuple(atoms.tolist())), **_part(system, kind, digests)}
+        i: {
+            "name": system.names[i],
+            "atoms": format_atoms(tuple(atoms.tolist())),
+            **_part(system, kind, digests),
+            **({"charge": int(data.charges[i])} if baseline and data.charges is not None and data.charges[i] else {}),
+        }
         for kind in system.kinds
         for i, atoms in kind.members
     }
     body = {"fragments": [entries[i] for i in sorted(entries)], "binding": _model("binding", digests)}
+    if baseline:
+        body["terms"] = [baseline.entry()]
     return _write(folder / "manifest.yaml", data, body)
 
 

@@ -158,6 +158,7 @@ def open_record(
         **settings,
         "train": np.flatnonzero(sides == TRAIN).tolist(),
         "validation": np.flatnonzero(sides == VALIDATION).tolist(),
+        **({"baseline": recipe.baseline.as_dict()} if recipe.baseline else {}),
         "versions": {"python": platform.python_version(), **versions(*_PACKAGES)},
     }
     same = ("dataset", "recipe", "train", *settings)

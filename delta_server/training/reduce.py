@@ -164,6 +164,8 @@ def reduce(
     whole = record.recipe()
     points = {name: n for name, n in whole.points.items() if name not in whole.full_models}
     recipe = replace(whole, full=(), points=points)
+    if recipe.baseline:
+        raise InputError(f"{manifest}: reduce takes no models above a baseline; train with --metric auto instead")
     system = Complex.of(data, recipe.bonds)
     models = {listed.resolve(e.model).stem: read_model(listed, e) for e in listed.models().values()}
     hypers = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.split import split, spread
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry
+from .baseline import Baseline
 from .databases import Complex
 from .labels import Labels
 from .selection.select import LAMBDAS, SIGMAS, Search
@@ -56,9 +57,12 @@ class Recipe:
     points: Mapping[str, int] = field(default_factory=dict)  # training points of models by name
     basis: int = 0  # points of each model's file, which are fitted to all of the training points; 0: these themselves
     bases: Mapping[str, int] = field(default_factory=dict)  # of models by name
+    baseline: Baseline | None = None  # below the models, which learn what it leaves
 
     def __post_init__(self) -> None:
-        full: object = self.full
+        full, baseline = cast("object", self.full), cast("object", self.baseline)
+        if isinstance(baseline, dict):  # of a record
+            object.__setattr__(self, "baseline", Baseline(**baseline))
         if isinstance(full, bool):  # a recipe of version 0.1
             object.__setattr__(self, "full", ("sgdml",) if full else ())
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._types import IntArray
 from ..data.consistency import check_zeros
-from ..data.dataset import Dataset, fingerprint, load_dataset
+from ..data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from ..errors import InputError
 from ..files.whole import sha256_of
 from ..gdml import Model
@@ -57,6 +60,8 @@ def train(
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
     if (recipe.basis or recipe.bases) and recipe.trainer == "sgdml":
         raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
+    if recipe.baseline and recipe.full:
+        raise InputError("a baseline: global models (--full) have none; train them in a folder of their own")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
@@ -68,12 +73,18 @@ def train(
     sides = split_of(data, recipe)
     if few := too_few(sides, recipe):
         reporter.say(few)
+    if recipe.baseline:
+        reporter.say(f"baseline: labels less {recipe.baseline.method.theory} ({recipe.baseline.part})")
+        used, terms = np.flatnonzero(np.isin(sides, (TRAIN, VALIDATION))), recipe.baseline.terms(data)
+        system = system.less(terms, used, partial(reporter.progress, "baseline"))
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         others = (more or {}).get(task.name)
         training.fit(task if others is None else replace(task, train=task.train + others))
-    manifest = write_manifests(folder, system, structure, training.record.digests, recipe.full_models)
+    manifest = write_manifests(
+        folder, system, structure, training.record.digests, recipe.full_models, recipe.baseline
+    )
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
 

@@ -63,6 +63,12 @@ def test_a_rival_that_does_not_fit_into_memory(
         assert says in result.output
 
 
+def test_a_calculator_beside_the_sum() -> None:
+    found = bench("--against", "d4", "--option", "method=pbe0")
+    assert [(row["name"], row["batch"]) for row in found["against"]] == [("d4", 1), ("d4", 2)]
+    assert all(row["ms"] > 0 and row["ratio"] > 0 for row in found["against"])
+
+
 def test_growth_and_steps(tmp_path: Path) -> None:
     found = bench("--growth", str(tmp_path / "growth.png"), "--steps", "20")
     axes = {g["axis"]: g for g in found["growth"]}

@@ -130,6 +130,7 @@ def test_bad_input(reference: Path, tmp_path: Path) -> None:
         ((MANIFEST, reference, "--against", reference), "reference.npz: type is 'd'"),
         ((MANIFEST, reference, "--against", FOLDER / "water.npz"), "has 15 atoms, water has 3"),
         ((MANIFEST, reference, "--against", "full.yaml"), "full.yaml"),
+        ((MANIFEST, reference, "--against", "nonesuch"), "calculator 'nonesuch': "),
         ((MANIFEST, reference, "--plot", "errors.txt"), "errors.txt: expected a name that ends in .png"),
         ((MANIFEST, reference, "--plot", "there/errors.png"), "no folder there"),
         ((MANIFEST, reference, "-n", 0), "-n"),

@@ -11,12 +11,12 @@ from ase import Atoms
 from ase.io import write
 
 from delta_server.data.apart import contact, gaps, place, placed_in
-from delta_server.data.calculators import Method
 from delta_server.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from delta_server.data.labels import LabelTask
 from delta_server.data.sample import SamplePlan, sample
 from delta_server.data.structures import read_structures, structures_of
 from delta_server.errors import InputError
+from delta_server.methods import Method
 from delta_server.training.databases import Complex
 from delta_server.training.tasks import Recipe, split_of, tasks
 

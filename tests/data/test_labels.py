@@ -12,12 +12,12 @@ import pytest
 from ase import Atoms
 from ase.calculators.lj import LennardJones
 
-from delta_server.data.calculators import Method, parse_integers, parse_options
 from delta_server.data.dataset import Dataset
 from delta_server.data.labelling.workfile import open_workfile
 from delta_server.data.labels import Labeller, LabelTask, label, working_file
 from delta_server.data.structures import Structures
 from delta_server.errors import InputError
+from delta_server.methods import Method, parse_integers, parse_options
 from delta_server.units import KCAL_MOL
 
 XTB = Method("gfn2-xtb")
@@ -200,7 +200,7 @@ def test_a_charge_for_a_calculator_without(na_benzene_data: Dataset, tmp_path: P
     [
         (Method("gfn2-xtb", {"acuracy": 1}), "did you mean accuracy"),
         (Method("gfn2-xtb", {"charge": 1}), "said by --charges"),
-        (Method("nonesuch"), "expected gfn2-xtb, the name of a calculator"),
+        (Method("nonesuch"), "expected gfn2-xtb, d4, the name of a calculator"),
         (Method("ase.calculators.lj:Lennard"), "no attribute"),
         (Method("no.such.module:Class"), "No module named"),
     ],

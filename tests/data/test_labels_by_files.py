@@ -12,11 +12,11 @@ from ase import Atoms
 from ase.calculators.genericfileio import CalculatorTemplate
 from ase.io.aims import write_control
 
-from delta_server.data.calculators import Method
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.data.labels import LabelTask, label
 from delta_server.data.structures import read_structures
 from delta_server.errors import InputError
+from delta_server.methods import Method
 
 PROGRAM = '''"""A program that reads PREFIX.in and writes PREFIX.out, in the folder it is started in."""
 import sys

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from ase.data.s22 import create_s22_system
 
-from delta_server.data.calculators import Method
 from delta_server.data.consistency import check_dataset
 from delta_server.data.dataset import Dataset
 from delta_server.data.labels import Labeller, LabelTask
 from delta_server.data.structures import Structures
+from delta_server.methods import Method
 from delta_server.units import BOHR, KCAL_MOL
 
 EV, HARTREE = 23.0605, 627.5095  # kcal/mol

@@ -79,7 +79,7 @@ def test_expected_errors_of_a_kind_that_knows_none(springs: Path) -> None:
         ({"over": []}, "expected fragments"),
         ({"name": "first"}, "two would be called 'first'"),
         ({"name": "binding"}, "are taken"),
-        ({"part": "all"}, r"terms\[0\].part"),
+        ({"part": "all"}, "`part: all` and `periodic` are for the kind `calculator`"),
         ({"colour": "red"}, "unknown key 'colour'"),
     ],
 )  # fmt: skip

@@ -74,10 +74,10 @@ def _task(
     """The complex and its isolated fragments, for a calculator."""
     import numpy as np
 
-    from ...data.calculators import Method, parse_options
     from ...data.fragments import fragment_of
     from ...data.labels import LabelTask
     from ...data.structures import Structures
+    from ...methods import Method, parse_options
 
     zero = np.zeros(1, dtype=np.intp)
     structures = Structures(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..dataset.options import CalculatorOptions
 from ..options import DeviceOption, JsonOption, ManifestArg, ThreadsOption, picture
 from ..process import complain, set_threads
 
@@ -28,8 +31,14 @@ _SHARE = 0.8  # of the memory that is free, for the rival
 def bench(
     manifest: ManifestArg,
     against: Annotated[
-        Literal["sgdml"] | None, typer.Option(help="Time a rival in alternation, and compare its results.")
+        str | None,
+        typer.Option(
+            help="Time a rival in alternation: sgdml, whose results are compared, or a calculator, of the sum.",
+            metavar="sgdml|NAME",
+        ),
     ] = None,
+    option: CalculatorOptions = [],  # noqa: B006
+    charge: Annotated[int, typer.Option(help="Of the complex, for a calculator.")] = 0,
     batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
     seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row (s).", metavar="SECONDS")] = 1.0,
     steps: Annotated[
@@ -62,6 +71,8 @@ def bench(
     would not fit into memory, a model is timed with fewer of its points, and a line says so.
 
     Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
+
+    Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against gfn2-xtb --batch 1
     """
     set_threads(threads)
     import numpy as np
@@ -73,6 +84,9 @@ def bench(
     from ...gdml import make_predictor
     from ...loading import load_potential, read_model
     from ...manifest import load_manifest
+    from ...methods import Method, parse_options
+    from ...terms.base import Frames
+    from ...terms.calculator import Computer
     from ...terms.sgdml import SgdmlTerm
 
     if not all(b.strip().isdigit() and 0 < int(b) <= 4096 for b in batches.split(",")):
@@ -84,6 +98,9 @@ def bench(
     rng = np.random.default_rng(0)
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
+    stock, computer = against == "sgdml", None
+    if against and not stock:
+        computer = Computer(Method(against, parse_options(option)), potential.numbers, charge, 1, Path.cwd())
     terms = [(term.names, term.sites) for term in potential.terms if isinstance(term, SgdmlTerm)]
     machine = Machine.measure()
     rows: list[Timing] = []
@@ -92,16 +109,16 @@ def bench(
         print(_machine(machine))
         print(
             f"{'term':14} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
-            + (f" {'sgdml ms':>9} {'ratio':>7}  {'energy':>8} {'force':>8}" if against else "")
+            + (f" {'sgdml ms':>9} {'ratio':>7}  {'energy':>8} {'force':>8}" if stock else "")
         )
     for names, sites in terms:
         model = read_model(described, models[names[0]])
         if points:
             model = some_points(model, points)
         fits = True
-        if against and device == "cpu":
+        if stock and device == "cpu":
             model, fits = _that_fits(names[0], model)
-        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if against and fits else None
+        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if stock and fits else None
         predictor = make_predictor(model, threads, device)
         limits = machine.at(model.n_bytes) if device == "cpu" else None
         for size in sizes:
@@ -114,13 +131,22 @@ def bench(
             )
             if not as_json:
                 print(_row(rows[-1]), flush=True)
+    compared: list[dict[str, Any]] = []
     for size in () if points else sizes:
-        frames = x[:size]
-        (times,) = alternate([lambda frames=frames: potential.compute(frames)], seconds)  # type: ignore[misc]
-        rows.append(Timing("sum", size, 1e3 * float(np.median(times)) / size))
+        frames, moves = x[:size], itertools.count(1)  # each time elsewhere: calculators remember
+        calls: list[Callable[[], object]] = [lambda: potential.compute(frames + 1e-3 * next(moves))]  # noqa: B023
+        if computer is not None:
+            calls.append(lambda: computer(Frames(frames + 1e-3 * next(moves))))  # noqa: B023
+        ours, *theirs = alternate(calls, seconds)
+        rows.append(Timing("sum", size, 1e3 * float(np.median(ours)) / size))
         if not as_json:
             print(_row(rows[-1]), flush=True)
-    if against and not as_json:
+        for times in theirs:
+            ms, ratio = 1e3 * float(np.median(times)) / size, float(np.median(np.divide(times, ours)))
+            compared.append({"name": against, "batch": size, "ms": ms, "ratio": ratio})
+            if not as_json:
+                print(f"{against}, batch {size}: {ms:.3f} ms, {ratio:.1f} times the sum", flush=True)
+    if stock and not as_json:
         print(f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor)")
     cost = _steps(described, potential, steps) if steps else None
     transports = _transports(described, steps, threads) if steps >= _LEAST_STEPS else []
@@ -153,6 +179,7 @@ def bench(
             "model_bytes": {n: read_model(described, e).n_bytes for n, e in models.items()},
             "rows": [asdict(r) for r in rows],
         }  # fmt: skip
+        found |= {"against": compared} if compared else {}
         found |= {"step": cost._asdict()} if cost else {}
         found |= {"transports": [t._asdict() for t in transports]} if transports else {}
         found |= {"growth": [asdict(c) | {"exponent": c.exponent} for c in curves]} if curves else {}

@@ -60,9 +60,9 @@ def bodies(
     """
     set_threads(1)
     from ...data.bodies import clear, find_bodies, label_bodies, read_assembly
-    from ...data.calculators import Method, parse_options
     from ...data.structures import say_reactions
     from ...errors import InputError
+    from ...methods import Method, parse_options
 
     method = Method(calculator, parse_options(option))
     method.load()

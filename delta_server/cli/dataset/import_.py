@@ -55,11 +55,11 @@ def import_(
 
     import numpy as np
 
-    from ...data.calculators import parse_integers
     from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
     from ...data.imports import FileUnits, Keys, check_lengths, import_files
     from ...data.structures import say_reactions, structures_of
     from ...errors import InputError
+    from ...methods import parse_integers
 
     check_suffix(output, ".npz")
     check_new(output, overwrite)

@@ -72,9 +72,9 @@ def label(
     import numpy as np
 
     from ...data import labels
-    from ...data.calculators import Method, parse_options
     from ...data.structures import read_structures, say_reactions
     from ...errors import InputError
+    from ...methods import Method, parse_options
 
     check_suffix(output, ".npz")
     working = labels.working_file(output)

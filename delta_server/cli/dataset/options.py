@@ -78,7 +78,7 @@ def electrons_of(
     structures: Structures, charges: str | None, multiplicity: str | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Charges and spin multiplicities of the fragments, from the values of the two options. Raises InputError."""
-    from ...data.calculators import parse_integers
+    from ...methods import parse_integers
 
     k = len(structures.names)
     q = parse_integers(charges, k, "--charges") if charges else ()

@@ -68,13 +68,13 @@ def sample(
     set_threads(threads)
     from ase.io import write
 
-    from ...data.calculators import Method, parse_options
     from ...data.labels import LabelTask
     from ...data.sample import SamplePlan
     from ...data.sample import sample as run
     from ...data.structures import read_structures
     from ...errors import InputError
     from ...files.whole import replacing
+    from ...methods import Method, parse_options
 
     check_suffix(output, ".extxyz", ".xyz")
     check_new(output, overwrite)

@@ -82,11 +82,11 @@ def start(
     from ...active.first import begin_with
     from ...active.rounds import START_DATA, START_GEOMETRY
     from ...active.settings import SETTINGS, Settings, kelvins
-    from ...data.calculators import Method, parse_options
     from ...data.dataset import load_dataset, save_dataset
     from ...data.labels import LabelTask
     from ...data.structures import read_structures
     from ...errors import InputError
+    from ...methods import Method, parse_options
     from ...molecule.structures import read_structure, write_structure
 
     if (output / SETTINGS).exists():

@@ -60,8 +60,11 @@ def evaluate(
         int | None, typer.Option("-j", "--processes", min=1, help="With --own: processes.", show_default="all cores")
     ] = None,
     against: Annotated[
-        list[Path],
-        typer.Option(help="A rival: manifest or model file (.npz); repeatable.", show_default=False),
+        list[str],
+        typer.Option(
+            help="A rival: manifest, model file (.npz), or calculator by name, with --option; repeatable.",
+            show_default=False,
+        ),
     ] = [],  # noqa: B006  # typer's way
     number: Annotated[
         int | None, typer.Option("-n", "--number", min=1, help="Configurations, drawn at random.", show_default="all")
@@ -106,7 +109,7 @@ def evaluate(
         raise InputError("give a data set to evaluate on, or the model's own run: --own RUN")
     from ...data.dataset import load_dataset
     from ...loading import load_potential
-    from ...training.evaluation.evaluate import check_atoms, improvements
+    from ...training.evaluation.evaluate import aligned, check_atoms, improvements
     from ...training.evaluation.evaluate import evaluate as errors_of
     from ...training.evaluation.heldout import ModelSource
 
@@ -117,8 +120,12 @@ def evaluate(
     potential = load_potential(manifest, threads=threads, device=device)
     check_atoms(potential.numbers, data, potential.name)
     loaded = [(potential, ModelSource(potential.name, manifest))]
-    for path in against:
-        loaded.append(_rival(path, data, {source.name for _, source in loaded}))
+    rivals = {}  # calculators, whose energies count from zeros of their own
+    for name in against:
+        if _is_file(name):
+            loaded.append(_rival(Path(name), data, {source.name for _, source in loaded}))
+        else:
+            rivals[name] = _calculator(name, option, data)
     for rival, source in loaded:
         _compare_theories(source.name, rival.theory, data)
     held = _choose(data, [source for _, source in loaded], number, everything)
@@ -127,6 +134,9 @@ def evaluate(
     for rival, _ in loaded:
         with Progress(len(held.which), f"configurations, {rival.name}") as progress:
             found.append(errors_of(rival, data, held.which, progress))
+    for rival in rivals.values():
+        with Progress(len(held.which), f"configurations, {rival.name}") as progress:
+            found.append(aligned(errors_of(rival, data, held.which, progress)))
     mine, others = found[0], found[1:]
     gains = {other.name: list(improvements(mine, other)) for other in others}
     learned = _learn(manifest, data, held, curve) if curve else []
@@ -207,6 +217,20 @@ def _print_ladder(found: list[Evaluation]) -> None:
         gains = (1 - each.energy_mae / before.energy_mae, 1 - each.force_mae / before.force_mae) if n else ()
         shares = " ".join(f"{100 * gain:5.0f} %" for gain in gains)
         print(f"{found[n].name:{width}}  {each.energy_mae:9.4f} {each.force_mae:9.4f}  {shares}".rstrip())
+
+
+def _is_file(rival: str) -> bool:
+    return Path(rival).suffix in (".npz", ".yaml", ".yml") or Path(rival).exists()
+
+
+def _calculator(name: str, option: list[str], data: Dataset) -> Potential:
+    """A calculator as a rival. Raises InputError."""
+    from ...methods import Method, parse_options
+    from ...training.baseline import calculator_potential
+
+    rival = calculator_potential(Method(name, parse_options(option)), data)
+    _compare_theories(name, rival.theory, data)
+    return rival
 
 
 def _rival(path: Path, data: Dataset, taken: set[str]) -> tuple[Potential, ModelSource]:

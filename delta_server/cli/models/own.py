@@ -43,10 +43,10 @@ class OwnOptions:
 def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_json: bool) -> None:
     """Label a sample of the runs' frames, print the errors, and leave the record beside the manifest."""
     from ...checks.tested import OwnRecord, models_of, own_path
-    from ...data.calculators import Method, parse_options
     from ...files.whole import write_json
     from ...loading import load_potential
     from ...manifest import load_manifest
+    from ...methods import Method, parse_options
     from ...training.evaluation.evaluate import same_theory
     from ...training.evaluation.own import by_temperature, label_frames
 
@@ -117,7 +117,7 @@ def _electrons(
     potential: Potential, data: Dataset | None, options: OwnOptions
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Charges and multiplicities of the fragments: as asked, or the data set's. Raises InputError."""
-    from ...data.calculators import parse_integers
+    from ...methods import parse_integers
 
     k = len(potential.fragments)
     multiplicities = parse_integers(options.multiplicity, k, "--multiplicity") if options.multiplicity else (1,) * k

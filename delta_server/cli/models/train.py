@@ -90,6 +90,22 @@ def train(
             min=-1, help="Of the binding's training points, those pulled apart.", show_default="a tenth of them"
         ),
     ] = -1,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="Calculator below the models, which learn what it leaves: gfn2-xtb, d4, a name that ase knows, or "
+            "package.module:Class.",
+            metavar="NAME",
+            show_default="none",
+        ),
+    ] = None,
+    baseline_option: Annotated[
+        list[str],
+        typer.Option(help="Of the baseline; repeatable.", metavar="KEY=VALUE", show_default=False),
+    ] = [],  # noqa: B006
+    baseline_part: Annotated[
+        Literal["fragments", "binding", "all"], typer.Option(help="What the baseline is below of: one part, or both.")
+    ] = "all",
     structure: Annotated[
         Path | None, typer.Option(help="Start geometry of the manifest.", show_default="that of the lowest energy")
     ] = None,
@@ -103,6 +119,8 @@ def train(
     --apart`) are a quarter of the binding's points. A training that was stopped goes on where it was.
 
     Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 -o demo/wet
+
+    Example: delta-sgdml train pbe0.npz -n 60 -o above_xtb --baseline gfn2-xtb
     """
     set_training_threads(threads)
     from dataclasses import replace
@@ -117,6 +135,15 @@ def train(
     chosen = replace(chosen, **bases_of(basis))
     if full is not None:
         chosen = replace(chosen, full=_full(full))
+    if baseline is not None:
+        from ...methods import parse_options
+        from ...training.baseline import Baseline
+
+        below = Baseline(baseline, parse_options(baseline_option), baseline_part)
+        below.method.load()
+        chosen = replace(chosen, baseline=below)
+    elif baseline_option:
+        raise InputError("--baseline-option goes with --baseline")
     if points is not None:
         chosen = replace(chosen, points=by_name("--points", points))
     if sigma:

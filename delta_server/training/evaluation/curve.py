@@ -42,6 +42,7 @@ def learning_curve(manifest: Path, data: Dataset, which: IntArray, sizes: Sequen
             f"sizes {list(sizes)}: expected 2 to {len(train)} points, as many as the models were trained on"
         )
     system = Complex.of(data, "none" if settings.symmetry == "sgdml" else settings.symmetry)
+    system = system.less(potential.terms, train)
     models = {name: read_model(described, entry) for name, entry in described.models().items()}
     for size in sizes:
 

@@ -163,6 +163,20 @@ def improvements(mine: Evaluation, other: Evaluation) -> Iterator[Improvement]:
             yield Improvement(part.name, energy, force)
 
 
+def aligned(evaluation: Evaluation) -> Evaluation:
+    """With energies of the fragments, and so of the total, whose mean is that of the labels: two methods count them
+    from different zeros. That of the binding is none that could be chosen."""
+    total, *parts = evaluation.parts
+    fragments = [part for part in parts if part.name != "binding"]
+    moved = {part.name: part.energy_mean_error for part in fragments}
+    moved["total"] = sum(moved.values()) if moved else total.energy_mean_error
+    shifted = tuple(replace(part, energy=part.energy - moved.get(part.name, 0.0)) for part in evaluation.parts)
+    note = "; ".join(
+        filter(None, [evaluation.note, "energies are from the zero of the labels, but for the binding's"])
+    )
+    return replace(evaluation, parts=shifted, note=note)
+
+
 def evaluate(
     potential: Potential,
     data: Dataset,
@@ -225,10 +239,10 @@ def _parts(
     labels, binding_forces = forces[which], predicted.binding_forces
     alone = predicted.forces if binding_forces is None else predicted.forces - binding_forces
     for term, k in zip(potential.fragments, order, strict=True):
-        if term.name not in predicted.terms:  # of an assembly, which tells its species
-            continue
-        label = energies[which, k]
-        yield PartErrors(term.name, predicted.terms[term.name], label, alone[:, term.atoms], labels[:, term.atoms])
+        if not (names := [name for name in potential.names_of(term) if name in predicted.terms]):
+            continue  # of an assembly, which tells its species
+        energy = np.sum([predicted.terms[name] for name in names], axis=0)
+        yield PartErrors(term.name, energy, energies[which, k], alone[:, term.atoms], labels[:, term.atoms])
     if binding_forces is not None:
         label = data.binding_energies()[which]
         yield PartErrors("binding", predicted.terms["binding"], label, binding_forces, data.binding_forces()[which])

@@ -15,12 +15,12 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...checks.tested import OwnErrors
-from ...data.calculators import Method
 from ...data.dataset import Dataset, load_dataset, save_dataset
 from ...data.fragments import Reaction
 from ...data.labels import LabelTask, label, working_file
 from ...data.structures import Structures
 from ...errors import InputError
+from ...methods import Method
 from ...potential import Potential
 from .evaluate import Evaluation, PartErrors, evaluate
 

@@ -1,4 +1,4 @@
-"""The electronic-structure methods that label: tblite's by their names, any other of ASE's by name or import path."""
+"""Calculators by name: tblite's and dftd4's by those of their methods, any other of ase's by name or import path."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
-from ..errors import InputError
-from ..files.documents import versions
+from ._types import FloatArray, IntArray
+from .errors import InputError
+from .files.documents import versions
 
 if TYPE_CHECKING:
+    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
 Option = bool | int | float | str
@@ -29,6 +30,9 @@ _TBLITE = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB", "ipea1-xtb": "IPEA1-x
 _ACCURACY = 0.01  # of labels: forces to 5e-5 kcal/mol/Å where tblite's default, 1, leaves 5e-3; costs nothing
 _SAID_ELSEWHERE = {"charge": "--charges", "multiplicity": "--multiplicity", "method": "--calculator"}
 _SPIN_BY_ATOMS = ("aims", "nwchem")  # these take it as magnetic moments of the atoms
+_CHARGE_BY_ATOMS = ("dftd4",)  # these as charges of the atoms
+_NAMED = dict.fromkeys(_TBLITE, ("tblite.ase", "TBLite")) | {"d4": ("dftd4.ase", "DFTD4")}
+_EXTRAS = {"tblite": "train", "dftd4": "d4"}  # of this package, by what they install
 _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 
 
@@ -36,7 +40,8 @@ _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 class Method:
     """A calculator and its options.
 
-    name: ``gfn2-xtb`` and its sisters; an ASE calculator's short name, ``emt``; or ``package.module:Class``.
+    name: ``gfn2-xtb`` and its sisters; ``d4``, the dispersion of a functional; an ASE calculator's short name,
+    ``emt``; or ``package.module:Class``.
     options: keyword arguments of the calculator.
     """
 
@@ -50,32 +55,38 @@ class Method:
     def load(self) -> type[Calculator]:
         """The calculator's class. Raises InputError where it, or an option of it, does not exist."""
         calculator: type[Calculator]
-        if self.tblite:
-            try:
-                calculator = import_module("tblite.ase").TBLite
-            except ImportError:
-                raise InputError("tblite is not installed here: pip install 'delta-server[train]'") from None
-            for key, better in _SAID_ELSEWHERE.items():
-                if key in self.options:
-                    raise InputError(f"{self.name}: --option {key} is said by {better}")
-            unknown = sorted(set(self.options) - set(calculator.default_parameters))
-            if unknown:  # tblite itself may crash on it
-                raise self._unknown(unknown[0], calculator)
-            return calculator
+        module, _, name = self.name.partition(":")
+        if known := _NAMED.get(self.name.lower()):
+            module, name = known
         try:
-            if ":" in self.name:
-                module, _, name = self.name.partition(":")
+            if name:
                 calculator = getattr(import_module(module), name)
             else:
                 from ase.calculators.calculator import get_calculator_class
 
                 calculator = get_calculator_class(self.name.lower())
         except (ImportError, AttributeError, ValueError) as error:
+            package = module.split(".")[0]
+            if package in _EXTRAS and isinstance(error, ImportError):
+                extra = f"pip install 'delta-server[{_EXTRAS[package]}]'"
+                raise InputError(f"{package} is not installed here: {extra}") from None
             raise InputError(
-                f"calculator {self.name!r}: {error}; expected gfn2-xtb, the name of a calculator that ase knows, "
+                f"calculator {self.name!r}: {error}; expected gfn2-xtb, d4, the name of a calculator that ase knows, "
                 "such as emt, or package.module:Class"
             ) from None
+        if known:
+            self._check_options(calculator)
         return calculator
+
+    def _check_options(self, calculator: type[Calculator]) -> None:
+        """Raise InputError for an option that there is not, which the package itself may crash on."""
+        for key, better in _SAID_ELSEWHERE.items() if self.tblite else ():
+            if key in self.options:
+                raise InputError(f"{self.name}: --option {key} is said by {better}")
+        if unknown := sorted(set(self.options) - set(calculator.default_parameters)):
+            raise self._unknown(unknown[0], calculator)
+        if not self.tblite and not {"method", "params_tweaks"} & set(self.options):
+            raise InputError(f"{self.name}: of which functional? Expected the option method, as in method=pbe0")
 
     def _unknown(self, option: str, calculator: type[Calculator]) -> InputError:
         near = difflib.get_close_matches(option, calculator.default_parameters, n=1, cutoff=0.5)
@@ -126,6 +137,22 @@ class Method:
             given[key] = value
         return given
 
+    @property
+    def by_files(self) -> bool:
+        """Whether the calculator runs a program through files in a folder."""
+        from ase.calculators.calculator import FileIOCalculator
+        from ase.calculators.genericfileio import GenericFileIOCalculator
+
+        made = self.load()
+        return isinstance(made, type) and issubclass(made, FileIOCalculator | GenericFileIOCalculator)
+
+    def prepare(self, atoms: Atoms, charge: int, multiplicity: int) -> None:
+        """Give atoms what some calculators read from them, not from their options: the charge, the spin."""
+        if charge and _way(self.load()) in _CHARGE_BY_ATOMS:
+            atoms.set_initial_charges(np.full(len(atoms), charge / len(atoms)))
+        if (moments := self.moments(len(atoms), multiplicity)) is not None:
+            atoms.set_initial_magnetic_moments(moments)
+
     def moments(self, n_atoms: int, multiplicity: int) -> FloatArray | None:
         """(N,) magnetic moments of the atoms for calculators that take the spin so; None for the others."""
         if self.tblite or multiplicity == 1 or _way(self.load()) not in _SPIN_BY_ATOMS:
@@ -135,7 +162,7 @@ class Method:
     @property
     def theory(self) -> str:
         """The name of the method in a data set, with its version: ``GFN2-xTB (tblite 0.8.0)``."""
-        package = "tblite" if self.tblite else self.load().__module__.split(".")[0]
+        package = self.load().__module__.split(".")[0]
         words = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
         return " ".join(words + [f"({name} {version})" for name, version in versions(package).items()])
 
@@ -177,8 +204,9 @@ _WAYS: Mapping[str, Callable[[int, int], dict[str, Any]]] = {
         "fixed_spin_moment": None if m == 1 else m - 1,
     },
     "nwchem": lambda q, m: {"charge": q or None},
+    "dftd4": lambda q, m: {},
 }
-"""Charge and multiplicity as the keywords of ase's calculators that do not list them; None leaves one out."""
+"""Charge and multiplicity as the keywords of calculators that do not list them; None leaves one out."""
 
 
 def _way(calculator: type[Calculator]) -> str | None:
@@ -187,6 +215,8 @@ def _way(calculator: type[Calculator]) -> str | None:
         package, _, name = base.__module__.rpartition(".")
         if package == "ase.calculators" and name in _WAYS:
             return name
+        if package in _CHARGE_BY_ATOMS:
+            return package
     return None
 
 

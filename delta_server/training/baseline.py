@@ -1,0 +1,119 @@
+"""A calculator below the models: they learn what it leaves of the labels, and the manifest adds it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .._types import IntArray
+from ..data.dataset import Dataset
+from ..data.fragments import fragment_names
+from ..errors import InputError, NonFiniteError
+from ..methods import Method, Option
+from ..molecule.likeness import Likeness
+from ..potential import Fragment, Potential
+from ..terms.base import Contribution, Frames, Term
+from ..terms.calculator import CalculatorTerm, Molecule, calculator_terms
+from ..units import KCAL_MOL
+
+NAME = "baseline"  # of its term in a manifest
+_CHUNK = 16  # configurations between two reports
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A calculator that is taken off the labels: off those of the isolated fragments, of the binding, or of both."""
+
+    calculator: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    part: Literal["fragments", "binding", "all"] = "all"
+
+    @property
+    def method(self) -> Method:
+        return Method(self.calculator, self.options)
+
+    def terms(self, data: Dataset) -> list[CalculatorTerm]:
+        """The terms for the fragments of a data set, with their charges. Raises InputError."""
+        if data.multiplicity not in (None, 1):
+            raise InputError(f"{data.name}: unpaired electrons; a baseline is for closed shells")
+        molecules = _molecules(data)
+        names = {name: f"{NAME}_{name}" for name, *_ in molecules} | {"binding": NAME}
+        return list(calculator_terms(names, self.part, self.method, molecules, data.numbers, Path.cwd()))
+
+    def entry(self) -> dict[str, Any]:
+        """The term of a manifest."""
+        known = {"options": dict(self.options)} if self.options else {}
+        named = {"kind": "calculator", "name": NAME, "calculator": self.calculator, **known}
+        return {**named, "over": "all", "part": self.part}
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the record says: with the version of the package."""
+        return {**asdict(self), "theory": self.method.theory}
+
+
+def remainder(
+    data: Dataset, terms: Sequence[Term], which: IntArray, report: Callable[[float], object] = lambda done: None
+) -> Dataset:
+    """The data set with what calculators among the terms say taken off the labels of some configurations.
+
+    An atom alone loses it in all configurations, as its energy is a constant. report: told the share that is done.
+    Raises InputError for a configuration on which a calculator fails.
+    """
+    fragment, before, before_forces = data.isolated()
+    computed = [term for term in terms if isinstance(term, CalculatorTerm)]
+    energies, forces, alone, alone_forces = (
+        array.copy() for array in (data.energies, data.forces, before, before_forces)
+    )
+    for start in range(0, len(which), _CHUNK):
+        rows = which[start : start + _CHUNK]
+        for term in computed:
+            site, contribution = term.sites[0], _evaluate(term, data, rows)
+            e, f = contribution.energies[:, 0] / KCAL_MOL, contribution.forces[:, 0] / KCAL_MOL
+            energies[rows] -= e
+            forces[np.ix_(rows, site)] -= f
+            if term.part == "fragments":
+                alone[rows, fragment[site[0]]] -= e
+                alone_forces[np.ix_(rows, site)] -= f
+        report(min(1.0, (start + len(rows)) / len(which)))
+    rest = np.setdiff1d(np.arange(len(data)), which)
+    for k in np.flatnonzero(np.bincount(fragment) == 1):
+        alone[rest, k] += (alone - before)[which[0], k]
+    return replace(data, energies=energies, forces=forces, fragment_energies=alone, fragment_forces=alone_forces)
+
+
+def calculator_potential(method: Method, data: Dataset) -> Potential:
+    """A calculator as a rival: of the fragments of a data set, with their charges, and of their binding; or of the
+    whole where it has no fragments. Raises InputError."""
+    molecules = _molecules(data) or [Molecule("complex", np.arange(data.n_atoms))]
+    names = {molecule.name: molecule.name for molecule in molecules} | {"binding": "binding"}
+    part: Literal["fragments", "all"] = "all" if len(molecules) > 1 else "fragments"
+    terms = list(calculator_terms(names, part, method, molecules, data.numbers, Path.cwd()))
+    return Potential(
+        data.numbers,
+        data.positions[0],
+        [Fragment(molecule.name, molecule.atoms) for molecule in molecules],
+        terms,
+        name=method.name,
+        theory=method.theory,
+        likeness=Likeness(data.numbers, data.positions[0], np.empty((0, 2), dtype=np.intp)),
+    )
+
+
+def _molecules(data: Dataset) -> list[Molecule]:
+    """The fragments of a data set, none where it has none."""
+    atoms = [data.atoms_of(k) for k in range(data.n_fragments)]
+    names = data.fragment_names or fragment_names(data.numbers, atoms)
+    charges = [0] * len(atoms) if data.charges is None else data.charges.tolist()
+    return [Molecule(*molecule) for molecule in zip(names, atoms, charges, strict=True)]
+
+
+def _evaluate(term: CalculatorTerm, data: Dataset, rows: IntArray) -> Contribution:
+    try:
+        return term.evaluate(Frames(data.positions[rows]))
+    except NonFiniteError as error:
+        frame, _, what = str(error).removeprefix("frame ").partition(": ")
+        raise InputError(f"{data.name}: baseline: configuration {rows[int(frame)]}: {what}; leave it out") from None
