@@ -28,6 +28,7 @@ Option = bool | int | float | str
 _TBLITE = {"gfn2-xtb": "GFN2-xTB", "gfn1-xtb": "GFN1-xTB", "ipea1-xtb": "IPEA1-xTB"}
 _ACCURACY = 0.01  # of labels: forces to 5e-5 kcal/mol/Å where tblite's default, 1, leaves 5e-3; costs nothing
 _SAID_ELSEWHERE = {"charge": "--charges", "multiplicity": "--multiplicity", "method": "--calculator"}
+_OURS = {"pyscf": "delta_server.dft:PySCF"}
 _SPIN_BY_ATOMS = ("aims", "nwchem")  # these take it as magnetic moments of the atoms
 _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 
@@ -36,7 +37,8 @@ _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 class Method:
     """A calculator and its options.
 
-    name: ``gfn2-xtb`` and its sisters; an ASE calculator's short name, ``emt``; or ``package.module:Class``.
+    name: ``gfn2-xtb`` and its sisters; ``pyscf``; an ASE calculator's short name, ``emt``; or
+        ``package.module:Class``.
     options: keyword arguments of the calculator.
     """
 
@@ -62,9 +64,10 @@ class Method:
             if unknown:  # tblite itself may crash on it
                 raise self._unknown(unknown[0], calculator)
             return calculator
+        path = _OURS.get(self.name.lower(), self.name)
         try:
-            if ":" in self.name:
-                module, _, name = self.name.partition(":")
+            if ":" in path:
+                module, _, name = path.partition(":")
                 calculator = getattr(import_module(module), name)
             else:
                 from ase.calculators.calculator import get_calculator_class
@@ -72,9 +75,14 @@ class Method:
                 calculator = get_calculator_class(self.name.lower())
         except (ImportError, AttributeError, ValueError) as error:
             raise InputError(
-                f"calculator {self.name!r}: {error}; expected gfn2-xtb, the name of a calculator that ase knows, "
-                "such as emt, or package.module:Class"
+                f"calculator {self.name!r}: {error}; expected gfn2-xtb, pyscf, the name of a calculator that ase "
+                "knows, such as emt, or package.module:Class"
             ) from None
+        if check := getattr(calculator, "check_options", None):
+            for key in ("charge", "multiplicity"):
+                if key in self.options:
+                    raise InputError(f"{self.name}: --option {key} is said by {_SAID_ELSEWHERE[key]}")
+            check(self.options)
         return calculator
 
     def _unknown(self, option: str, calculator: type[Calculator]) -> InputError:
@@ -135,9 +143,12 @@ class Method:
     @property
     def theory(self) -> str:
         """The name of the method in a data set, with its version: ``GFN2-xTB (tblite 0.8.0)``."""
-        package = "tblite" if self.tblite else self.load().__module__.split(".")[0]
+        calculator = self.load()
+        packages = (
+            ("tblite",) if self.tblite else getattr(calculator, "packages", (calculator.__module__.split(".")[0],))
+        )
         words = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
-        return " ".join(words + [f"({name} {version})" for name, version in versions(package).items()])
+        return " ".join(words + [f"({name} {version})" for name, version in versions(*packages).items()])
 
     def check(self, numbers: IntArray, charge: int, multiplicity: int, what: str) -> None:
         """Refuse electrons that cannot be. tblite itself would take them and compute something.
@@ -145,7 +156,7 @@ class Method:
         numbers: (N,). what: the molecule, for the message. Raises InputError.
         """
         if not self.tblite:
-            if _way(self.load()):
+            if _way(calculator := self.load()) or hasattr(calculator, "packages"):
                 self._check_parity(numbers, charge, multiplicity, what)
             return
         if numbers.max() > 86:
