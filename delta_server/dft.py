@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class PySCF(Calculator):
     grids: level of the integration grid, 0 to 9; grid_response: whether forces follow its motion. conv_tol: change
     of the energy (hartree) at which the SCF ends; max_cycle: its longest. net_force: what the forces may add up to
     (kcal/mol/Å), which the grid alone leaves. charge, multiplicity: of the molecule; more than a singlet is
-    unrestricted. ghosts: atoms that bring their basis functions alone, as counterpoise corrections need.
+    unrestricted.
 
     A calculation starts from the density of the one before, where no atom moved by more than 1 Å since. Its result
     then differs within conv_tol from that of a new calculator, which starts from atomic densities.
@@ -58,10 +58,9 @@ class PySCF(Calculator):
     }
     packages = ("pyscf", "pyscf-dispersion")
 
-    def __init__(self, *, ghosts: Sequence[int] = (), **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         self.check_options(options)
         super().__init__(**options)  # type: ignore[no-untyped-call]
-        self.ghosts = tuple(ghosts)
         self.before: tuple[Mole, FloatArray] | None = None  # the last calculation's atoms, and its density matrix
 
     @classmethod
@@ -124,10 +123,8 @@ class PySCF(Calculator):
         from pyscf import dft, gto
 
         options = self.parameters
-        ghosts = set(self.ghosts)
-        symbols = [f"ghost-{s}" if i in ghosts else s for i, s in enumerate(atoms.get_chemical_symbols())]
         mol = gto.M(
-            atom=list(zip(symbols, atoms.positions.tolist(), strict=True)),
+            atom=list(zip(atoms.get_chemical_symbols(), atoms.positions.tolist(), strict=True)),
             basis=options.basis,
             charge=options.charge,
             spin=options.multiplicity - 1,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.fd import calculate_numerical_forces
 
 from delta_server.dft import PySCF
 from delta_server.errors import InputError
 from delta_server.methods import Method
-from delta_server.units import KCAL_MOL
 
 CHEAP = {"xc": "pbe0", "basis": "sto-3g", "grids": 1, "net_force": 5.0}
 
@@ -47,13 +45,6 @@ def test_charge_and_spin() -> None:
         for charge, spin in ((0, 1), (1, 2))
     ]
     assert 11 < energies[1] - energies[0] < 20
-
-
-def test_ghosts_bring_functions_alone() -> None:
-    alone, dimer = molecule("H2"), molecule("H2") + molecule("H2")
-    dimer.positions[2:] += [2.2, 0.0, 0.0]
-    lowered = PySCF(**CHEAP, ghosts=(2, 3)).get_potential_energy(dimer) - PySCF(**CHEAP).get_potential_energy(alone)
-    assert -20 < lowered / KCAL_MOL < -1e-3
 
 
 def test_what_did_not_converge_has_no_labels() -> None:
