@@ -40,7 +40,7 @@ for s, x in zip(symbols, positions):
     print(s, *x)
 print(f"FINAL SINGLE POINT ENERGY  {energy:.12f}")
 rows = "\\n".join(f"{v:.12f}" for v in gradient.ravel())
-text = f"#\\n# The current gradient in Eh/bohr\\n#\\n{rows}\\n#\\n# The atomic numbers and current coordinates in Bohr\\n#\\n"
+text = f"#\\n# The current gradient in Eh/bohr\\n#\\n{rows}\\n#\\n# The atomic numbers and current coordinates\\n#\\n"
 Path(sys.argv[1]).with_suffix(".engrad").write_text(text)
 print("ORCA TERMINATED NORMALLY")
 """
