@@ -59,8 +59,7 @@ def import_(
     Each file is a trajectory of its own. Labels of the isolated fragments, one file each, go with it frame by frame
     and atom by atom.
 
-    Example: delta-sgdml dataset import complex.extxyz --fragment-labels water.extxyz --fragment-labels benzene.extxyz
-    -o wet.npz
+    Example: delta-sgdml dataset import ab.extxyz --fragment-labels a.extxyz --fragment-labels b.extxyz -o ab.npz
     """
     from dataclasses import replace
 

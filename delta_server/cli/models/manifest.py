@@ -36,8 +36,7 @@ def manifest(
     The atoms of the complex are those of the fragments, one after the other. Beside the manifest a geometry is
     written, NAME.xyz. Two equal molecules may share a file: name it twice.
 
-    Example: delta-sgdml model manifest models/h2o_benzene/water.npz models/h2o_benzene/benzene.npz --binding
-    models/h2o_benzene/binding.npz --structure models/h2o_benzene/geometry.xyz -o own.yaml
+    Example: delta-sgdml model manifest water.npz benzene.npz --binding binding.npz -o own.yaml
     """
     from itertools import pairwise
 
