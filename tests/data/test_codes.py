@@ -58,7 +58,7 @@ print("Atomic structure:\\n|       Atom                x [A]            y [A]   
 for i, (s, x) in enumerate(zip(symbols, positions), 1):
     print(f"| {i}: Species {s}", *x)
 print("Begin self-consistency iteration #    1\\n")
-print(f"| Electronic free energy        : {energy:.12f} Ha {energy * hartree:.12f} eV")
+print(f"| Electronic free energy        : {energy * hartree:.12f} eV")
 print("Total atomic forces (unitary forces cleaned) [eV/Ang]:")
 for i, g in enumerate(gradient, 1):
     print("|", i, *(f"{-v * hartree / bohr:.12f}" for v in g))
