@@ -18,7 +18,7 @@ from . import manifest as manifest_
 if TYPE_CHECKING:
     from ...gdml import Model
 
-app = App("Look into model files, convert and calibrate them, put them together.")
+app = App("Look into model files, convert, calibrate and combine them.")
 
 FileArg = Annotated[Path, typer.Argument(help="Model file (.npz).", metavar="FILE", show_default=False)]
 LengthOption = Annotated[
