@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def manifest(
     fragments: Annotated[
         list[Path],
-        typer.Argument(help="Models of the fragments, in order.", metavar="FRAGMENT...", show_default=False),
+        typer.Argument(help="Models of the fragments, in order.", metavar="FILE", show_default=False),
     ],
     binding: Annotated[Path, typer.Option("--binding", help="Model of the binding.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write (.yaml).", show_default=False)],
