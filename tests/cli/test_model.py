@@ -17,6 +17,7 @@ import warm
 from conftest import ROOT
 from made import made_model
 
+from delta_server import load_potential
 from delta_server.gdml import compare, load_model
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
@@ -119,3 +120,19 @@ def test_bad_input(tmp_path: Path, make: Callable[[Path], Any], arguments: list[
     for word in words:
         assert word in done.stderr.splitlines()[-1]
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_manifest_for_models_that_exist(tmp_path: Path) -> None:
+    models = ROOT / "models/h2o_benzene"
+    parts = [models / "water.npz", models / "benzene.npz"]
+    binding = ["--binding", models / "binding.npz", "-o", "own.yaml"]
+    said = answer(tmp_path, "manifest", *parts, *binding, "--structure", models / "geometry.xyz")
+    assert "h2o, c6h6" in said
+    own, shipped = (load_potential(path) for path in (tmp_path / "own.yaml", models / "manifest.yaml"))
+    frame = shipped.reference[None]
+    assert own.compute(frame).energy == pytest.approx(shipped.compute(frame).energy, abs=0)
+    again = call(tmp_path, "manifest", *parts, *binding)
+    assert "exists; give --overwrite" in again.stderr
+    other = call(tmp_path, "manifest", *parts[::-1], *binding, "--overwrite")
+    assert other.returncode == 2
+    assert "give the fragments in its order" in other.stderr

@@ -13,9 +13,9 @@ from ase.io import write
 from made_assembly import CELL, made_waters
 
 from delta_server.data.bodies import BEYOND, find_bodies, read_assembly
-from delta_server.data.calculators import Method
 from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
+from delta_server.methods import Method
 from delta_server.training.databases import Complex
 from delta_server.units import KCAL_MOL
 

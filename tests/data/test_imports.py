@@ -14,7 +14,7 @@ from ase.constraints import FixAtoms
 from ase.io import write
 
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
-from delta_server.data.imports import FileUnits, concatenate, import_files
+from delta_server.data.imports import FileUnits, concatenate, import_files, with_isolated
 from delta_server.errors import InputError
 from delta_server.units import BOHR, KCAL_MOL
 
@@ -167,3 +167,35 @@ def test_a_theory_that_nobody_said_is_none(methane_dimer_data: Dataset, tmp_path
     written = load_dataset(tmp_path / "a.npz")
     assert written.theory == ""
     assert len(concatenate([written, bare_of_theory], ["a", "b"])) == 80
+
+
+def test_labels_of_isolated_fragments(methane_dimer_data: Dataset, tmp_path: Path) -> None:
+    """Frame by frame and atom by atom; shifted, as some codes leave a molecule, but not reordered or short."""
+    data = methane_dimer_data.take(np.arange(4))
+    bare = replace(data, fragment_energies=None, fragment_forces=None, charges=None)
+    fragment, energies, forces = data.isolated()
+    paths = [tmp_path / "a.extxyz", tmp_path / "b.extxyz"]
+    alone = []
+    for k, path in enumerate(paths):
+        at = np.flatnonzero(fragment == k)
+        labels = energies[:, k], forces[:, at]
+        alone.append(Dataset(data.numbers[at], data.positions[:, at] + k, *labels, theory=data.theory))
+        write(path, frames(alone[k]))
+    whole = with_isolated(bare, [import_files([path]) for path in paths], paths)
+    assert whole.isolated()[1] == pytest.approx(energies, abs=1e-4)
+    assert whole.isolated()[2] == pytest.approx(forces, abs=1e-5)
+    first, second = alone
+    for wrong, words in (
+        (
+            replace(first, numbers=first.numbers[::-1], positions=first.positions[:, ::-1]),
+            "atom 0 is H, in fragment 0",
+        ),
+        (first.take(np.arange(3)), "3 configurations, the complex has 4"),
+        (first.take(np.array([0, 1, 3, 2])), "frame 2: atoms are up to"),
+        (data, "10 atoms .*the order of the fragments"),
+        (replace(first, theory="PBE"), "theory 'PBE'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            with_isolated(bare, [wrong, second], paths)
+    with pytest.raises(InputError, match="1 files of fragment labels for 2 fragments"):
+        with_isolated(bare, [first], paths[:1])

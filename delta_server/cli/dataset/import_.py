@@ -33,6 +33,15 @@ def import_(
     ],
     output: OutputOption,
     fragments: FragmentsOption = None,
+    fragment_labels: Annotated[
+        list[Path],
+        typer.Option(
+            "--fragment-labels",
+            help="Labels of an isolated fragment, at its geometries in the complex; once for each, in order.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006
     charges: ChargesOption = None,
     energy_unit: EnergyUnitOption = "",
     length_unit: LengthUnitOption = "",
@@ -47,16 +56,17 @@ def import_(
 ) -> None:
     """Make a data set (kcal/mol, Å) of labelled files.
 
-    Each file is a trajectory of its own.
+    Each file is a trajectory of its own. Labels of the isolated fragments, one file each, go with it frame by frame
+    and atom by atom.
 
-    Example: delta-sgdml dataset import run1.extxyz run2.extxyz -o dimer.npz
+    Example: delta-sgdml dataset import ab.extxyz --fragment-labels a.extxyz --fragment-labels b.extxyz -o ab.npz
     """
     from dataclasses import replace
 
     import numpy as np
 
     from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
-    from ...data.imports import FileUnits, Keys, check_lengths, import_files
+    from ...data.imports import FileUnits, Keys, check_lengths, import_files, with_isolated
     from ...data.structures import say_reactions, structures_of
     from ...errors import InputError
     from ...methods import parse_integers
@@ -82,6 +92,9 @@ def import_(
         if len(found) > 1:
             names = fragment_names(data.numbers, found)
             data = replace(data, fragment=owner, fragment_names=names)
+    if fragment_labels:
+        alone = [import_files([p], units, keys, isolated=isolated, warn=warnings.append) for p in fragment_labels]
+        data = with_isolated(data, alone, fragment_labels)
     if charges is not None:
         q = np.array(parse_integers(charges, data.n_fragments, "--charges"), dtype=np.intp)
         if data.charges is not None and not np.array_equal(q, data.charges):

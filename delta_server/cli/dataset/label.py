@@ -51,6 +51,10 @@ def label(
     relabel: Annotated[
         bool, typer.Option("--relabel", help="Label the complex anew where a data set has its labels already.")
     ] = False,
+    fragments_only: Annotated[
+        bool,
+        typer.Option("--fragments-only", help="Keep the file's labels of the complex; label the fragments alone."),
+    ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed configurations again.")] = False,
     processes: Annotated[
         int | None, typer.Option("-j", "--processes", min=1, help="Processes.", show_default="all cores")
@@ -61,7 +65,8 @@ def label(
     """Label a complex and its isolated fragments (kcal/mol, Å).
 
     Energies and forces of the complex, and of each fragment alone at the same geometry. A data set whose fragments
-    lack labels keeps those of its complex, which must be the same calculator's. May be stopped (Ctrl-C) or killed:
+    lack labels keeps those of its complex, which must be the same calculator's; --fragments-only does so with any
+    labelled file. May be stopped (Ctrl-C) or killed:
     the same command goes on. Labels are kept in OUTPUT.working until then.
 
     Example: delta-sgdml dataset label trajectory.extxyz -o na_benzene.npz --charges 1,0
@@ -72,7 +77,8 @@ def label(
     import numpy as np
 
     from ...data import labels
-    from ...data.structures import read_structures, say_reactions
+    from ...data.imports import import_files
+    from ...data.structures import read_structures, say_reactions, structures_of
     from ...errors import InputError
     from ...methods import Method, parse_options
 
@@ -82,7 +88,13 @@ def label(
         raise InputError(f"{output}: exists and is complete; remove it, give --overwrite, or another -o")
     method = Method(calculator, parse_options(option))
     method.load()
-    chosen = read_structures(structures).in_fragments(fragments)
+    if fragments_only and relabel:
+        raise InputError("--fragments-only keeps the labels of the complex, --relabel replaces them: give one")
+    if fragments_only:
+        bare = replace(import_files([structures]), fragment_energies=None, fragment_forces=None)
+        chosen = structures_of(bare).in_fragments(fragments)
+    else:
+        chosen = read_structures(structures).in_fragments(fragments)
     reactive = chosen.reactions()
     if reactive and not skip_reactive:
         raise InputError(

@@ -27,7 +27,7 @@ FragmentsOption = Annotated[
 CalculatorOption = Annotated[
     str,
     typer.Option(
-        "--calculator", help="gfn2-xtb, a name that ase knows (emt), or package.module:Class.", metavar="NAME"
+        "--calculator", help="gfn2-xtb, pyscf, a name that ase knows (emt), or package.module:Class.", metavar="NAME"
     ),
 ]
 CalculatorOptions = Annotated[

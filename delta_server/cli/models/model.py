@@ -13,11 +13,12 @@ from ..help import App
 from ..options import DatasetArg, JsonOption, ManifestArg, OverwriteOption, check_new
 from ..process import set_threads
 from ..progress import Line
+from . import manifest as manifest_
 
 if TYPE_CHECKING:
     from ...gdml import Model
 
-app = App("Look into model files, convert and calibrate them.")
+app = App("Look into model files, convert, calibrate and combine them.")
 
 FileArg = Annotated[Path, typer.Argument(help="Model file (.npz).", metavar="FILE", show_default=False)]
 LengthOption = Annotated[
@@ -220,6 +221,9 @@ def calibrate(manifest: ManifestArg, dataset: DatasetArg, as_json: JsonOption = 
         )
     print("(errors in kcal/mol/Å; s: with this length; on: configurations; correlation of expected and true errors)")
     print(f"written into the models, {manifest} and its training.json")
+
+
+app.command("manifest")(manifest_.manifest)
 
 
 def _size(n: int) -> str:

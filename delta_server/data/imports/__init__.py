@@ -2,5 +2,6 @@
 
 from ..conventions import FileUnits, Keys
 from .combine import check_lengths, concatenate, import_files
+from .isolated import with_isolated
 
-__all__ = ["FileUnits", "Keys", "check_lengths", "concatenate", "import_files"]
+__all__ = ["FileUnits", "Keys", "check_lengths", "concatenate", "import_files", "with_isolated"]

@@ -111,6 +111,7 @@ def _work(
     """A worker's life: until the parent closes the pipe, or dies; then its folder, in `folder`, is removed."""
     own = mkdtemp(dir=folder)
     os.chdir(own)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what calculators print is no answer of the command's
     try:
         _answer(pipe, make, task)
     finally:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._types import FloatArray, IntArray
-from .errors import InputError
-from .files.documents import versions
+from .._types import FloatArray, IntArray
+from ..errors import InputError
+from ..files.documents import versions
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,7 +31,10 @@ _ACCURACY = 0.01  # of labels: forces to 5e-5 kcal/mol/Å where tblite's default
 _SAID_ELSEWHERE = {"charge": "--charges", "multiplicity": "--multiplicity", "method": "--calculator"}
 _SPIN_BY_ATOMS = ("aims", "nwchem")  # these take it as magnetic moments of the atoms
 _CHARGE_BY_ATOMS = ("dftd4",)  # these as charges of the atoms
-_NAMED = dict.fromkeys(_TBLITE, ("tblite.ase", "TBLite")) | {"d4": ("dftd4.ase", "DFTD4")}
+_NAMED = dict.fromkeys(_TBLITE, ("tblite.ase", "TBLite")) | {
+    "d4": ("dftd4.ase", "DFTD4"),
+    "pyscf": ("delta_server.methods.dft", "PySCF"),
+}
 _EXTRAS = {"tblite": "train", "dftd4": "d4"}  # of this package, by what they install
 _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 
@@ -40,8 +43,8 @@ _NOBLE = np.array([0, 2, 10, 18, 36, 54, 86])
 class Method:
     """A calculator and its options.
 
-    name: ``gfn2-xtb`` and its sisters; ``d4``, the dispersion of a functional; an ASE calculator's short name,
-    ``emt``; or ``package.module:Class``.
+    name: ``gfn2-xtb`` and its sisters; ``d4``, the dispersion of a functional; ``pyscf``; an ASE calculator's
+    short name, ``emt``; or ``package.module:Class``.
     options: keyword arguments of the calculator.
     """
 
@@ -71,10 +74,15 @@ class Method:
                 extra = f"pip install 'delta-server[{_EXTRAS[package]}]'"
                 raise InputError(f"{package} is not installed here: {extra}") from None
             raise InputError(
-                f"calculator {self.name!r}: {error}; expected gfn2-xtb, d4, the name of a calculator that ase knows, "
-                "such as emt, or package.module:Class"
+                f"calculator {self.name!r}: {error}; expected gfn2-xtb, d4, pyscf, the name of a calculator that ase "
+                "knows, such as emt, or package.module:Class"
             ) from None
-        if known:
+        if check := getattr(calculator, "check_options", None):
+            for key in ("charge", "multiplicity"):
+                if key in self.options:
+                    raise InputError(f"{self.name}: --option {key} is said by {_SAID_ELSEWHERE[key]}")
+            check(self.options)
+        elif known:
             self._check_options(calculator)
         return calculator
 
@@ -162,9 +170,10 @@ class Method:
     @property
     def theory(self) -> str:
         """The name of the method in a data set, with its version: ``GFN2-xTB (tblite 0.8.0)``."""
-        package = self.load().__module__.split(".")[0]
+        calculator = self.load()
+        packages = getattr(calculator, "packages", (calculator.__module__.split(".")[0],))
         words = [_TBLITE.get(self.name.lower(), self.name), *(f"{k}={v}" for k, v in sorted(self.options.items()))]
-        return " ".join(words + [f"({name} {version})" for name, version in versions(package).items()])
+        return " ".join(words + [f"({name} {version})" for name, version in versions(*packages).items()])
 
     def check(self, numbers: IntArray, charge: int, multiplicity: int, what: str) -> None:
         """Refuse electrons that cannot be. tblite itself would take them and compute something.
@@ -172,7 +181,7 @@ class Method:
         numbers: (N,). what: the molecule, for the message. Raises InputError.
         """
         if not self.tblite:
-            if _way(self.load()):
+            if _way(calculator := self.load()) or hasattr(calculator, "packages"):
                 self._check_parity(numbers, charge, multiplicity, what)
             return
         if numbers.max() > 86:

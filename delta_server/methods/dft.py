@@ -1,0 +1,198 @@
+"""Ab initio energies and forces of molecules: PySCF as an ASE calculator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from ase.units import Bohr, Hartree
+
+from .._types import FloatArray
+from ..errors import InputError
+from ..units import KCAL_MOL
+
+if TYPE_CHECKING:
+    from pyscf.dft.rks import RKS
+    from pyscf.gto import Mole
+
+_COMPOSITE = re.compile(r"3c\b", re.IGNORECASE)
+_DISPERSED = re.compile(r"[-_](d|d[234]\w*)$", re.IGNORECASE)
+_NEAR = 1.0  # Å by which an atom may have moved since the density that a calculation starts from
+
+
+class PySCF(Calculator):
+    """Kohn–Sham energy (eV) and forces (eV/Å) of an isolated molecule (Sun et al., J. Chem. Phys. 153, 024109).
+
+    xc: functional, without its dispersion; ``hf`` is Hartree–Fock. basis: as pyscf names it. disp: ``d4``, ``d3bj``
+    or ``d3zero``. density_fit, auxbasis: whether and with which basis Coulomb and exchange integrals are fitted.
+    grids: level of the integration grid, 0 to 9; grid_response: whether forces follow its motion. conv_tol: change
+    of the energy (hartree) at which the SCF ends; max_cycle: its longest. net_force: what the forces may add up to
+    (kcal/mol/Å), which the grid alone leaves. charge, multiplicity: of the molecule; more than a singlet is
+    unrestricted.
+
+    A calculation starts from the density of the one before, where no atom moved by more than 1 Å since. Its result
+    then differs within conv_tol from that of a new calculator, which starts from atomic densities.
+
+    Raises CalculationFailed where the SCF does not converge or forces add up to too much; InputError for options
+    that cannot be.
+    """
+
+    implemented_properties = ("energy", "forces")  # type: ignore[assignment]
+    default_parameters = {  # noqa: RUF012
+        "xc": None,
+        "basis": None,
+        "disp": None,
+        "density_fit": True,
+        "auxbasis": None,
+        "grids": 3,
+        "grid_response": False,
+        "conv_tol": 1e-9,
+        "max_cycle": 100,
+        "net_force": 0.1,
+        "charge": 0,
+        "multiplicity": 1,
+    }
+    packages = ("pyscf", "pyscf-dispersion")
+    parameters: Any  # ase's, whose keys are attributes too
+
+    def __init__(self, **options: Any) -> None:
+        self.check_options(options)
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self.before: tuple[Mole, FloatArray] | None = None  # the last calculation's atoms, and its density matrix
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> None:
+        """Raise InputError for options that cannot be, and where pyscf is not installed."""
+        if unknown := sorted(set(options) - set(cls.default_parameters)):
+            raise InputError(f"pyscf: no option {unknown[0]!r}; known: {', '.join(cls.default_parameters)}")
+        for key, example in (("xc", "pbe0"), ("basis", "def2-svp")):
+            if not isinstance(options.get(key), str):
+                raise InputError(f"pyscf: which {key}? Expected an option such as {key}={example}")
+        try:
+            from pyscf.dft import libxc
+            from pyscf.gto import basis
+        except ImportError:
+            raise InputError("pyscf is not installed here: pip install 'delta-server[dft]'") from None
+        xc, disp = options["xc"], options.get("disp")
+        _check_spelling(xc, disp)
+        try:
+            libxc.parse_xc(xc)
+            nonlocal_part = libxc.is_nlc(xc)
+        except (KeyError, ValueError, NotImplementedError) as error:
+            raise InputError(f"pyscf: xc={xc}: {' '.join(str(error).split())}") from None
+        if nonlocal_part and disp:
+            raise InputError(f"pyscf: xc={xc} has a dispersion of its own (VV10): leave disp={disp} out")
+        if disp:
+            _check_dispersion(xc, disp)
+        for key in ("basis", "auxbasis"):
+            if name := options.get(key):
+                try:
+                    basis.load(name, "H")
+                except Exception:  # of several kinds, as the name is spelled
+                    raise InputError(f"pyscf: no {key} {name!r} for hydrogen; expected such as def2-svp") from None
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: Any = ("energy", "forces"), system_changes: Any = all_changes
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        assert self.atoms is not None
+        method = self._method(self.atoms)
+        guess = self._guess(method)
+        self.before = None
+        method.kernel(dm0=guess)
+        if not method.converged:
+            raise CalculationFailed(
+                f"the SCF did not converge in {self.parameters.max_cycle} cycles; a larger max_cycle may help"
+            )
+        gradient = method.nuc_grad_method()
+        gradient.grid_response = self.parameters.grid_response
+        forces = -np.asarray(gradient.kernel()) * (Hartree / Bohr)
+        net = float(np.linalg.norm(forces.sum(0))) / KCAL_MOL
+        if net > self.parameters.net_force:
+            raise CalculationFailed(
+                f"forces add up to {net:.2g} kcal/mol/Å, expected at most {self.parameters.net_force:g}: the grid is "
+                f"too coarse; take grids={self.parameters.grids + 1}, or grid_response=true"
+            )
+        self.before = method.mol, method.make_rdm1()
+        self.results = {"energy": float(method.e_tot) * Hartree, "forces": forces}
+
+    def _method(self, atoms: Atoms) -> RKS:
+        from pyscf import dft, gto
+
+        options = self.parameters
+        mol = gto.M(
+            atom=list(zip(atoms.get_chemical_symbols(), atoms.positions.tolist(), strict=True)),
+            basis=options.basis,
+            charge=options.charge,
+            spin=options.multiplicity - 1,
+            verbose=0,
+        )
+        method = (dft.RKS if options.multiplicity == 1 else dft.UKS)(mol, xc=options.xc)
+        if options.density_fit:
+            method = method.density_fit(auxbasis=options.auxbasis)
+        method.chkfile = None
+        method.disp = options.disp
+        method.grids.level = options.grids
+        method.conv_tol, method.max_cycle = options.conv_tol, options.max_cycle
+        return method
+
+    def _guess(self, method: RKS) -> FloatArray | None:
+        """The last density matrix in the basis of the new geometry, by its symmetrically orthogonalized functions,
+        which keeps the number of electrons; None where it is no neighbour's."""
+        if self.before is None:
+            return None
+        mol, density = self.before
+        if mol.natm != method.mol.natm or mol.elements != method.mol.elements:
+            return None
+        moved = np.linalg.norm(mol.atom_coords() - method.mol.atom_coords(), axis=1).max() * Bohr
+        if moved > _NEAR:
+            return None
+        carry = _root(method.mol, -0.5) @ _root(mol, 0.5)
+        return np.asarray(carry @ density @ carry.T)
+
+
+def _root(mol: Mole, power: float) -> FloatArray:
+    """The overlap matrix to a power."""
+    values, vectors = np.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
+    root: FloatArray = (vectors * values**power) @ vectors.T
+    return root
+
+
+def _check_spelling(xc: str, disp: str | None) -> None:
+    """Refuse names that pyscf takes for the functional alone, or half of it. Raises InputError."""
+    if _COMPOSITE.search(xc.replace("_", "-")):
+        raise InputError(
+            f"pyscf: xc={xc} is a composite method, of which only the functional would be computed, without its "
+            "corrections; take functional and dispersion apart, as in xc=r2scan disp=d4"
+        )
+    if match := _DISPERSED.search(xc):
+        functional = xc[: match.start()]
+        kind = match.group(1).lower()
+        kind = kind if kind[1:2] in ("3", "4") else "d4"
+        if disp is None or kind[1:2] in ("3", "4"):
+            raise InputError(
+                f"pyscf: xc={xc} would run without its dispersion: name them apart, as in xc={functional} disp={kind}"
+            )
+
+
+def _check_dispersion(xc: str, disp: str) -> None:
+    """Raise InputError where pyscf knows no such dispersion, or none of this functional."""
+    try:
+        import pyscf.dispersion  # noqa: F401
+    except ImportError:
+        raise InputError(f"disp={disp}: pyscf-dispersion is not installed: pip install 'delta-server[dft]'") from None
+    from pyscf import dft, gto
+
+    kinds = ("d4", "d3bj", "d3zero", "d3bjm", "d3zerom", "d3op")
+    if str(disp).partition(":")[0] not in kinds:
+        raise InputError(f"pyscf: disp={disp}: expected one of {', '.join(kinds)}")
+    method = dft.RKS(gto.M(atom="He", basis="sto-3g", verbose=0), xc=xc)
+    method.disp = disp
+    try:
+        method.get_dispersion()
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise InputError(f"pyscf: disp={disp}: no parameters for xc={xc}: {' '.join(str(error).split())}") from None
