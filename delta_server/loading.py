@@ -18,6 +18,7 @@ from .molecule.bonds import symbols
 from .molecule.structures import read_structure
 from .potential import Fragment, Potential
 from .terms.base import Side, Term, TermRequest
+from .terms.bias import bias_of
 from .terms.constant import ConstantTerm
 from .terms.sgdml import SgdmlTerm
 from .units import energy_in_ev
@@ -153,6 +154,8 @@ def _check_elements(
 def _term(manifest: Manifest, entry: TermEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
     """The term of an entry under ``terms:``, made by its kind. Raises ManifestError."""
     where = f"{manifest.path}: term {entry.name!r}"
+    if entry.kind == "bias":
+        return bias_of(manifest, entry, numbers)
     make = _maker(entry.kind, where)
     sites = np.array(atoms, dtype=np.intp)
     request = TermRequest(entry.name, entry.part, sites, numbers[sites], entry.options, manifest.path.parent)

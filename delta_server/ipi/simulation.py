@@ -27,11 +27,13 @@ _BATCH_LATENCY = 1e-3  # s between i-PI's looks at its queue: all systems of a l
 
 @dataclass(frozen=True)
 class System:
-    """One molecule at its temperature (K); prefix: of its outputs; structure: its first geometry."""
+    """One molecule at its temperature (K); prefix: of its outputs; structure: its first geometry; bias: the file of
+    one that acts on it besides (`Simulation.bias_pes`), on the centroid of a ring polymer."""
 
     temperature: float
     prefix: str = ""
     structure: str = "init.xyz"
+    bias: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Simulation:
     exchange: mean steps between attempts to exchange replicas, 0 for none. numbered: each checkpoint is a file of its
     own, so that one that is being written when the machine stops spoils no other. host: of i-PI, for drivers that
     connect over inet, on its port.
+
+    extras: that are recorded besides, those of biases in the manifest. bias_pes: the file of i-PI's class for the
+    systems' own biases, whose energies i-PI keeps apart from the potential; bias_variable: what is recorded of these.
     """
 
     name: str  # the complex's, after which the socket is called
@@ -69,6 +74,9 @@ class Simulation:
     host: str | None = None
     port: int = 31415
     systems: Sequence[System] = field(default=())
+    extras: tuple[str, ...] = ()
+    bias_pes: str = ""
+    bias_variable: str = ""
 
     @property
     def steps(self) -> int:
@@ -102,7 +110,8 @@ class Simulation:
             f"  <total_steps> {self.steps} </total_steps>",
             f"  <prng> <seed> {self.seed} </seed> </prng>",
             *(self._socket(name, len(systems)) for name in self.sockets),
-            *map(self._system, systems),
+            *(self._bias(k, system.bias) for k, system in enumerate(systems) if system.bias),
+            *(self._system(k, system) for k, system in enumerate(systems)),
         ]
         if self.exchange:
             parts.append(f'  <smotion mode="remd"> <remd> <stride> {self.exchange} </stride> </remd> </smotion>')
@@ -117,6 +126,7 @@ class Simulation:
         quantum = self.beads > 1
         extras = [f"energy_{name}" for name in self.fragments]
         extras += ["energy_binding", "binding_force_rms"] if self.binding else []
+        extras += self.extras
         properties = _PROPERTIES % ("kinetic_cv" if quantum else "kinetic_md")
         moved, file = ("x_centroid", "xc") if quantum else ("positions", "pos")
         places = f'format="xyz" cell_units="angstrom"> {moved}{{angstrom}} </trajectory>'
@@ -124,6 +134,12 @@ class Simulation:
             f'    <trajectory stride="{self.stride}" filename="{extra}" extra_type="{extra}"> extras </trajectory>'
             for extra in extras
         )
+        if self.bias_variable:
+            properties += ", ensemble_bias{electronvolt}"
+            recorded += (
+                f'\n    <trajectory stride="{self.stride}" filename="variable_{self.bias_variable}" '
+                f'extra_type="{self.bias_variable}"> extras_bias </trajectory>'
+            )
         return f"""  <output prefix="{escape(prefix)}">
     <properties stride="{self.stride}" filename="out"> [ {properties} ] </properties>
 {recorded}
@@ -145,7 +161,14 @@ class Simulation:
             + "    <timeout> 600 </timeout>\n  </ffsocket>"
         )
 
-    def _system(self, system: System) -> str:
+    def _bias(self, k: int, file: str) -> str:
+        return (
+            f'  <ffdirect name="bias_{k}" threaded="False" pbc="False"> <pes> custom </pes> '
+            f"<pes_path> {escape(self.bias_pes)} </pes_path> <parameters> {{bias: {escape(file)}}} </parameters> "
+            "</ffdirect>"
+        )
+
+    def _system(self, k: int, system: System) -> str:
         quantum, several = self.beads > 1, self.inner > 1
         prefix = f' prefix="{escape(system.prefix)}"' if system.prefix else ""
         thermostat = "pile_l" if quantum else "langevin"
@@ -166,6 +189,10 @@ class Simulation:
                 f'<force forcefield="binding" nbeads="{self.contract}"> {extras} </force> '
                 '<force forcefield="fragments"/>'
             )
+        bias = ""
+        if system.bias:
+            centroid = f' nbeads="1"> <interpolate_extras> [ {self.bias_variable} ] </interpolate_extras' * quantum
+            bias = f' <bias> <force forcefield="bias_{k}"{centroid}> </force> </bias>'
         steps = f"        <nmts> [ 1, {self.inner} ] </nmts>\n" if several else ""
         return f"""  <system{prefix}>
     <initialize nbeads="{self.beads}">
@@ -179,5 +206,5 @@ class Simulation:
         <timestep units="femtosecond"> {self.timestep:g} </timestep>
 {steps}{bath if self.ensemble == "nvt" else ""}      </dynamics>
     </motion>
-    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature> </ensemble>
+    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature>{bias} </ensemble>
   </system>"""

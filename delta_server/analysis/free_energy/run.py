@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...manifest import Manifest
+from ...variables.definition import Variables
 from ..runs import ladders_of, made_with
 from ..statistics import Mean
 from ..trajectory import OnFrames, Run
@@ -15,7 +16,6 @@ from .choice import choose
 from .mbar import ladder_surface
 from .sampling import alike, samples_by_temperature
 from .surface import MIN_COUNT, Surface, common_grid, difference, surface
-from .variables import Variables
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -12,9 +12,9 @@ import numpy as np
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
 from ...units import KCAL_MOL
+from ...variables.definition import Variables
 from ..statistics import equilibration, statistical_inefficiency
 from ..trajectory import Block, Run
-from .variables import Variables, along
 
 _BLOCK = 5  # statistical inefficiencies in a block of the bootstrap: shorter ones state errors too small
 _LEAST, _MOST = 10, 400  # blocks
@@ -50,6 +50,15 @@ class Samples:
         """Without the start, up to where the last of the variables and the energy is in equilibrium."""
         series = [*self.values.values(), *([] if self.energies is None else [self.energies])]
         return self.take(slice(max(map(equilibration, series)), None))
+
+
+def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> dict[str, FloatArray]:
+    """Every variable in every frame. Raises InputError for atoms that are not there, or without frames."""
+    variables.check(len(masses))
+    values = [variables.evaluate(block.positions, masses) for block in blocks]
+    if not values:
+        raise InputError("a trajectory without frames has no variables")
+    return {name: np.concatenate([some[name] for some in values]) for name in values[0]}
 
 
 def kt(temperature: float) -> float:

@@ -15,11 +15,11 @@ from ..._types import FloatArray, IntArray
 from ...errors import DeltaError, InputError
 from ...manifest import Manifest
 from ...molecule.limits import Limits
+from ...variables.definition import Variables
 from ..energies import EnergyReport, analyze_energies
 from ..free_energy.mbar import ladder_surface
 from ..free_energy.sampling import Samples, alike, samples_of
 from ..free_energy.surface import Surface, common_grid, surface
-from ..free_energy.variables import Variables
 from ..rotation.diffusion import Rotation
 from ..rotation.run import rotation_in
 from ..stability import StabilityReport, stability

@@ -8,30 +8,33 @@ variables:
   tilt: {angle: ["0", "1", "2"]}
   turn: {dihedral: ["0", "1", "2", "3"]}
   h:    {height: [water, benzene]}
+  n:    {coordination: [water, benzene], r_0: 3.5}
 
 A distance (Å) is that of two groups' centres, an angle and a dihedral (degrees) of three and four centres, a height
-(Å) that of a group's centre over the plane of another group's atoms. Centres are centroids, or with ``centre: mass``
-centres of mass. The fragments of the manifest are groups by their names.
+(Å) that of a group's centre over the plane of another group's atoms, a coordination the number of contacts closer
+than about r_0 (Å) between the atoms of two groups. Centres are centroids, or with ``centre: mass`` centres of mass.
+The fragments of the manifest are groups by their names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from ..._types import FloatArray, IntArray
-from ...errors import InputError
-from ...files.documents import Strict, first_error, read_yaml
-from ...manifest import Manifest, Name, format_atoms, parse_atoms
-from ...molecule.rings import corannulenes
-from ...molecule.structures import read_structure
-from ..trajectory import Block
+from .._types import FloatArray, IntArray
+from ..errors import InputError
+from ..files.documents import Strict, first_error, read_yaml
+from ..manifest import Manifest, Name, format_atoms, parse_atoms
+from ..molecule.lattice import Lattice
+from ..molecule.rings import corannulenes
+from ..molecule.structures import read_structure
+from . import kinds
 
 
 def _atoms(value: Any) -> tuple[int, ...]:
@@ -51,19 +54,23 @@ Group = Annotated[str | tuple[int, ...], BeforeValidator(_group)]
 
 
 class Variable(Strict):
-    """One collective variable; just one of the four kinds."""
+    """One collective variable; just one of the kinds. r_0: Å, of a coordination."""
 
     distance: tuple[Group, Group] | None = None
     angle: tuple[Group, Group, Group] | None = None
     dihedral: tuple[Group, Group, Group, Group] | None = None
     height: tuple[Group, Group] | None = None
+    coordination: tuple[Group, Group] | None = None
+    r_0: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     centre: Literal["mass", "centroid"] = "centroid"
 
     @model_validator(mode="after")
     def _one_kind(self) -> Variable:
-        kinds = [kind for kind in KINDS if getattr(self, kind) is not None]
-        if len(kinds) != 1:
-            raise ValueError(f"expected one of {', '.join(KINDS)}, found {', '.join(kinds) or 'none'}")
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of {', '.join(KINDS)}, found {', '.join(given) or 'none'}")
+        if (self.coordination is None) != (self.r_0 is None):
+            raise ValueError("r_0 (Å), how far a contact reaches, and coordination go together")
         return self
 
     @property
@@ -77,10 +84,35 @@ class Variable(Strict):
 
     @property
     def unit(self) -> str:
-        return "Å" if self.kind in ("distance", "height") else "°"
+        return {"distance": "Å", "height": "Å", "coordination": "1"}.get(self.kind, "°")
+
+    @property
+    def function(self) -> kinds.Function:
+        """Of the vectors that it is made of (`kinds`)."""
+        if self.r_0 is not None:
+            return kinds.coordination(self.r_0)
+        of_kind: kinds.Function = getattr(kinds, self.kind)
+        return of_kind
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it may stand in YAML."""
+        document = {
+            self.kind: [g if isinstance(g, str) else format_atoms(g) for g in self.groups],
+            "centre": self.centre,
+        }
+        return document if self.r_0 is None else document | {"r_0": self.r_0}
 
 
-KINDS = ("distance", "angle", "dihedral", "height")
+KINDS = ("distance", "angle", "dihedral", "height", "coordination")
+
+
+class Evaluated(NamedTuple):
+    """A variable in n frames, in its unit: values (n,), its derivatives by the positions (n, N, 3), over Å, and by a
+    strain of everything (n, 3, 3): ∂V/∂ε."""
+
+    values: FloatArray
+    gradients: FloatArray
+    strains: FloatArray
 
 
 class Variables(Strict):
@@ -112,52 +144,82 @@ class Variables(Strict):
         """As YAML, as `load_variables` reads it."""
         document = {
             "groups": {name: format_atoms(atoms) for name, atoms in self.groups.items()},
-            "variables": {
-                name: {
-                    variable.kind: [g if isinstance(g, str) else format_atoms(g) for g in variable.groups],
-                    "centre": variable.centre,
-                }
-                for name, variable in self.variables.items()
-            },
+            "variables": {name: variable.as_dict() for name, variable in self.variables.items()},
         }
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
 
     def evaluate(self, positions: FloatArray, masses: FloatArray) -> dict[str, FloatArray]:
         """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees."""
-        return {name: self._value(variable, positions, masses) for name, variable in self.variables.items()}
+        return {
+            name: variable.function(self._vectors(variable, positions, masses))[0]
+            for name, variable in self.variables.items()
+        }
 
-    def _value(self, variable: Variable, positions: FloatArray, masses: FloatArray) -> FloatArray:
-        weights = masses if variable.centre == "mass" else np.ones_like(masses)
+    def gradient(
+        self, name: str, positions: FloatArray, masses: FloatArray, cells: FloatArray | None = None
+    ) -> Evaluated:
+        """A variable with its derivatives; positions (n, N, 3) in Å, masses (N,).
+
+        cells: (n, 3, 3) Å, rows are lattice vectors: distances between groups are then those of nearest images.
+        """
+        variable = self.variables[name]
+        vectors = self._vectors(variable, positions, masses)
+        if cells is not None:
+            between = 1 if variable.kind == "height" else vectors.shape[1]  # a plane's own atoms are as they are
+            for k, cell in enumerate(cells):
+                if (lattice := Lattice.of(cell)) is not None:
+                    vectors[k, :between] += lattice.to_nearest(vectors[k, :between])
+        values, slopes = variable.function(vectors)
+        gradients = self._shares(variable, masses).T @ slopes
+        return Evaluated(values, gradients, vectors.transpose(0, 2, 1) @ slopes)
+
+    def _vectors(self, variable: Variable, positions: FloatArray, masses: FloatArray) -> FloatArray:
+        """(n, m, 3) Å: those that the variable is a function of, as `kinds` lists them."""
         groups = [self.atoms(group) for group in variable.groups]
+        if variable.kind == "coordination":
+            first, second = _pairs(*groups)
+            return positions.take(second, axis=1) - positions.take(
+                first, axis=1
+            )  # in order, for sums to the last bit
+        weights = _weights(variable, masses)
         centres = [(weights[g] / weights[g].sum()) @ positions[:, g] for g in groups]
-        if variable.kind == "distance":
-            distance: FloatArray = np.linalg.norm(centres[1] - centres[0], axis=1)
-            return distance
         if variable.kind == "height":
-            flat = positions[:, groups[1]] - centres[1][:, None]
-            normal = np.linalg.svd(flat, full_matrices=False)[2][:, 2]
-            height: FloatArray = np.abs(np.einsum("ni,ni->n", centres[0] - centres[1], normal))
-            return height
-        if variable.kind == "angle":
-            return _angle(centres[0] - centres[1], centres[2] - centres[1])
-        first, axis, last = (b - a for a, b in pairwise(centres))
-        up, down = np.cross(first, axis), np.cross(axis, last)
-        sine = np.einsum("ni,ni->n", np.cross(up, down), axis) / np.linalg.norm(axis, axis=1)
-        return np.asarray(np.degrees(np.arctan2(sine, np.einsum("ni,ni->n", up, down))), dtype=np.float64)
+            return np.concatenate(
+                [(centres[0] - centres[1])[:, None], positions[:, groups[1]] - centres[1][:, None]], axis=1
+            )
+        steps = _STEPS[variable.kind]
+        return np.stack([centres[b] - centres[a] for a, b in steps], axis=1)
+
+    def _shares(self, variable: Variable, masses: FloatArray) -> FloatArray:
+        """(m, N): what an atom's position counts in each vector."""
+        groups = [self.atoms(group) for group in variable.groups]
+        unit = np.eye(len(masses))
+        if variable.kind == "coordination":
+            first, second = _pairs(*groups)
+            return unit[second] - unit[first]
+        weights = _weights(variable, masses)
+        centres = [(weights[g] / weights[g].sum()) @ unit[g] for g in groups]
+        if variable.kind == "height":
+            return np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])
+        return np.stack([centres[b] - centres[a] for a, b in _STEPS[variable.kind]])
 
 
-def _angle(a: FloatArray, b: FloatArray) -> FloatArray:
-    sine = np.linalg.norm(np.cross(a, b), axis=1)
-    return np.asarray(np.degrees(np.arctan2(sine, np.einsum("ni,ni->n", a, b))), dtype=np.float64)
+_STEPS = {
+    "distance": ((0, 1),),
+    "angle": ((1, 0), (1, 2)),
+    "dihedral": tuple(pairwise(range(4))),
+}
+"""Of kinds that are made of centres: from which to which its vectors go."""
 
 
-def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> dict[str, FloatArray]:
-    """Every variable in every frame. Raises InputError for atoms that are not there, or without frames."""
-    variables.check(len(masses))
-    values = [variables.evaluate(block.positions, masses) for block in blocks]
-    if not values:
-        raise InputError("a trajectory without frames has no variables")
-    return {name: np.concatenate([some[name] for some in values]) for name in values[0]}
+def _weights(variable: Variable, masses: FloatArray) -> FloatArray:
+    return masses if variable.centre == "mass" else np.ones_like(masses)
+
+
+def _pairs(first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:
+    """Each atom of one group with each of another, but none with itself."""
+    a, b = np.repeat(first, len(second)), np.tile(second, len(first))
+    return a[a != b], b[a != b]
 
 
 def load_variables(path: Path, manifest: Manifest | None = None) -> Variables:
@@ -165,13 +227,18 @@ def load_variables(path: Path, manifest: Manifest | None = None) -> Variables:
     data = read_yaml(path, "file of variables", InputError)
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected `groups` and `variables`")
+    return read_variables(data, str(path), manifest)
+
+
+def read_variables(data: Mapping[str, Any], source: str, manifest: Manifest | None = None) -> Variables:
+    """From what stands in YAML, under `groups` and `variables`. source: for messages. As `load_variables`."""
     own = data.get("groups") or {}
     if manifest is not None and isinstance(own, dict):
         data = {**data, "groups": {f.name: list(f.atoms) for f in manifest.fragments} | own}
     try:
         return Variables.model_validate(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {first_error(error)}") from None
+        raise InputError(f"{source}: {first_error(error)}") from None
 
 
 def default_variables(manifest: Manifest) -> Variables:
