@@ -87,8 +87,8 @@ def parse_windows(text: str) -> tuple[float, ...]:
     centres = tuple(sorted(float(f"{x:.6g}") for x in numbers))
     if not all(map(math.isfinite, centres)) or len(set(centres)) < len(centres) or len(centres) > _MOST:
         raise InputError(
-            f"--windows {text!r}: expected FIRST:LAST:STEP in the variable's unit, such as 3:14:0.5, or a list, such as "
-            f"3,3.5,4, each once and at most {_MOST}"
+            f"--windows {text!r}: expected FIRST:LAST:STEP in the variable's unit, such as 3:14:0.5, or a list, such "
+            f"as 3,3.5,4, each once and at most {_MOST}"
         )
     return centres
 

@@ -140,6 +140,14 @@ class Variables(Strict):
             if largest >= n_atoms:
                 raise InputError(f"variable {name!r}: atom {largest}, but the trajectory has {n_atoms}, from 0 on")
 
+    def merged(self, *others: Variables) -> Variables:
+        """With the groups and variables of others."""
+        groups, variables = dict(self.groups), dict(self.variables)
+        for other in others:
+            groups |= other.groups
+            variables |= other.variables
+        return Variables(groups=groups, variables=variables)
+
     def text(self) -> str:
         """As YAML, as `load_variables` reads it."""
         document = {

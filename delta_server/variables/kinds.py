@@ -33,21 +33,21 @@ def distance(v: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def angle(v: FloatArray) -> tuple[FloatArray, FloatArray]:
     a, b = v[:, 0], v[:, 1]
-    normal = np.cross(a, b)
+    normal = _cross(a, b)
     sine = np.linalg.norm(normal, axis=1)
     value = np.degrees(np.arctan2(sine, _dot(a, b)))
     normal = normal / np.where(sine > 0, sine, 1.0)[:, None]  # of a straight angle no direction is the steepest
-    of_a, of_b = np.cross(a, normal) / _dot(a, a)[:, None], np.cross(normal, b) / _dot(b, b)[:, None]
+    of_a, of_b = _cross(a, normal) / _dot(a, a)[:, None], _cross(normal, b) / _dot(b, b)[:, None]
     return value, np.degrees(np.stack([of_a, of_b], axis=1))
 
 
 def dihedral(v: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Gradient as of Blondel and Karplus, J. Comput. Chem. 17, 1132 (1996)."""
     first, axis, last = v[:, 0], v[:, 1], v[:, 2]
-    up: FloatArray = np.cross(first, axis)
-    down: FloatArray = np.cross(axis, last)
+    up = _cross(first, axis)
+    down = _cross(axis, last)
     length = np.linalg.norm(axis, axis=1)
-    sine = _dot(np.cross(up, down), axis) / length
+    sine = _dot(_cross(up, down), axis) / length
     value = np.degrees(np.arctan2(sine, _dot(up, down)))
     of_first = up * (length / _dot(up, up))[:, None]
     of_last = down * (length / _dot(down, down))[:, None]
@@ -85,3 +85,7 @@ def coordination(r_0: float) -> Function:
 
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.asarray(np.einsum("ni,ni->n", a, b), dtype=np.float64)
+
+
+def _cross(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.asarray(np.cross(a, b), dtype=np.float64)

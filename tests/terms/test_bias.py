@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def bias(variable: str, form: str = "harmonic", **options: Any) -> dict[str, Any]:
-    more = {"variable": variable, "variables": VARIABLES, form: FORMS[form], "energy_unit": "eV"}
+    more = {"variable": variable, "variables": deepcopy(VARIABLES), form: dict(FORMS[form]), "energy_unit": "eV"}
     return {"kind": "bias", "name": "window", "options": more | options}
 
 

@@ -121,9 +121,6 @@ def write(
     itself and keeps apart from the potential (with --beads: on the centroid). Starts are pulled there from the start
     geometry. `sweep status` tells how far neighbours overlap, `analyze free-energy` makes one curve of them.
 
-    Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --kind umbrella --variable R_CM
-    --windows 3:9:0.5 --temperatures 300 --time 20 -o demo/windows
-
     Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 10:400:50 --time 10 -o demo/sweep
     """
     from ...server.address import parse_address

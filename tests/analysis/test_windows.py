@@ -1,0 +1,104 @@
+"""Umbrella windows of a pair whose free energies are known by quadrature."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from delta_server.analysis.free_energy.sampling import Samples, kt
+from delta_server.analysis.free_energy.windows import (
+    STANDARD_VOLUME,
+    StandardState,
+    Window,
+    binding_free_energy,
+    windows_surface,
+    without_sphere,
+)
+from delta_server.errors import InputError
+from delta_server.sweep.umbrella import parse_windows
+from delta_server.terms.bias import Restraint
+from delta_server.units import KCAL_MOL
+
+DEPTH, SIZE, T = 3.0, 3.4, 300.0  # kcal/mol, Å, K
+R = np.linspace(2.5, 14.0, 23001)
+
+
+def lennard_jones(r: np.ndarray) -> np.ndarray:
+    return 4 * DEPTH * ((SIZE / r) ** 12 - (SIZE / r) ** 6)
+
+
+def window(centre: float, n: int, force_constant: float = 9.5, kelvin: float = T) -> Window:
+    """Independent samples of 4πr² exp(−(U + bias)/kT) by its cumulative sum."""
+    restraint = Restraint(centre, centre, force_constant * KCAL_MOL)
+    energy = lennard_jones(R)
+    logs = 2 * np.log(R) - (energy + restraint.energy(R)[0] / KCAL_MOL) / kt(kelvin)
+    below = np.cumsum(np.exp(logs - logs.max()))
+    drawn = np.random.default_rng(round(100 * centre)).random(n)
+    r = np.interp(drawn, below / below[-1], R)
+    return Window(Samples(f"{centre:g}", kelvin, {"r": r}, KCAL_MOL * lennard_jones(r)), "r", restraint)
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[Window]:
+    return [window(centre, 2000) for centre in parse_windows("3:12:0.5")]
+
+
+STATE = StandardState(7.0, 10.5, 12.0)
+
+
+def exact(kelvin: float = T) -> float:
+    """ΔG° by quadrature, with w = U."""
+    inside = STATE.bound > R
+    density = 4 * math.pi * R**2 * np.exp(-lennard_jones(R) / kt(kelvin))
+    return -kt(kelvin) * math.log(np.trapezoid(density[inside], R[inside]) / STANDARD_VOLUME)
+
+
+def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> None:
+    found = binding_free_energy(windows, T, "r", STATE)
+    assert found.value == pytest.approx(exact(), abs=0.05)
+    assert abs(found.value - exact()) < 3 * found.error < 0.15
+    assert np.array(found.halves) == pytest.approx(exact(), abs=0.1)
+    assert found.volume == pytest.approx(-kt(T) * math.log(STATE.shell / 1660.539), abs=1e-5)
+    assert found.as_dict()["pmf"] == found.pmf
+
+
+def test_its_potential_of_mean_force(windows: list[Window]) -> None:
+    """Without 4πr² it is the pair's energy, to the end; with it, less 2 kT ln r."""
+    with_sphere = windows_surface(windows, T, ["r"], (np.linspace(3.3, 12, 88),), resamples=20)
+    assert with_sphere.notes == ()
+    curve = without_sphere(with_sphere, beyond=10.5)
+    (r,) = curve.centres
+    off = curve.free_energy - lennard_jones(r)
+    assert np.isfinite(off).all()
+    assert np.abs(off[r > 3.6]).max() < 0.12
+    assert np.mean(np.abs(off) < 2.5 * np.maximum(curve.error, 0.02)) > 0.9
+    assert curve.halves is not None
+    assert len(with_sphere.as_dict()["halves_kcal_per_mol"]) == 2  # type: ignore[arg-type]
+
+
+def test_windows_of_another_temperature_add_to_it(windows: list[Window]) -> None:
+    both = [*windows[::2], *(window(w.restraint.low, 1500, 7.0, 350.0) for w in windows)]
+    found = binding_free_energy(both, T, "r", STATE, resamples=5)
+    assert found.value == pytest.approx(exact(), abs=0.1)
+
+
+def test_windows_that_do_not_overlap_are_told(windows: list[Window]) -> None:
+    few = [windows[0], *windows[3:]]
+    surface = windows_surface(few, T, ["r"], (np.linspace(3.3, 12, 30),), resamples=2)
+    assert surface.notes == ("3 and 4.5 overlap by 0.00 only: add a window between them",)
+
+
+def test_what_is_no_standard_state(windows: list[Window]) -> None:
+    with pytest.raises(InputError, match="the bulk beyond"):
+        StandardState(7.0, 5.0, 6.0)
+    with pytest.raises(InputError, match=r"or none in 20 to 21 Å"):
+        binding_free_energy(windows[:3], T, "r", StandardState(7.0, 20.0, 21.0))
+
+
+@pytest.mark.parametrize("text", ["3:14", "4:3:0.5", "3,3", "a,b", "1:1000:0.1", "3,nan"])
+def test_what_are_no_windows(text: str) -> None:
+    with pytest.raises(InputError, match="--windows"):
+        parse_windows(text)
+    assert parse_windows("3:4:0.25") == (3, 3.25, 3.5, 3.75, 4)
