@@ -31,7 +31,7 @@ __DRIVER_CLASS__ = "BiasDriver"
 """
 _MOST = 200
 _STIFF = 10.0  # times a window's force constant, while pulled
-_PIECE, _PIECES = 100, 200  # steps between looks, and how many looks at most for a window
+_PIECE, _PIECES = 100, 200  # steps between moves of the centre, and how many at most for a window
 THIN = 0.1  # overlap of two neighbours below which a window between them is proposed
 _BINS = 40
 
@@ -128,13 +128,13 @@ def pull(
     on_window: Callable[[int], None] = lambda window: None,
 ) -> list[FloatArray]:
     """A geometry (N, 3) Å for each window: from `start` outward and inward, by Langevin dynamics with a stiff bias
-    whose centre goes from window to window, and stays until the variable has followed.
+    whose centre goes from window to window in small steps, and stays until the variable has followed.
 
-    timestep: fs. on_window: is told which one is reached. Raises InputError where the molecule does not follow.
+    timestep: fs. on_window: is told which one is reached. Raises InputError where the molecule does not follow,
+    GeometryError where it breaks.
     """
 
-    def biased(window: int) -> Potential:
-        centre = windows.centres[window]
+    def biased(window: int, centre: float) -> Potential:
         restraint = Restraint(centre, centre, _STIFF * windows.force_constants[window])
         bias = window_bias(windows, restraint, potential.numbers, "the pull")
         terms = [*potential.terms, bias]
@@ -152,20 +152,25 @@ def pull(
     inward = [k for k in reversed(range(len(centres))) if k not in out]
     starts: dict[int, FloatArray] = {}
     for way in (out, inward):
-        positions = start
+        positions, aim = start, reached
         for k in way:
-            near = 2 * math.sqrt(_boltzmann() * temperature / windows.force_constants[k])
-            walker = Walkers(biased(k), positions[None], [temperature], [[seed, k]], timestep=timestep)
-            for _ in range(_PIECES):
+            spread = math.sqrt(_boltzmann() * temperature / windows.force_constants[k])
+            for piece in range(_PIECES):
+                aim += min(max(centres[k] - aim, -spread / 2), spread / 2)
+                walker = Walkers(
+                    biased(k, aim), positions[None], [temperature], [[seed, k, piece]], timestep=timestep
+                )
                 walker.advance(_PIECE)
-                if not walker.alive[0] or abs(value(walker.positions[0]) - centres[k]) < near:
+                positions = walker.positions[0].copy()
+                off = abs(value(positions) - centres[k])
+                if not walker.alive[0] or (aim == centres[k] and off < 2 * spread):
                     break
-            positions = walker.positions[0].copy()
-            if not walker.alive[0] or not abs(value(positions) - centres[k]) < near:
+            if not walker.alive[0] or not off < 2 * spread:
                 raise InputError(
                     f"--windows: {windows.variable} does not follow a pull to {centres[k]:g} {windows.unit}: it is "
                     f"{value(positions):.3g} there; leave this window out"
                 )
+            potential.check_geometry(positions, f"the start of the window at {centres[k]:g} {windows.unit}")
             starts[k] = positions
             on_window(k)
     return [starts[k] for k in range(len(centres))]

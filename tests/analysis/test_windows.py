@@ -10,9 +10,11 @@ import pytest
 from delta_server.analysis.free_energy.sampling import Samples, kt
 from delta_server.analysis.free_energy.windows import (
     STANDARD_VOLUME,
+    BindingFreeEnergy,
     StandardState,
     Window,
     binding_free_energy,
+    enthalpy_of,
     windows_surface,
     without_sphere,
 )
@@ -29,7 +31,7 @@ def lennard_jones(r: np.ndarray) -> np.ndarray:
     return 4 * DEPTH * ((SIZE / r) ** 12 - (SIZE / r) ** 6)
 
 
-def window(centre: float, n: int, force_constant: float = 9.5, kelvin: float = T) -> Window:
+def window(centre: float, n: int, force_constant: float = 5.0, kelvin: float = T) -> Window:
     """Independent samples of 4πr² exp(−(U + bias)/kT) by its cumulative sum."""
     restraint = Restraint(centre, centre, force_constant * KCAL_MOL)
     energy = lennard_jones(R)
@@ -42,7 +44,7 @@ def window(centre: float, n: int, force_constant: float = 9.5, kelvin: float = T
 
 @pytest.fixture(scope="module")
 def windows() -> list[Window]:
-    return [window(centre, 2000) for centre in parse_windows("3:12:0.5")]
+    return [window(centre, 1000) for centre in parse_windows("3:12:0.5")]
 
 
 STATE = StandardState(7.0, 10.5, 12.0)
@@ -56,7 +58,7 @@ def exact(kelvin: float = T) -> float:
 
 
 def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> None:
-    found = binding_free_energy(windows, T, "r", STATE)
+    found = binding_free_energy(windows, T, "r", STATE, resamples=10)
     assert found.value == pytest.approx(exact(), abs=0.05)
     assert abs(found.value - exact()) < 3 * found.error < 0.15
     assert np.array(found.halves) == pytest.approx(exact(), abs=0.1)
@@ -66,7 +68,7 @@ def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> No
 
 def test_its_potential_of_mean_force(windows: list[Window]) -> None:
     """Without 4πr² it is the pair's energy, to the end; with it, less 2 kT ln r."""
-    with_sphere = windows_surface(windows, T, ["r"], (np.linspace(3.3, 12, 88),), resamples=20)
+    with_sphere = windows_surface(windows, T, ["r"], (np.linspace(3.3, 12, 88),), resamples=8)
     assert with_sphere.notes == ()
     curve = without_sphere(with_sphere, beyond=10.5)
     (r,) = curve.centres
@@ -79,15 +81,27 @@ def test_its_potential_of_mean_force(windows: list[Window]) -> None:
 
 
 def test_windows_of_another_temperature_add_to_it(windows: list[Window]) -> None:
-    both = [*windows[::2], *(window(w.restraint.low, 1500, 7.0, 350.0) for w in windows)]
-    found = binding_free_energy(both, T, "r", STATE, resamples=5)
+    both = [*windows[::2], *(window(w.restraint.low, 500, 5.0, 350.0) for w in windows)]
+    found = binding_free_energy(both, T, "r", STATE, resamples=3)
     assert found.value == pytest.approx(exact(), abs=0.1)
 
 
+def test_enthalpy_and_entropy_from_the_temperatures() -> None:
+    """A line that is known, and errors that are those of the fit."""
+    lines = [(t, -5.0 + 0.02 * t) for t in (250.0, 300.0, 350.0)]
+    points = [BindingFreeEnergy("a", t, "r", STATE, g - 1.0, 1.0, 0.1, (g, g)) for t, g in lines]
+    found = enthalpy_of(points)
+    assert found is not None
+    assert (found.enthalpy, found.entropy) == pytest.approx((-5.0, -0.02))
+    assert found.entropy_error == pytest.approx(0.1 / math.sqrt(2 * 50**2))
+    assert found.enthalpy_error == pytest.approx(math.hypot(0.1 / math.sqrt(3), 300 * found.entropy_error))
+    assert enthalpy_of(points[:1]) is None
+
+
 def test_windows_that_do_not_overlap_are_told(windows: list[Window]) -> None:
-    few = [windows[0], *windows[3:]]
+    few = [windows[0], *windows[4:]]
     surface = windows_surface(few, T, ["r"], (np.linspace(3.3, 12, 30),), resamples=2)
-    assert surface.notes == ("3 and 4.5 overlap by 0.00 only: add a window between them",)
+    assert surface.notes == ("3 and 5 overlap by 0.00 only: add a window between them",)
 
 
 def test_what_is_no_standard_state(windows: list[Window]) -> None:

@@ -93,7 +93,7 @@ def test_a_dihedral_goes_the_short_way_round() -> None:
     [
         ({"options": {"variable": "far", "linear": {"slope": 1.0}}}, "energy_unit"),
         ({"options": {"variable": "far", "energy_unit": "eV"}}, "just one of harmonic, flat_bottomed and linear"),
-        ({"options": bias("near")["options"]}, "no variable 'near'; there are far, tilt"),
+        ({"options": bias("near")["options"]}, "no variable 'near'; there are contacts, far"),
         ({"options": bias("far", variables={"far": {"distance": ["first", "c"]}})["options"]}, "no group 'c'"),
         ({"options": bias("far", variables={"far": {"coordination": ["0", "second"]}})["options"]}, "r_0"),
         ({"part": "fragments"}, "neither `part` nor `over`"),

@@ -16,7 +16,16 @@ from .choice import choose
 from .mbar import RESAMPLES, Pool, beta_of, ladder_surface
 from .sampling import Samples, alike, samples_by_temperature
 from .surface import MIN_COUNT, Edges, Surface, common_grid, difference, surface
-from .windows import BindingFreeEnergy, StandardState, Window, binding_free_energy, windows_surface, without_sphere
+from .windows import (
+    BindingFreeEnergy,
+    Enthalpy,
+    StandardState,
+    Window,
+    binding_free_energy,
+    enthalpy_of,
+    windows_surface,
+    without_sphere,
+)
 
 _BINS = 40  # along the variables of windows, together
 
@@ -52,12 +61,21 @@ class FreeEnergies:
     notes: tuple[str, ...] = ()
     binding: tuple[BindingFreeEnergy, ...] = ()
 
+    @property
+    def enthalpies(self) -> dict[str, Enthalpy]:
+        """ΔH° and ΔS° by the name of what was bound, where ΔG° is known at several temperatures."""
+        of = {
+            name: enthalpy_of([b for b in self.binding if b.name == name]) for name in {b.name for b in self.binding}
+        }
+        return {name: found for name, found in sorted(of.items()) if found is not None}
+
     def as_dict(self) -> dict[str, object]:
         """For machines."""
         return {
             "surfaces": [surface.as_dict() for surface in self.surfaces],
             "differences": [difference.as_dict() for difference in self.differences],
             "binding": [one.as_dict() for one in self.binding],
+            "enthalpies": {name: one.as_dict() for name, one in self.enthalpies.items()},
             "notes": list(self.notes),
         }
 

@@ -213,6 +213,43 @@ def _pmf(weights: FloatArray, sides: FloatArray, temperature: float) -> float:
     return -kt(temperature) * math.log(bound / bulk) if bound > 0 and bulk > 0 else math.nan
 
 
+@dataclass(frozen=True)
+class Enthalpy:
+    """ΔH° (kcal/mol) and ΔS° (kcal/mol/K) of a line ΔG° = ΔH° − TΔS° through several temperatures, as if neither
+    changed between them, with their standard errors."""
+
+    enthalpy: float
+    entropy: float
+    enthalpy_error: float
+    entropy_error: float
+
+    def line(self) -> str:
+        """What was found."""
+        enthalpy = f"ΔH° = {self.enthalpy:.2f} ± {self.enthalpy_error:.1g} kcal/mol"
+        return f"{enthalpy}, TΔS° (300 K) = {300 * self.entropy:.2f} ± {300 * self.entropy_error:.1g} kcal/mol"
+
+    def as_dict(self) -> dict[str, float]:
+        """For machines."""
+        return {
+            "enthalpy_kcal_per_mol": self.enthalpy,
+            "enthalpy_error": self.enthalpy_error,
+            "entropy_kcal_per_mol_K": self.entropy,
+            "entropy_error": self.entropy_error,
+        }
+
+
+def enthalpy_of(binding: Sequence[BindingFreeEnergy]) -> Enthalpy | None:
+    """From ΔG° at each temperature, weighted by their errors; None of fewer than two temperatures."""
+    if len({one.temperature for one in binding}) < 2 or not all(0 < one.error < math.inf for one in binding):
+        return None
+    t, g, e = (np.array([getattr(one, name) for one in binding]) for name in ("temperature", "value", "error"))
+    design = np.stack([np.ones_like(t), -t], axis=1) / e[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    enthalpy, entropy = covariance @ design.T @ (g / e)
+    errors = np.sqrt(np.diag(covariance))
+    return Enthalpy(float(enthalpy), float(entropy), float(errors[0]), float(errors[1]))
+
+
 def without_sphere(surface: Surface, beyond: float | None = None) -> Surface:
     """F of a distance without 4πr², kcal/mol: the potential of mean force. beyond: Å, from which on its mean is zero;
     None: zero at its lowest."""

@@ -88,6 +88,8 @@ def free_energy(
         print(difference.line())
     for binding in result.binding:
         print("\n".join(binding.lines()))
+    for name, enthalpy in result.enthalpies.items():
+        print(f"{name}: {enthalpy.line()}")
     for note in result.notes:
         print(note)
     print(f"picture: {path}")
