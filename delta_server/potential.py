@@ -135,6 +135,17 @@ class Potential:
         """The terms of the binding; empty where there is none."""
         return tuple(term for term, _ in self._parts["binding"])
 
+    @cached_property
+    def unbiased(self) -> Potential:
+        """Without its biases: what labels are held against."""
+        if not self._parts["bias"]:
+            return self
+        terms = [term for term in self.terms if term.part != "bias"]
+        return Potential(
+            self.numbers, self.reference, self.fragments, terms,
+            name=self.name, theory=self.theory, likeness=self.likeness,
+        )  # fmt: skip
+
     def compute(self, positions: npt.ArrayLike, part: Part = "all", cells: npt.ArrayLike | None = None) -> Result:
         """Energy, forces, virial and their parts.
 

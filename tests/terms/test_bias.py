@@ -73,6 +73,7 @@ def test_it_is_told_apart(tmp_path: Path) -> None:
     assert parts.energies["window"] == pytest.approx(1.5 * (far - 2.0) ** 2)
     assert parts.energies["bias"] == pytest.approx(parts.energies["window"] - 0.2 * parts.variables["up"])
     assert result.energy == pytest.approx(unbiased.energy + parts.energies["bias"])
+    assert np.array_equal(potential.unbiased.compute(x).energy, unbiased.energy)
     alone = potential.compute(x, "bias")
     assert alone.forces == pytest.approx(result.forces - unbiased.forces)
     assert potential.compute(x, "binding").energy == pytest.approx(unbiased.parts.energies["binding"])
