@@ -161,7 +161,7 @@ def analyze_free_energy(
     if not sphere:
         if not distance:
             raise InputError(f"--without-4pir2: expected --over one distance, found {', '.join(names)}")
-        surfaces = [without_sphere(one, None if standard is None else standard.low) for one in surfaces]
+        surfaces = [without_sphere(one, standard) for one in surfaces]
     differences = []
     if at is not None and split is not None:
         differences = [FreeEnergyDifference(one.name, *at, split, difference(one, *at)) for one in alone]

@@ -250,15 +250,16 @@ def enthalpy_of(binding: Sequence[BindingFreeEnergy]) -> Enthalpy | None:
     return Enthalpy(float(enthalpy), float(entropy), float(errors[0]), float(errors[1]))
 
 
-def without_sphere(surface: Surface, beyond: float | None = None) -> Surface:
-    """F of a distance without 4πr², kcal/mol: the potential of mean force. beyond: Å, from which on its mean is zero;
-    None: zero at its lowest."""
+def without_sphere(surface: Surface, state: StandardState | None = None) -> Surface:
+    """F of a distance without 4πr², kcal/mol: the potential of mean force. state: in whose bulk its mean is
+    zero; None: zero at its lowest."""
     (r,) = surface.centres
     added = 2 * kt(surface.temperature) * np.log(r)
 
     def shifted(free_energy: FloatArray) -> FloatArray:
         force = free_energy + added
-        far = np.isfinite(force) & (r >= (beyond if beyond is not None else math.inf))
+        low, high = (math.inf, math.inf) if state is None else (state.low, state.high)
+        far = np.isfinite(force) & (r >= low) & (r < high)
         return force - (force[far].mean() if far.any() else np.nanmin(force))
 
     halves = None if surface.halves is None else (shifted(surface.halves[0]), shifted(surface.halves[1]))
