@@ -20,6 +20,7 @@ from .molecule.structures import read_structure
 from .molecule.whole import Unwrapper
 from .potential import Fragment, Potential
 from .terms.base import Frames, Side, Term, TermRequest
+from .terms.bias import bias_of
 from .terms.calculator import CalculatorTerm, Molecule, calculator_terms
 from .terms.constant import ConstantTerm
 from .terms.many_body import ManyBodyTerm, SpeciesTerm, Switch
@@ -308,6 +309,8 @@ def _check_elements(
 def _term(manifest: Manifest, entry: TermEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
     """The term of an entry under ``terms:``, made by its kind. Raises ManifestError."""
     where = f"{manifest.path}: term {entry.name!r}"
+    if entry.kind == "bias":
+        return bias_of(manifest, entry, numbers)
     make = _maker(entry.kind, where)
     sites = np.array(atoms, dtype=np.intp)
     part = cast("Side", entry.part)  # `all` is for calculators

@@ -280,7 +280,8 @@ class Manifest(Strict):
 
     @property
     def has_binding(self) -> bool:
-        return bool(self.binding) or any(term.part != "fragments" for term in self.terms)
+        physical = (term.part for term in self.terms if term.kind != "bias")
+        return bool(self.binding) or any(part != "fragments" for part in physical)
 
     @model_validator(mode="after")
     def _complex_or_assembly(self) -> Manifest:
@@ -323,8 +324,10 @@ class Manifest(Strict):
         if len(set(terms)) < len(terms):
             raise ValueError(f"binding: two terms would be called {max(terms, key=terms.count)!r}; rename a fragment")
         for term in self.terms:
-            if term.name in ("binding", "total") or term.name.startswith("binding_"):
-                raise ValueError(f"term {term.name!r}: 'total' and names that start with 'binding' are taken")
+            if term.kind == "bias" and (term.part, term.over) != ("binding", None):
+                raise ValueError(f"term {term.name!r}: a bias is its own part; it takes neither `part` nor `over`")
+            if term.name in ("binding", "bias", "total") or term.name.startswith("binding_"):
+                raise ValueError(f"term {term.name!r}: 'total', 'bias' and names like 'binding' are taken")
             for name in term.over or ():
                 if name not in names:
                     raise ValueError(f"term over {name!r}: no such fragment; there are {', '.join(names)}")

@@ -9,7 +9,7 @@ driver, i-PI plug-in, ASE calculator, command line — goes through `Potential.c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -22,10 +22,11 @@ from .manifest import format_atoms
 from .molecule.likeness import Likeness
 from .molecule.whole import FARTHEST, Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
+from .terms.bias import BiasTerm
 from .terms.sgdml import as_slice
 from .units import KCAL_MOL
 
-Part = Literal["all", "fragments", "binding"]
+Part = Literal["all", "fragments", "binding", "bias"]
 
 
 class Fragment(NamedTuple):
@@ -39,12 +40,14 @@ class Parts(NamedTuple):
     """What the sum is made of.
 
     ``energies``: eV, by term, in the manifest's order: each fragment, then ``binding`` (the sum of all binding
-    terms) and each term that has a ``between`` as ``binding_<a>_<b>``. ``binding_forces``: eV/Å, shape of the forces,
-    or None where no binding was evaluated.
+    terms) and each term that has a ``between`` as ``binding_<a>_<b>``; last ``bias``, the sum of all biases, which is
+    no physical energy. ``binding_forces``: eV/Å, shape of the forces, or None where no binding was evaluated.
+    ``variables``: the collective variables that biases act on, by name; Å, degrees or a number.
     """
 
     energies: dict[str, FloatArray]
     binding_forces: FloatArray | None
+    variables: dict[str, FloatArray] = {}  # noqa: RUF012 (a tuple's default, which nobody changes)
 
 
 class Result(NamedTuple):
@@ -67,7 +70,8 @@ class Result(NamedTuple):
         """Frame i alone."""
         forces = self.parts.binding_forces
         energies = {name: e[i] for name, e in self.parts.energies.items()}
-        parts = Parts(energies, None if forces is None else forces[i])
+        variables = {name: values[i] for name, values in self.parts.variables.items()}
+        parts = Parts(energies, None if forces is None else forces[i], variables)
         return Result(self.energy[i], self.forces[i], self.virial[i], parts)
 
 
@@ -120,7 +124,7 @@ class Potential:
         self.cell = cell
         self._unwrapper = Unwrapper.of_reference(self.numbers, self.reference, self.likeness.bonds, cell is None)
         # Of each part, its terms with the places of their copies among all atoms, and the names in their order.
-        self._parts: dict[Side, list[tuple[Term, list[IntArray | slice]]]] = {"fragments": [], "binding": []}
+        self._parts: dict[Side, list[tuple[Term, list[IntArray | slice]]]] = {side: [] for side in get_args(Side)}
         for term in self.terms:
             self._parts[term.part].append((term, [as_slice(site) for site in term.sites]))
         self._names: dict[Side, tuple[str, ...]] = {side: self._in_order(side) for side in self._parts}
@@ -138,6 +142,17 @@ class Potential:
         """What the energy of a fragment is the sum of: the names of its terms, as in `Parts`."""
         atoms = set(fragment.atoms.tolist())
         return [name for name, site in self._copies("fragments") if set(site.tolist()) == atoms]
+
+    @cached_property
+    def unbiased(self) -> Potential:
+        """Without its biases: what labels are held against."""
+        if not self._parts["bias"]:
+            return self
+        terms = [term for term in self.terms if term.part != "bias"]
+        return Potential(
+            self.numbers, self.reference, self.fragments, terms,
+            name=self.name, theory=self.theory, likeness=self.likeness, cell=self.cell,
+        )  # fmt: skip
 
     def compute(self, positions: npt.ArrayLike, part: Part = "all", cells: npt.ArrayLike | None = None) -> Result:
         """Energy, forces, virial and their parts.
@@ -170,6 +185,8 @@ class Potential:
         squares = np.zeros(len(frames.positions))
         with np.errstate(all="ignore"):  # atoms on top of each other: nothing like it was trained on
             for side in self._sides(part):
+                if side == "bias":
+                    continue
                 named = self._errors(frames, side)
                 share = {name: len(atoms) / self.n_atoms for name, atoms in self._copies(side)}
                 side_squares = np.sum([share[name] * error**2 for name, error in named.items()], axis=0)
@@ -225,6 +242,8 @@ class Potential:
         """The positions as they came, and all frames, once they and `part` are found good."""
         if part not in get_args(Part):
             raise InputError(f"part is {part!r}, expected one of {', '.join(get_args(Part))}")
+        if part == "bias" and not self._parts["bias"]:
+            raise ManifestError(f"{self.name}: the manifest has no bias, so there is no such part to serve")
         if part == "binding" and not self.bindings:
             raise ManifestError(f"{self.name}: the manifest has no binding, so there is no such part to serve")
         x = np.ascontiguousarray(positions, dtype=np.float64)
@@ -242,6 +261,7 @@ class Potential:
     def _sum(self, frames: Frames, part: Part) -> Result:
         sums: list[tuple[FloatArray, FloatArray, FloatArray]] = []
         energies: dict[str, FloatArray] = {}
+        variables: dict[str, FloatArray] = {}
         binding_forces = None
         for side in self._sides(part):
             named, forces, virial = self._sum_part(frames, side)
@@ -249,11 +269,16 @@ class Potential:
             if side == "binding":
                 energies["binding"], binding_forces = energy, forces
                 named.pop("binding", None)
+            elif side == "bias":
+                energies["bias"] = energy
+                for term, _ in self._parts["bias"]:
+                    variables |= term.values(frames) if isinstance(term, BiasTerm) else {}
+                named = named if len(named) > 1 else {}
             energies |= named
             sums.append((energy, forces, virial))
         # arrays of their own, not the binding's
-        energy, forces, virial = (a[0].copy() if len(a) == 1 else a[0] + a[1] for a in zip(*sums, strict=True))
-        return Result(energy, forces, virial, Parts(energies, binding_forces))
+        energy, forces, virial = (a[0].copy() if len(a) == 1 else reduce(np.add, a) for a in zip(*sums, strict=True))
+        return Result(energy, forces, virial, Parts(energies, binding_forces, variables))
 
     def _sum_part(self, frames: Frames, side: Side) -> tuple[dict[str, FloatArray], FloatArray, FloatArray]:
         """The energy of each copy of the terms of one part, their forces and their virial."""
@@ -308,7 +333,8 @@ class Potential:
     def describe(self) -> str:
         """One line: what is served."""
         of_fragments = {f.name for f in self.fragments}.issuperset(self._names["fragments"])
-        copies = [*(self.fragments if of_fragments else self._copies("fragments")), *self._copies("binding")]
+        molecules = self.fragments if of_fragments else self._copies("fragments")
+        copies = [*molecules, *self._copies("binding"), *self._copies("bias")]
         terms = ", ".join(f"{name} ({format_atoms(tuple(map(int, atoms)))})" for name, atoms in copies)
         return f"{self.name}: {self.n_atoms} atoms, {terms}"
 

@@ -14,7 +14,7 @@ from ..files.whole import sha256_of
 from ..manifest import Manifest, load_manifest
 from ..molecule.structures import read_structure
 from ..server.record import hashes, load_run
-from ..sweep.record import RECORD, load_sweep
+from ..sweep.record import RECORD, Member, Windows, load_sweep
 from .trajectory import Run, runs_in
 
 
@@ -97,6 +97,15 @@ def _record_of(run: Run) -> tuple[Path, dict[str, str], str] | None:
             sweep = load_sweep(above)
             return sweep.manifest, sweep.record.sha256, "sweep"
     return None
+
+
+def window_of(run: Run) -> tuple[Windows, Member] | None:
+    """The umbrella windows that a run is one of, and which; None where it was not biased so. Raises InputError."""
+    folder = run.path.resolve().parent
+    if not (folder.parent / RECORD).is_file():
+        return None
+    sweep = load_sweep(folder.parent)
+    return None if sweep.record.windows is None else (sweep.record.windows, sweep.member(folder))
 
 
 def read_recorded(path: Path, sha256: dict[str, str], what: str) -> MadeWith:

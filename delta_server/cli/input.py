@@ -40,6 +40,7 @@ def write_input(
     from ..ipi.simulation import Simulation
     from ..manifest import load_manifest
     from ..molecule.structures import read_structure, write_structure
+    from ..terms.bias import bias_extras
 
     described = load_manifest(manifest)
     start = output.with_name("init.xyz")
@@ -49,6 +50,7 @@ def write_input(
     simulation = Simulation(
         described.name, described.recorded,
         temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
+        extras=bias_extras(described),
     )  # fmt: skip
     run = f"delta-sgdml run {output} {manifest}"
     comment = f"{described.name}: {simulation.summary}.\n     {run}"

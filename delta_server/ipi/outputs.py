@@ -221,7 +221,8 @@ def find_outputs(directory: Path, prefix: str | None = None) -> RunOutputs:
 
 
 def read_outputs(system: System) -> RunOutputs:
-    """What i-PI recorded of a system. Raises InputError."""
+    """What i-PI recorded of a system; the potential energy is the physical one, without a bias that the forces had.
+    Raises InputError."""
     properties = read_properties(system.tables[0])
     notes = list(properties.notes)
     for path in system.tables[1:]:
@@ -233,7 +234,17 @@ def read_outputs(system: System) -> RunOutputs:
             extras[one.key] = one
             notes += damage(path, one.damaged)
     series = {key: (one.steps, one.values) for key, one in extras.items()}
-    return RunOutputs(system.name, properties, series, system.beads, tuple(notes))
+    return RunOutputs(system.name, _unbiased(properties, extras), series, system.beads, tuple(notes))
+
+
+def _unbiased(table: PropertyTable, extras: dict[str, Extras]) -> PropertyTable:
+    """The table, its potential less the extra ``energy_bias``; NaN where that was not recorded at the same step."""
+    if "energy_bias" not in extras or "potential" not in table.columns or "step" not in table.columns:
+        return table
+    bias, step = extras["energy_bias"], table.columns["step"]
+    place = np.minimum(np.searchsorted(bias.steps, step), len(bias.steps) - 1)
+    energies = np.where(bias.steps[place] == step, bias.values[place], math.nan)
+    return replace(table, columns=table.columns | {"potential": table.columns["potential"] - energies})
 
 
 def _together(table: PropertyTable, other: PropertyTable) -> PropertyTable:

@@ -33,11 +33,13 @@ _BATCH_LATENCY = 1e-3  # s between i-PI's looks at its queue: all systems of a l
 
 @dataclass(frozen=True)
 class System:
-    """One molecule at its temperature (K); prefix: of its outputs; structure: its first geometry."""
+    """One molecule at its temperature (K); prefix: of its outputs; structure: its first geometry; bias: the file of
+    one that acts on it besides (`Simulation.bias_pes`), on the centroid of a ring polymer."""
 
     temperature: float
     prefix: str = ""
     structure: str = "init.xyz"
+    bias: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Simulation:
     contraction; Markland and Manolopoulos, J. Chem. Phys. 129, 024105 (2008)); either way two drivers serve.
     exchange: mean steps between attempts to exchange replicas, 0 for none. host: of i-PI, for drivers that connect
     over inet, on its port.
+
+    extras: that are recorded besides, those of biases in the manifest. bias_pes: the file of i-PI's class for the
+    systems' own biases, whose energies i-PI keeps apart from the potential; bias_variable: what is recorded of these.
 
     Each checkpoint is a file of its own: one that is being written when the machine stops, or whose records have not
     all come to the disk, spoils no other.
@@ -77,6 +82,9 @@ class Simulation:
     host: str | None = None
     port: int = 31415
     systems: Sequence[System] = field(default=())
+    extras: tuple[str, ...] = ()
+    bias_pes: str = ""
+    bias_variable: str = ""
 
     @property
     def steps(self) -> int:
@@ -119,7 +127,8 @@ class Simulation:
             f"  <total_steps> {self.steps} </total_steps>",
             f"  <prng> <seed> {self.seed} </seed> </prng>",
             *(self._socket(name, len(systems)) for name in self.sockets),
-            *map(self._system, systems),
+            *(self._bias(k, system.bias) for k, system in enumerate(systems) if system.bias),
+            *(self._system(k, system) for k, system in enumerate(systems)),
         ]
         if self.exchange:
             parts.append(f'  <smotion mode="remd"> <remd> <stride> {self.exchange} </stride> </remd> </smotion>')
@@ -134,6 +143,7 @@ class Simulation:
         quantum = self.beads > 1
         extras = [f"energy_{name}" for name in self.fragments]
         extras += ["energy_binding", "binding_force_rms"] if self.binding else []
+        extras += self.extras
         properties = _PROPERTIES % ("kinetic_cv" if quantum else "kinetic_md")
         moved, file = ("x_centroid", "xc") if quantum else ("positions", "pos")
         places = f'format="xyz" cell_units="angstrom"> {moved}{{angstrom}} </trajectory>'
@@ -142,6 +152,12 @@ class Simulation:
             f'    <trajectory {often} filename="{extra}" extra_type="{extra}"> extras </trajectory>'
             for extra in extras
         )
+        if self.bias_variable:
+            properties += ", ensemble_bias{electronvolt}"
+            recorded += (
+                f'\n    <trajectory {often} filename="variable_{self.bias_variable}" '
+                f'extra_type="{self.bias_variable}"> extras_bias </trajectory>'
+            )
         return f"""  <output prefix="{escape(prefix)}">
     <properties {often} filename="out"> [ {properties} ] </properties>
 {recorded}
@@ -167,7 +183,14 @@ class Simulation:
             + "    <timeout> 600 </timeout>\n  </ffsocket>"
         )
 
-    def _system(self, system: System) -> str:
+    def _bias(self, k: int, file: str) -> str:
+        return (
+            f'  <ffdirect name="bias_{k}" threaded="False" pbc="False"> <pes> custom </pes> '
+            f"<pes_path> {escape(self.bias_pes)} </pes_path> <parameters> {{bias: {escape(file)}}} </parameters> "
+            "</ffdirect>"
+        )
+
+    def _system(self, k: int, system: System) -> str:
         quantum, several = self.beads > 1, self.inner > 1
         prefix = f' prefix="{escape(system.prefix)}"' if system.prefix else ""
         thermostat = "pile_l" if quantum else "langevin"
@@ -188,6 +211,10 @@ class Simulation:
                 f'<force forcefield="binding" nbeads="{self.contract}"> {extras} </force> '
                 '<force forcefield="fragments"/>'
             )
+        bias = ""
+        if system.bias:
+            centroid = f' nbeads="1"> <interpolate_extras> [ {self.bias_variable} ] </interpolate_extras' * quantum
+            bias = f' <bias> <force forcefield="bias_{k}"{centroid}> </force> </bias>'
         steps = f"        <nmts> [ 1, {self.inner} ] </nmts>\n" if several else ""
         return f"""  <system{prefix}>
     <initialize nbeads="{self.beads}">
@@ -201,5 +228,5 @@ class Simulation:
         <timestep units="femtosecond"> {self.timestep:g} </timestep>
 {steps}{bath if self.ensemble == "nvt" else ""}      </dynamics>
     </motion>
-    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature> </ensemble>
+    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature>{bias} </ensemble>
   </system>"""

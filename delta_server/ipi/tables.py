@@ -23,7 +23,7 @@ from .units import factor
 _COLUMN = re.compile(r"#\s*(?:column|cols\.)\s+(\d+)(?:\s*-\s*(\d+))?\s*-->\s*(.+?)\s*(?:\s:.*)?$")
 _UNIT = re.compile(r"\{(.*?)\}")
 _SELECTION = re.compile(r"\((.*?)\)")
-_EXTRAS = re.compile(r"#EXTRAS\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
+_EXTRAS = re.compile(r"#EXTRAS(?:_BIAS)?\((\w[\w\-]*)\)#\s*Step:\s*(\d+)")
 _HEADER = 2**16  # bytes in which a header names its first column
 
 QUANTITIES = {

@@ -42,7 +42,8 @@ class Evaluation(NamedTuple):
         energy, forces, virial, parts = self.result
         binding = None if parts.binding_forces is None else parts.binding_forces[which]
         energies = {name: e[which] for name, e in parts.energies.items()}
-        result = Result(energy[which], forces[which], virial[which], Parts(energies, binding))
+        variables = {name: values[which] for name, values in parts.variables.items()}
+        result = Result(energy[which], forces[which], virial[which], Parts(energies, binding, variables))
         return Evaluation(result, {name: e[which] for name, e in self.errors.items()})
 
 

@@ -331,17 +331,21 @@ def extras_json(result: Result, errors: Mapping[str, FloatArray]) -> list[bytes]
     """What i-PI may record beside the forces of each frame: a JSON object, always with the same keys.
 
     ``energy_<term>`` in eV for each fragment and the binding, and ``binding_force_rms`` in eV/Å: the root mean
-    square over the 3N components of the binding force; ``error_<term>`` in eV/Å for each of `errors`. Keys are names
+    square over the 3N components of the binding force; ``energy_bias`` and ``variable_<name>`` (Å,
+    degrees or a number) where there are biases; ``error_<term>`` in eV/Å for each of `errors`. Keys are names
     and values finite, so that formatting them is enough; `json.dumps` would be a third of the driver's time a step.
 
     Raises NonFiniteError for a value that is not: i-PI trips over what is no JSON.
     """
-    energies, forces = result.parts
+    energies, forces, variables = result.parts
     keys = [f"energy_{name}" for name in energies]
     columns = [energy.tolist() for energy in energies.values()]
     if forces is not None:
         keys.append("binding_force_rms")
         columns.append([math.sqrt(np.vdot(f, f) / f.size) for f in forces])
+    for name, values in variables.items():
+        keys.append(f"variable_{name}")
+        columns.append(values.tolist())
     for name, error in errors.items():
         keys.append(f"error_{name}")
         columns.append(error.tolist())

@@ -1,13 +1,14 @@
 """What a sweep is: the record (sweep.json) in its folder, and where everything lies beside it.
 
 DIR/sweep.json, start.xyz, 300K/{input.xml, init.xyz, state.json, result.json, 300K_md.*}, ladder/{input.xml, …}
+Windows of a collective variable: 300K_5.5/{…, bias.json} for each temperature and centre, and DIR/bias_pes.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -15,8 +16,9 @@ from ..errors import InputError
 from ..files.documents import Strict
 from ..molecule.limits import Limits
 from ..server.record import read_record
+from ..terms.bias import Restraint
 
-SweepKind = Literal["nvt", "pimd", "mts", "remd"]
+SweepKind = Literal["nvt", "pimd", "mts", "remd", "umbrella"]
 RECORD = "sweep.json"
 INPUT, INIT = "input.xml", "init.xyz"  # of each run: i-PI's input, and the geometry that it starts from
 PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
@@ -28,6 +30,22 @@ class Relaxed(Strict):
     energy: float
     fmax: float
     steps: int
+
+
+class Windows(Strict):
+    """Umbrella windows: a harmonic bias of `variable` at each centre. definition: groups and variables, as
+    `variables.definition.read_variables` takes them; unit: the variable's; force_constants: eV over its square."""
+
+    variable: str
+    definition: dict[str, Any]
+    unit: str
+    centres: tuple[float, ...] = Field(min_length=1)
+    force_constants: tuple[float, ...] = Field(min_length=1)
+
+    def restraint(self, window: int) -> Restraint:
+        """The bias of one of them."""
+        centre = self.centres[window]
+        return Restraint(centre, centre, self.force_constants[window])
 
 
 class SweepRecord(Strict):
@@ -51,15 +69,17 @@ class SweepRecord(Strict):
     start: Relaxed
     versions: dict[str, str]
     command: str
+    windows: Windows | None = None
 
 
 @dataclass(frozen=True)
 class Member:
-    """One temperature (K) of a sweep: its name (``300K``), its folder, and the prefix of its outputs in the run's."""
+    """One temperature (K) of a sweep, or one window at it: its name (``300K``, ``300K_5.5``) and its folder."""
 
     temperature: float
     name: str
     folder: Path
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +101,12 @@ class Sweep:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The temperatures, in the record's order."""
-        return tuple(Member(t, name_of(t), self.folder / name_of(t)) for t in self.record.temperatures)
+        """The temperatures, in the record's order; of each its windows, where there are such."""
+        temperatures, windows = self.record.temperatures, self.record.windows
+        if windows is None:
+            return tuple(Member(t, name_of(t), self.folder / name_of(t)) for t in temperatures)
+        named = [(t, f"{name_of(t)}_{centre:g}", k) for t in temperatures for k, centre in enumerate(windows.centres)]
+        return tuple(Member(t, name, self.folder / name, k) for t, name, k in named)
 
     def member(self, folder: Path) -> Member:
         """The temperature whose folder it is. Raises InputError."""
@@ -99,10 +123,9 @@ def name_of(temperature: float) -> str:
     return f"{temperature:g}K"
 
 
-def prefix_of(temperature: float, run: str) -> str:
-    """The prefix of a system's outputs, seen from the folder of its run: beside the input for one temperature, in the
-    temperature's folder for the ladder. Replicas that exchange keep theirs together, for `i-pi-remdsort`."""
-    name = name_of(temperature)
+def prefix_of(name: str, run: str) -> str:
+    """The prefix of a member's outputs, seen from the folder of its run: beside the input for one alone, in the
+    member's folder for the ladder. Replicas that exchange keep theirs together, for `i-pi-remdsort`."""
     return f"../{name}/{name}" if run == "ladder" else name
 
 

@@ -108,7 +108,7 @@ class Session:
         return [m for m in self.members if not self.states[m.name].done]
 
     def _prefix(self, member: Member) -> str:
-        return prefix_of(member.temperature, self.folder.name if self.mode == "batched" else "alone")
+        return prefix_of(member.name, self.folder.name if self.mode == "batched" else "alone")
 
     def _load(self) -> None:
         described = load_manifest(self.sweep.manifest)
@@ -122,10 +122,11 @@ class Session:
     def _stability(self, member: Member) -> LiveStability:
         record = self.sweep.record
         exchanged = max(record.temperatures) if record.kind == "remd" else member.temperature
-        start = read_structure(self.folder / INIT)
-        return LiveStability(
-            self._potential, start.positions, record.start.energy, exchanged, record.limits, record.beads
-        )
+        start, energy = read_structure(self.folder / INIT), record.start.energy
+        if record.windows is not None:  # each begins where it was pulled to
+            start = read_structure(member.folder / INIT)
+            energy = float(self._potential.compute(start.positions).energy)
+        return LiveStability(self._potential, start.positions, energy, exchanged, record.limits, record.beads)
 
     def _stopping(self) -> bool:
         return self.options.should_stop() or time.monotonic() > self._deadline

@@ -20,7 +20,9 @@ from ..molecule.limits import Limits
 from ..molecule.structures import read_structure, write_structure
 from ..potential import Departure, Potential
 from ..server.record import hashes, relative
+from ..terms.bias import bias_extras
 from .record import INIT, INPUT, PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
+from .umbrella import BIAS, BIAS_PES, PES, Umbrella, pull, write_bias
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,7 +37,8 @@ _STAGED = ".part"  # where a sweep is written before it appears in its folder
 @dataclass(frozen=True)
 class SweepPlan:
     """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau in fs;
-    stride (of energies), frames (of geometries), checkpoint and exchange in steps."""
+    stride (of energies), frames (of geometries), checkpoint and exchange in steps; umbrella: the windows of that
+    kind."""
 
     temperatures: Sequence[float]
     kind: SweepKind = "nvt"
@@ -54,6 +57,7 @@ class SweepPlan:
     host: str | None = None
     port: int = 31415
     limits: Limits = field(default_factory=Limits)
+    umbrella: Umbrella | None = None
 
 
 def write_sweep(
@@ -67,16 +71,20 @@ def write_sweep(
     command: str = "",
     on_relax: Callable[[int, float], None] = lambda steps, fmax: None,
     on_event: Callable[[str], None] = lambda event: None,
+    on_window: Callable[[int], None] = lambda window: None,
 ) -> Sweep:
     """Write a sweep of the manifest's complex into a folder.
 
     overwrite: replace a sweep, and delete what it has run. structure: start geometry, by default the manifest's;
     relax: with the model, first. command: what was typed, for the record. on_relax is told the optimiser's steps and
-    the largest force in eV/Å, on_event what a user would want to know. Raises InputError, also where relaxing leads
-    far beyond what the model was trained on.
+    the largest force in eV/Å, on_event what a user would want to know, on_window which window a pull has reached.
+    Raises InputError, also where relaxing leads far beyond what the model was trained on.
     """
     plan = _checked(plan)
     described = load_manifest(manifest)
+    extras = bias_extras(described)
+    if extras and (plan.kind == "mts" or plan.contract):
+        raise InputError(f"{manifest}: has a bias, which belongs to neither fragments nor binding; leave it out")
     if plan.kind == "mts" and not described.binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
     if described.species:
@@ -91,7 +99,12 @@ def write_sweep(
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
     if relax and (left := _left(potential, atoms.positions)):
         on_event(f"the relaxed start has left what the model was trained on, {left}")
-    return lay_out(folder, described, plan, atoms, start, command, old)
+    starts: list[FloatArray] = []
+    if plan.umbrella is not None:
+        coldest = min(plan.temperatures)
+        windows = plan.umbrella.windows(coldest)
+        starts = pull(potential, windows, atoms.positions, coldest, plan.seed, plan.timestep or 0.5, on_window)
+    return lay_out(folder, described, plan, atoms, start, command, old, starts)
 
 
 def lay_out(
@@ -102,10 +115,12 @@ def lay_out(
     start: Relaxed,
     command: str = "",
     old: Sweep | None = None,
+    starts: Sequence[FloatArray] = (),
 ) -> Sweep:
     """Write a sweep's record, and its inputs, for a start geometry as it is.
 
-    start: how it was relaxed; old: the sweep that it replaces, which stays until all is written. Raises InputError.
+    start: how it was relaxed; old: the sweep that it replaces, which stays until all is written; starts: of each
+    window, (N, 3) Å. Raises InputError.
     """
     plan = _checked(plan)
     simulation = _simulation(plan, described)
@@ -127,11 +142,12 @@ def lay_out(
         start=start,
         versions=versions("delta-server", "ipi", "ase", "numpy", missing="not installed"),
         command=command,
+        windows=None if plan.umbrella is None else plan.umbrella.windows(min(plan.temperatures)),
     )
     new = not folder.exists()
     staged = Sweep(folder / _STAGED, record)
     try:
-        _write(staged, simulation, atoms)
+        _write(staged, simulation, atoms, starts)
         if old is not None:
             _delete(old)
         for path in staged.folder.iterdir():
@@ -156,18 +172,20 @@ def _checked(plan: SweepPlan) -> SweepPlan:
         raise InputError(f"--checkpoint {plan.checkpoint}: expected a multiple of --stride {plan.stride}")
     if plan.kind == "remd" and len(plan.temperatures) < 2:
         raise InputError("--kind remd: replicas are exchanged between temperatures; give at least two")
-    if plan.beads > 1 and plan.kind != "pimd":
-        raise InputError("--beads goes with --kind pimd")
+    if plan.beads > 1 and plan.kind not in ("pimd", "umbrella"):
+        raise InputError("--beads goes with --kind pimd or umbrella")
+    if (plan.kind == "umbrella") != (plan.umbrella is not None):
+        raise InputError("--kind umbrella goes with --variable and --windows")
     if plan.inner > 1 and plan.kind != "mts":
         raise InputError("--inner goes with --kind mts")
     if plan.contract and (plan.kind != "pimd" or plan.contract >= (plan.beads if plan.beads > 1 else 16)):
         raise InputError(f"--contract {plan.contract}: goes with --kind pimd, and is less than its --beads")
     if plan.host and plan.port + 2 * len(plan.temperatures) > 65535:
         raise InputError(f"--port {plan.port}: every temperature needs a port of its own, up to 65535")
-    default = {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
+    default = 0.25 if plan.beads > 1 else {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
     inner = max(2, plan.inner) if plan.kind == "mts" else 1
-    beads = plan.beads if plan.beads > 1 else 16
-    return replace(plan, timestep=plan.timestep or default, inner=inner, beads=beads if plan.kind == "pimd" else 1)
+    beads = 16 if plan.kind == "pimd" and plan.beads == 1 else plan.beads
+    return replace(plan, timestep=plan.timestep or default, inner=inner, beads=beads)
 
 
 def _make_room(folder: Path, overwrite: bool) -> Sweep | None:
@@ -198,7 +216,7 @@ def _delete(sweep: Sweep) -> None:
     """What is a sweep's own. Raises OSError."""
     for place in (sweep.ladder, *(member.folder for member in sweep.members)):
         shutil.rmtree(place, ignore_errors=True)
-    for name in (START, RECORD):
+    for name in (START, BIAS_PES, RECORD):
         (sweep.folder / name).unlink(missing_ok=True)
 
 
@@ -265,10 +283,13 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         batch=plan.batch,
         host=plan.host,
         port=plan.port,
+        extras=bias_extras(described),
+        bias_pes=f"../{BIAS_PES}" if plan.umbrella is not None else "",
+        bias_variable=plan.umbrella.variable if plan.umbrella is not None else "",
     )
 
 
-def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
+def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[FloatArray]) -> None:
     """All of a sweep, the record last. Raises OSError, InputError."""
     record = sweep.record
     sweep.folder.mkdir(parents=True)
@@ -280,7 +301,13 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
             port = simulation.port + i * len(simulation.sockets)
             single = replace(simulation, systems=alone, seed=record.seed + i, port=port)
             write_whole(member.folder / INPUT, single.xml(prefix=PREFIX))
-            write_structure(member.folder / INIT, atoms)
+            own = atoms.copy()
+            if record.windows is not None and member.window is not None:
+                own.positions = starts[member.window]
+                write_bias(member.folder / BIAS, record.windows, member.window, atoms.numbers)
+            write_structure(member.folder / INIT, own)
+    if record.windows is not None:
+        write_whole(sweep.folder / BIAS_PES, PES)
     sweep.ladder.mkdir()
     write_structure(sweep.ladder / INIT, atoms)
     run = sweep.ladder.name
@@ -291,4 +318,8 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms) -> None:
 
 
 def _system(member: Member, run: str) -> System:
-    return System(member.temperature, prefix_of(member.temperature, run), INIT)
+    prefix = prefix_of(member.name, run)
+    if member.window is None:
+        return System(member.temperature, prefix, INIT)
+    where = f"../{member.name}/"
+    return System(member.temperature, prefix, where + INIT, where + BIAS)

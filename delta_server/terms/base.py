@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 from .._types import FloatArray, IntArray
 from ..errors import ModelFileError
 
-Side = Literal["fragments", "binding"]
-"""Of E = Σ_f E_f + E_b, what a term belongs to, and so what ``--part`` serves."""
+Side = Literal["fragments", "binding", "bias"]
+"""Of E = Σ_f E_f + E_b, what a term belongs to, and so what ``--part`` serves; a bias is added to it, and apart."""
 
 
 class Frames(NamedTuple):

@@ -18,7 +18,6 @@ from made_runs import write_run
 from delta_server.analysis.energies import analyze_energies
 from delta_server.analysis.free_energy.sampling import samples_of
 from delta_server.analysis.free_energy.surface import common_grid, surface
-from delta_server.analysis.free_energy.variables import default_variables
 from delta_server.analysis.report.collect import Choices, Report, ReportSource, WhileRunning, collect
 from delta_server.analysis.report.movie import movie_of
 from delta_server.analysis.report.page import About, Page, frames_within, make_page
@@ -32,6 +31,7 @@ from delta_server.errors import InputError
 from delta_server.files.documents import plain
 from delta_server.manifest import load_manifest
 from delta_server.molecule.structures import read_structure
+from delta_server.variables.definition import default_variables
 
 N, BROKEN, SLOW = 1500, 900, 0.5
 ABOUT = About("2026-01-01", "delta-sgdml report <here>", {"delta-server": "0.1.0"})
@@ -298,7 +298,7 @@ def test_two_variables_and_the_whole_ladder(
 
 @pytest.fixture
 def make_variables(tmp_path: Path) -> Callable[[], object]:
-    from delta_server.analysis.free_energy.variables import load_variables
+    from delta_server.variables.definition import load_variables
 
     path = tmp_path / "v.yaml"
     path.write_text(

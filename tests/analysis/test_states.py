@@ -11,7 +11,6 @@ from made_runs import correlated, frame
 
 from delta_server.analysis.free_energy.run import analyze_free_energy
 from delta_server.analysis.free_energy.sampling import samples_by_temperature
-from delta_server.analysis.free_energy.variables import Variable, Variables
 from delta_server.analysis.pictures.free_energy import plot_surfaces
 from delta_server.analysis.report.collect import Choices, ReportSource, collect
 from delta_server.analysis.rotation.run import analyze_rotation
@@ -19,6 +18,7 @@ from delta_server.analysis.runs import find_runs
 from delta_server.analysis.stability import stability
 from delta_server.analysis.trajectory import Run, runs_in, spacing
 from delta_server.errors import InputError
+from delta_server.variables.definition import Variable, Variables
 
 COLUMNS = ("step", "time{picosecond}", "potential{electronvolt}", "temperature{kelvin}", "ensemble_temperature")
 KELVIN = 315774.6621905819  # in an atomic unit

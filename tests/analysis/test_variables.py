@@ -9,12 +9,13 @@ import pytest
 from ase import Atoms
 from conftest import ROOT
 
-from delta_server.analysis.free_energy.variables import Variable, Variables, along, default_variables, load_variables
+from delta_server.analysis.free_energy.sampling import along
 from delta_server.analysis.trajectory import Block
 from delta_server.errors import InputError
 from delta_server.manifest import load_manifest
 from delta_server.molecule.rings import corannulenes
 from delta_server.molecule.structures import read_structure
+from delta_server.variables.definition import Variable, Variables, default_variables, load_variables
 
 CATCHER = ROOT / "models/c60_buckycatcher/manifest.yaml"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...manifest import Manifest
-from .variables import Variables, default_variables, load_variables
+from ...variables.definition import Variables, default_variables, load_variables
 
 
 def choose(

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,33 +47,85 @@ def ladder_surface(
             )
     used, left = connected(sorted(map(_thinned, samples), key=lambda s: s.temperature), temperature)
     notes = [f"without {', '.join(s.name for s in left)}, whose energies do not overlap"] if left else []
-    inefficiencies = [s.inefficiency() for s in used]
-    betas = np.array([_beta(s.temperature) for s in used])
     energies = np.concatenate([s.energies for s in used if s.energies is not None])
     energies = energies - energies.mean()  # exponents stay small
-    numbers = np.array([len(s) for s in used])
-    places = np.concatenate([bin_of(s, variables, edges) for s in used])
-    size = math.prod(len(edge) - 1 for edge in edges)
-    free = _solve(betas, energies, numbers)
-    weights = _weights(betas, energies, numbers, free, _beta(temperature))
-    worth = 1 / float(np.sum(weights**2) * np.average(inefficiencies, weights=numbers))
-    if worth < FEW:
-        notes.append(f"worth only {worth:.0f} independent samples at {temperature:g} K: errors are guesses")
-    total = np.bincount(places, weights, size).astype(np.float64)
-    squares = np.bincount(places, weights**2, size)
-    counts: FloatArray = np.zeros(size)
-    counts[squares > 0] = total[squares > 0] ** 2 / squares[squares > 0]
-    rng = np.random.default_rng(seed)
-    starts = np.cumsum(numbers) - numbers
-    drawn = np.empty((resamples, size))
-    for r in range(resamples):
-        each = [_blocks(n, block_length(n, g), rng) for n, g in zip(numbers.tolist(), inefficiencies, strict=True)]
-        which = np.concatenate([start + one for start, one in zip(starts, each, strict=True)])
-        lengths = np.array([len(one) for one in each])
-        again = _solve(betas, energies[which], lengths, free)
-        then = _weights(betas, energies[which], lengths, again, _beta(temperature))
-        drawn[r] = np.bincount(places[which], then, size)
-    return build_surface(name, temperature, variables, edges, total, counts, drawn, min_count, worth, notes)
+    betas = np.array([beta_of(s.temperature) for s in used])
+    pool = Pool(used, np.outer(betas, energies), beta_of(temperature) * energies)
+    return pool.surface(name, temperature, variables, edges, min_count, resamples, seed, notes)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples of K states, one state after the other, n in all. reduced: (K, n) the reduced potential of each of them
+    in each state; target: (n,) in the state that is asked for."""
+
+    samples: Sequence[Samples]
+    reduced: FloatArray
+    target: FloatArray
+
+    @cached_property
+    def numbers(self) -> IntArray:
+        return np.array([len(s) for s in self.samples])
+
+    @cached_property
+    def inefficiencies(self) -> list[float]:
+        return [s.inefficiency() for s in self.samples]
+
+    @cached_property
+    def _free(self) -> FloatArray:
+        return _solve(self.reduced, self.numbers)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """(n,) of every sample in the state that is asked for, summing to one."""
+        return _weights(self.reduced, self.numbers, self._free, self.target)
+
+    @property
+    def worth(self) -> float:
+        """How many independent samples of that state all of them are worth."""
+        return 1 / float(np.sum(self.weights**2) * np.average(self.inefficiencies, weights=self.numbers))
+
+    def drawn(self, resamples: int, seed: int) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Blocks of each state drawn with replacement, and solved anew: which samples, and their weights."""
+        rng = np.random.default_rng(seed)
+        starts = np.cumsum(self.numbers) - self.numbers
+        for _ in range(resamples):
+            each = [
+                _blocks(n, block_length(n, g), rng)
+                for n, g in zip(self.numbers.tolist(), self.inefficiencies, strict=True)
+            ]
+            which = np.concatenate([start + one for start, one in zip(starts, each, strict=True)])
+            lengths, reduced = np.array([len(one) for one in each]), self.reduced[:, which]
+            again = _solve(reduced, lengths, self._free)
+            yield which, _weights(reduced, lengths, again, self.target[which])
+
+    def surface(
+        self,
+        name: str,
+        temperature: float,
+        variables: Sequence[str],
+        edges: Edges,
+        min_count: int,
+        resamples: int,
+        seed: int,
+        notes: Sequence[str] = (),
+    ) -> Surface:
+        """F in that state, at `temperature` (K); errors by a bootstrap. Raises InputError as `build_surface`."""
+        if self.worth < FEW:
+            few = f"worth only {self.worth:.0f} independent samples at {temperature:g} K: errors are guesses"
+            notes = [*notes, few]
+        places = np.concatenate([bin_of(s, variables, edges) for s in self.samples])
+        size = math.prod(len(edge) - 1 for edge in edges)
+        total = np.bincount(places, self.weights, size).astype(np.float64)
+        squares = np.bincount(places, self.weights**2, size)
+        counts: FloatArray = np.zeros(size)
+        counts[squares > 0] = total[squares > 0] ** 2 / squares[squares > 0]
+        drawn = np.empty((resamples, size))
+        for r, (which, weights) in enumerate(self.drawn(resamples, seed)):
+            drawn[r] = np.bincount(places[which], weights, size)
+        return build_surface(
+            name, temperature, variables, edges, total, counts, drawn, min_count, self.worth, list(notes)
+        )
 
 
 def _thinned(samples: Samples) -> Samples:
@@ -102,26 +156,27 @@ def _overlap(cold: Samples, hot: Samples) -> bool:
     return bool(shared >= _SHARED)
 
 
-def _beta(temperature: float) -> float:
+def beta_of(temperature: float) -> float:
+    """1/kT in 1/eV."""
     from ase.units import kB
 
     return float(1 / (kB * temperature))
 
 
-def _solve(betas: FloatArray, energies: FloatArray, numbers: IntArray, start: FloatArray | None = None) -> FloatArray:
-    """Reduced free energies (K,) of the sampled temperatures."""
-    if len(betas) == 1:
+def _solve(reduced: FloatArray, numbers: IntArray, start: FloatArray | None = None) -> FloatArray:
+    """Reduced free energies (K,) of the sampled states."""
+    if len(numbers) == 1:
         return np.zeros(1)
     mbar = quiet_pymbar("mbar")
-    found: FloatArray = mbar.MBAR(np.outer(betas, energies), numbers, initial_f_k=start, solver_protocol=_SOLVER).f_k
+    found: FloatArray = mbar.MBAR(reduced, numbers, initial_f_k=start, solver_protocol=_SOLVER).f_k
     return found
 
 
-def _weights(betas: FloatArray, energies: FloatArray, numbers: IntArray, free: FloatArray, beta: float) -> FloatArray:
-    """Of every sample at `beta`, summing to one (Shirts and Chodera, Eq. 13)."""
-    exponents = np.log(numbers)[:, None] + free[:, None] - np.outer(betas, energies)
+def _weights(reduced: FloatArray, numbers: IntArray, free: FloatArray, target: FloatArray) -> FloatArray:
+    """Of every sample in the target state, summing to one (Shirts and Chodera, Eq. 13)."""
+    exponents = np.log(numbers)[:, None] + free[:, None] - reduced
     largest = exponents.max(0)
-    logs = -beta * energies - largest - np.log(np.exp(exponents - largest).sum(0))
+    logs = -target - largest - np.log(np.exp(exponents - largest).sum(0))
     weights = np.exp(logs - logs.max())
     normalised: FloatArray = weights / weights.sum()
     return normalised

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -12,9 +12,9 @@ import numpy as np
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
 from ...units import KCAL_MOL
+from ...variables.definition import Variables
 from ..statistics import equilibration, statistical_inefficiency
 from ..trajectory import Block, Run
-from .variables import Variables, along
 
 _BLOCK = 5  # statistical inefficiencies in a block of the bootstrap: shorter ones state errors too small
 _LEAST, _MOST = 10, 400  # blocks
@@ -24,13 +24,15 @@ _TOGETHER = 0.7  # least correlation, of every variable, of trajectories that mo
 @dataclass(frozen=True)
 class Samples:
     """One trajectory's values (n,) by variable, in Å and degrees, and its potential energies (n,) in eV if known;
-    temperature in K. steps: (n,), empty where they do not matter."""
+    temperature in K. steps: (n,), empty where they do not matter. bias: (n,) eV, recorded of a run whose manifest had
+    one; the energies are without it."""
 
     name: str
     temperature: float
     values: dict[str, FloatArray]
     energies: FloatArray | None = None
     steps: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.intp))
+    bias: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.values.values())))
@@ -40,7 +42,8 @@ class Samples:
         energies = None if self.energies is None else self.energies[which]
         values = {name: v[which] for name, v in self.values.items()}
         steps = self.steps[which] if len(self.steps) else self.steps
-        return replace(self, values=values, energies=energies, steps=steps)
+        bias = None if self.bias is None else self.bias[which]
+        return replace(self, values=values, energies=energies, steps=steps, bias=bias)
 
     def inefficiency(self) -> float:
         """Frames from one independent sample to the next, for the slowest variable."""
@@ -50,6 +53,15 @@ class Samples:
         """Without the start, up to where the last of the variables and the energy is in equilibrium."""
         series = [*self.values.values(), *([] if self.energies is None else [self.energies])]
         return self.take(slice(max(map(equilibration, series)), None))
+
+
+def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> dict[str, FloatArray]:
+    """Every variable in every frame. Raises InputError for atoms that are not there, or without frames."""
+    variables.check(len(masses))
+    values = [variables.evaluate(block.positions, masses) for block in blocks]
+    if not values:
+        raise InputError("a trajectory without frames has no variables")
+    return {name: np.concatenate([some[name] for some in values]) for name in values[0]}
 
 
 def kt(temperature: float) -> float:
@@ -104,7 +116,7 @@ def _by_state(run: Run, variables: Variables, temperature: float | None, every: 
     steps = np.concatenate(blocks)
     states = run.states(steps) if temperature is None else np.full(len(steps), temperature)
     assert states is not None
-    everything = Samples(run.name, math.nan, values, _energies(run, steps), steps)
+    everything = Samples(run.name, math.nan, values, _energies(run, steps), steps, _bias(run, steps))
     found = np.unique(states[np.isfinite(states)])
     if not len(found):
         raise InputError(
@@ -124,13 +136,27 @@ def _merged(pieces: Sequence[Samples]) -> Samples:
     energies = [piece.energies for piece in pieces if piece.energies is not None]
     together = np.concatenate(energies) if len(energies) == len(pieces) else None
     steps = np.concatenate([piece.steps for piece in pieces])
-    return replace(pieces[0], values=values, energies=together, steps=steps).take(order)
+    biases = [piece.bias for piece in pieces if piece.bias is not None]
+    bias = np.concatenate(biases) if len(biases) == len(pieces) else None
+    return replace(pieces[0], values=values, energies=together, steps=steps, bias=bias).take(order)
 
 
 def _energies(run: Run, steps: IntArray) -> FloatArray | None:
     """eV; of ring polymers none, which are no function of one bead's positions or of the centroids."""
     energies = None if run.outputs is None or not run.classical else run.outputs.at("potential", steps)
     return None if energies is None or np.isnan(energies).any() else energies
+
+
+def _bias(run: Run, steps: IntArray) -> FloatArray | None:
+    """eV, of a bias in the run's manifest; None where it had none. Raises InputError where it is not known."""
+    recorded = None if run.outputs is None else run.outputs.extras.get("energy_bias")
+    if recorded is None:
+        return None
+    at, values = recorded
+    place = np.minimum(np.searchsorted(at, steps), len(at) - 1)
+    if not (at[place] == steps).all():
+        raise InputError(f"{run.path}: its bias was not recorded with every frame; write energy_bias as often")
+    return np.asarray(values[place], dtype=np.float64)
 
 
 def alike(samples: Sequence[Samples]) -> list[str]:

@@ -31,7 +31,8 @@ class Surface:
     """F in kcal/mol over a grid, zero at its lowest bin, NaN where fewer than `min_count` samples lie.
 
     edges: of the bins along each of `variables`. error: standard error of −kT ln p, kcal/mol. counts: samples (MBAR:
-    effective ones) in each bin. independent: how many samples the whole is worth.
+    effective ones) in each bin. independent: how many samples the whole is worth. halves: F of the first and of the
+    second half of all runs alone, where that was asked for.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Surface:
     counts: FloatArray
     independent: float
     notes: tuple[str, ...] = ()
+    halves: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def centres(self) -> Edges:
@@ -73,7 +75,7 @@ class Surface:
             "independent_samples": self.independent,
             "lowest": list(self.lowest),
             "notes": list(self.notes),
-        }
+        } | ({} if self.halves is None else {"halves_kcal_per_mol": [plain(half) for half in self.halves]})
 
 
 def common_grid(samples: Sequence[Samples], variables: Sequence[str], bins: int | None = None) -> Edges:

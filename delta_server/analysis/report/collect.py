@@ -15,13 +15,14 @@ from ..._types import FloatArray, IntArray
 from ...errors import DeltaError, InputError
 from ...manifest import Manifest
 from ...molecule.limits import Limits
+from ...variables.definition import Variables
 from ..energies import EnergyReport, analyze_energies
 from ..free_energy.mbar import ladder_surface
 from ..free_energy.sampling import Samples, alike, samples_of
 from ..free_energy.surface import Surface, common_grid, surface
-from ..free_energy.variables import Variables
 from ..rotation.diffusion import Rotation
 from ..rotation.run import rotation_in
+from ..runs import window_of
 from ..stability import StabilityReport, stability
 from ..trajectory import Run
 from .movie import FRAMES, Movie, movie_of
@@ -190,6 +191,8 @@ def _analysed(
 
     if part.run.exchanged:
         missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
+    if window_of(part.run) is not None:
+        missing["free energy"] = "a biased window: delta-sgdml analyze free-energy takes all of a sweep together"
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments] or None
     held = attempt(
         "stability",

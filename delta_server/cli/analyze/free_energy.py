@@ -13,6 +13,7 @@ from . import common as shared
 
 if TYPE_CHECKING:
     from ...analysis.free_energy.run import FreeEnergies
+    from ...analysis.free_energy.windows import StandardState
 
 
 def free_energy(
@@ -34,6 +35,17 @@ def free_energy(
         typer.Option(min=0.0, help="K: all temperatures of each RUN as one surface at this one, by MBAR."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="As R_CM=6.5: also F of all above less F of all below.")] = None,
+    bound: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Å: with --bulk, also ΔG° (1 M) of all that is nearer than this, from windows."),
+    ] = None,
+    bulk: Annotated[
+        str | None, typer.Option(help="Å: LOW:HIGH, the shell in which the curve is flat.", metavar="LOW:HIGH")
+    ] = None,
+    sphere: Annotated[
+        bool,
+        typer.Option("--with-4pir2/--without-4pir2", help="F of a distance with its 4πr², or without."),
+    ] = True,
     highest: Annotated[float | None, typer.Option(min=0.0, help="kcal/mol at the end of the colours.")] = None,
     all_of_it: Annotated[bool, typer.Option("--all", help="Also the start, before a run is in equilibrium.")] = False,
     prefix: shared.PrefixOption = None,
@@ -51,7 +63,8 @@ def free_energy(
     """Free energy over one or two collective variables.
 
     F = −kT ln p (kcal/mol), on one grid and one colour scale for all runs. Errors are a block bootstrap's. With
-    --mbar each RUN (a folder with several temperatures of one model) becomes one surface.
+    --mbar each RUN (a folder with several temperatures of one model) becomes one surface. Umbrella windows of a sweep
+    become one surface by MBAR, dotted beside it the first and the second half of each alone.
 
     Example: delta-sgdml analyze free-energy sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """
@@ -62,7 +75,8 @@ def free_energy(
     with shared.reading(chosen, every) as progress:
         result = analyze_free_energy(
             chosen, complex_, variables, over, bins=bins, min_count=min_count, mbar=mbar, split=split,
-            temperature=temperature, every=every, equilibrated=not all_of_it, progress=progress,
+            temperature=temperature, every=every, equilibrated=not all_of_it,
+            standard=_standard(bound, bulk), sphere=sphere, progress=progress,
         )  # fmt: skip
     path = output or shared.beside(runs, "free_energy.png")
     plot_surfaces(result.surfaces, result.units, path, highest)
@@ -72,9 +86,29 @@ def free_energy(
     _table(result)
     for difference in result.differences:
         print(difference.line())
+    for binding in result.binding:
+        print("\n".join(binding.lines()))
+    for name, enthalpy in result.enthalpies.items():
+        print(f"{name}: {enthalpy.line()}")
     for note in result.notes:
         print(note)
     print(f"picture: {path}")
+
+
+def _standard(bound: float | None, bulk: str | None) -> StandardState | None:
+    """Raises InputError."""
+    from ...analysis.free_energy.windows import StandardState
+    from ...errors import InputError
+
+    if bound is None and bulk is None:
+        return None
+    try:
+        low, high = map(float, (bulk or "").split(":"))
+    except ValueError:
+        low = high = 0.0
+    if bound is None or not low < high:
+        raise InputError("--bound R --bulk LOW:HIGH go together: distances in Å, such as --bound 6.5 --bulk 10:12")
+    return StandardState(bound, low, high)
 
 
 def _table(result: FreeEnergies) -> None:

@@ -10,15 +10,20 @@ from .states import print_json, table
 def status(directory: SweepArg, as_json: JsonOption = False) -> None:
     """Show how far each temperature is.
 
-    May be asked at any time, also of a sweep that runs on a cluster.
+    May be asked at any time, also of a sweep that runs on a cluster. Of windows (--kind umbrella) also how far
+    neighbours overlap, and which window is to be added where that is thin.
 
     Example: delta-sgdml sweep status demo/sweep
     """
     from ...sweep.record import load_sweep
     from ...sweep.state import load_states
+    from ...sweep.umbrella import overlaps
 
-    states = load_states(load_sweep(directory))
+    sweep = load_sweep(directory)
+    states = load_states(sweep)
     if as_json:
         print_json(states)
         return
     show(table(states))
+    for overlap in overlaps(sweep):
+        print(overlap.line())

@@ -300,11 +300,11 @@ def _match(potential: Potential, data: Dataset) -> tuple[list[int], str]:
 
 def _compute(potential: Potential, data: Dataset, which: IntArray) -> Result:
     try:
-        return potential.compute(data.positions[which])
+        return potential.unbiased.compute(data.positions[which])
     except NonFiniteError:
         for i in which:  # which of them it was
             try:
-                potential.compute(data.positions[i])
+                potential.unbiased.compute(data.positions[i])
             except NonFiniteError as error:
                 what = str(error).removeprefix("frame 0: ")
                 raise NonFiniteError(f"{data.name or 'data set'}, configuration {i}: {what}") from None

@@ -1,0 +1,187 @@
+"""A bias: an energy of a collective variable that is added to steer dynamics, and is no part of the physics.
+
+terms:
+  - kind: bias
+    name: window
+    options:
+      variable: R_CM                  # of `variables`, a file or a mapping; by default the manifest's R_CM and R_p
+      harmonic: {centre: 5.0, force_constant: 10.0}
+      energy_unit: kcal/mol
+
+With ξ the variable (Å, degrees, or a number): `harmonic` is k/2 (ξ − ξ₀)²; `flat_bottomed` the same outside of `low`
+to `high`, and nothing within; `linear` slope · ξ. A dihedral is taken the short way round.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from .._types import FloatArray, IntArray
+from ..errors import InputError, ManifestError
+from ..files.documents import Strict, first_error
+from ..manifest import EnergyUnit, Manifest, Name, TermEntry
+from ..units import energy_in_ev
+from ..variables.definition import Variables, default_variables, load_variables, read_variables
+from .base import Contribution, Frames, Side
+
+
+class Harmonic(Strict):
+    centre: float = Field(allow_inf_nan=False)
+    force_constant: float = Field(gt=0, allow_inf_nan=False)
+
+
+class FlatBottomed(Strict):
+    low: float = -math.inf
+    high: float = math.inf
+    force_constant: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Linear(Strict):
+    slope: float = Field(allow_inf_nan=False)
+
+
+class BiasOptions(Strict):
+    """The options of a term of the kind ``bias``; just one of the three forms."""
+
+    variable: Name
+    variables: dict[str, Any] | Path | None = None
+    groups: dict[str, Any] = Field(default_factory=dict)
+    harmonic: Harmonic | None = None
+    flat_bottomed: FlatBottomed | None = None
+    linear: Linear | None = None
+    energy_unit: EnergyUnit
+    periodic: bool = Field(default=False, strict=True)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> BiasOptions:
+        if sum(form is not None for form in (self.harmonic, self.flat_bottomed, self.linear)) != 1:
+            raise ValueError("expected just one of harmonic, flat_bottomed and linear")
+        if self.groups and not isinstance(self.variables, dict):
+            raise ValueError("`groups` go with a mapping of `variables`")
+        return self
+
+    @property
+    def restraint(self) -> Restraint:
+        """What it does to the variable, in eV."""
+        unit = energy_in_ev(self.energy_unit)
+        if self.harmonic is not None:
+            centre = self.harmonic.centre
+            return Restraint(centre, centre, unit * self.harmonic.force_constant)
+        if self.flat_bottomed is not None:
+            flat = self.flat_bottomed
+            return Restraint(flat.low, flat.high, unit * flat.force_constant)
+        assert self.linear is not None
+        return Restraint(slope=unit * self.linear.slope)
+
+
+@dataclass(frozen=True)
+class Restraint:
+    """An energy of one variable ξ: force_constant/2 times the square of how far it is outside of low … high, and
+    slope · ξ; eV over the variable's unit. turn: after which ξ is the same, 0 for never."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    force_constant: float = 0.0
+    slope: float = 0.0
+    turn: float = 0.0
+
+    def energy(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies (n,) eV of values (n,), and their derivatives."""
+        if self.turn and math.isfinite(self.low + self.high):
+            middle = (self.low + self.high) / 2
+            values = middle + (values - middle + self.turn / 2) % self.turn - self.turn / 2
+        outside = np.maximum(values - self.high, 0.0) - np.maximum(self.low - values, 0.0)
+        slopes = self.force_constant * outside + self.slope
+        return self.force_constant / 2 * outside**2 + self.slope * values, slopes
+
+
+@dataclass(frozen=True, eq=False)
+class BiasTerm:
+    """A restraint of one of `known`'s variables. masses: (N,) u, of the whole complex, whose atoms the sites are.
+    periodic: distances between groups are those of nearest images, where frames have cells."""
+
+    names: tuple[str, ...]
+    known: Variables
+    variable: str
+    restraint: Restraint
+    masses: FloatArray
+    periodic: bool = False
+    part: Side = field(default="bias", init=False)
+
+    @property
+    def sites(self) -> IntArray:
+        """See `Term`: those atoms that the variable is of."""
+        groups = [self.known.atoms(group) for group in self.known.variables[self.variable].groups]
+        return np.unique(np.concatenate(groups))[None]
+
+    def evaluate(self, frames: Frames) -> Contribution:
+        """See `Term`."""
+        cells = frames.cells if self.periodic else None
+        values, gradients, strains = self.known.gradient(self.variable, frames.positions, self.masses, cells)
+        energies, slopes = self.restraint.energy(values)
+        forces = -slopes[:, None, None] * gradients[:, self.sites[0]]
+        return Contribution(energies[:, None], forces[:, None], -slopes[:, None, None, None] * strains[:, None])
+
+    def expected_error(self, frames: Frames) -> FloatArray:
+        """See `Term`: none, it is what it says."""
+        return np.zeros((len(frames.positions), 1))
+
+    def values(self, frames: Frames) -> dict[str, FloatArray]:
+        """The variable (F,) by its name."""
+        cells = frames.cells if self.periodic else None
+        return {self.variable: self.known.gradient(self.variable, frames.positions, self.masses, cells).values}
+
+
+def bias_of(manifest: Manifest, entry: TermEntry, numbers: IntArray) -> BiasTerm:
+    """The term of an entry of the kind ``bias``. numbers: (N,) of the complex. Raises ManifestError, InputError."""
+    where = f"{manifest.path}: term {entry.name!r}"
+    options = bias_options(entry, where)
+    if isinstance(options.variables, Path):
+        known = load_variables(manifest.resolve(options.variables), manifest)
+    elif options.variables is not None:
+        known = read_variables({"groups": options.groups, "variables": options.variables}, where, manifest)
+    else:
+        known = default_variables(manifest)
+    return make_bias(entry.name, known, options.variable, options.restraint, numbers, where, options.periodic)
+
+
+def bias_options(entry: TermEntry, where: str) -> BiasOptions:
+    """Raises ManifestError."""
+    try:
+        return BiasOptions.model_validate(entry.options)
+    except ValidationError as error:
+        raise ManifestError(f"{where}: {first_error(error)}") from None
+
+
+def make_bias(
+    name: str,
+    known: Variables,
+    variable: str,
+    restraint: Restraint,
+    numbers: IntArray,
+    where: str,
+    periodic: bool = False,
+) -> BiasTerm:
+    """A bias of the complex with these atomic numbers (N,). where: for messages. Raises InputError."""
+    from ase.data import atomic_masses
+
+    if variable not in known.variables:
+        raise InputError(f"{where}: no variable {variable!r}; there are {', '.join(known.variables)}")
+    known.check(len(numbers))
+    masses = np.asarray(atomic_masses[numbers], dtype=np.float64)
+    turn = 360.0 if known.variables[variable].kind == "dihedral" else 0.0
+    restraint = Restraint(restraint.low, restraint.high, restraint.force_constant, restraint.slope, turn)
+    return BiasTerm((name,), known, variable, restraint, masses, periodic)
+
+
+def bias_extras(manifest: Manifest) -> tuple[str, ...]:
+    """The keys of the extras that the biases of a manifest are told by: their energy, and each variable."""
+    biases = [entry for entry in manifest.terms if entry.kind == "bias"]
+    variables = [bias_options(entry, f"{manifest.path}: term {entry.name!r}").variable for entry in biases]
+    return ("energy_bias", *(f"variable_{name}" for name in dict.fromkeys(variables))) if biases else ()

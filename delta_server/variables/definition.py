@@ -1,0 +1,276 @@
+"""Collective variables: numbers that say where a molecule is, from groups of atoms, in YAML or from a manifest.
+
+groups:
+  bowl: "60:70,88:98"              # half-open ranges as in a manifest
+variables:
+  R_CM: {distance: [c60, catcher], centre: mass}
+  R_p:  {distance: [bowl, "98:118"]}      # atoms may stand in the place of a group
+  tilt: {angle: ["0", "1", "2"]}
+  turn: {dihedral: ["0", "1", "2", "3"]}
+  h:    {height: [water, benzene]}
+  n:    {coordination: [water, benzene], r_0: 3.5}
+
+A distance (Å) is that of two groups' centres, an angle and a dihedral (degrees) of three and four centres, a height
+(Å) that of a group's centre over the plane of another group's atoms, a coordination the number of contacts closer
+than about r_0 (Å) between the atoms of two groups. Centres are centroids, or with ``centre: mass`` centres of mass.
+The fragments of the manifest are groups by their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from .._types import FloatArray, IntArray
+from ..errors import InputError
+from ..files.documents import Strict, first_error, read_yaml
+from ..manifest import Manifest, Name, format_atoms, parse_atoms
+from ..molecule.lattice import Lattice
+from ..molecule.rings import corannulenes
+from ..molecule.structures import read_structure
+from . import kinds
+
+
+def _atoms(value: Any) -> tuple[int, ...]:
+    """Atoms as they may stand in a manifest; numbers in a list may be text."""
+    if isinstance(value, list):
+        value = [int(a) if isinstance(a, str) and a.isdecimal() and len(a) < 10 else a for a in value]
+    return parse_atoms(value)
+
+
+def _group(value: Any) -> Any:
+    """A group's name as it is, or atoms."""
+    return value if isinstance(value, str) and value[:1].isalpha() else _atoms(value)
+
+
+AtomsOf = Annotated[tuple[int, ...], BeforeValidator(_atoms)]
+Group = Annotated[str | tuple[int, ...], BeforeValidator(_group)]
+
+
+class Variable(Strict):
+    """One collective variable; just one of the kinds. r_0: Å, of a coordination."""
+
+    distance: tuple[Group, Group] | None = None
+    angle: tuple[Group, Group, Group] | None = None
+    dihedral: tuple[Group, Group, Group, Group] | None = None
+    height: tuple[Group, Group] | None = None
+    coordination: tuple[Group, Group] | None = None
+    r_0: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    centre: Literal["mass", "centroid"] = "centroid"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Variable:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of {', '.join(KINDS)}, found {', '.join(given) or 'none'}")
+        if (self.coordination is None) != (self.r_0 is None):
+            raise ValueError("r_0 (Å), how far a contact reaches, and coordination go together")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def groups(self) -> tuple[str | tuple[int, ...], ...]:
+        groups: tuple[str | tuple[int, ...], ...] = getattr(self, self.kind)
+        return groups
+
+    @property
+    def unit(self) -> str:
+        return {"distance": "Å", "height": "Å", "coordination": "1"}.get(self.kind, "°")
+
+    @property
+    def function(self) -> kinds.Function:
+        """Of the vectors that it is made of (`kinds`)."""
+        if self.r_0 is not None:
+            return kinds.coordination(self.r_0)
+        of_kind: kinds.Function = getattr(kinds, self.kind)
+        return of_kind
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it may stand in YAML."""
+        document = {
+            self.kind: [g if isinstance(g, str) else format_atoms(g) for g in self.groups],
+            "centre": self.centre,
+        }
+        return document if self.r_0 is None else document | {"r_0": self.r_0}
+
+
+KINDS = ("distance", "angle", "dihedral", "height", "coordination")
+
+
+class Evaluated(NamedTuple):
+    """A variable in n frames, in its unit: values (n,), its derivatives by the positions (n, N, 3), over Å, and by a
+    strain of everything (n, 3, 3): ∂V/∂ε."""
+
+    values: FloatArray
+    gradients: FloatArray
+    strains: FloatArray
+
+
+class Variables(Strict):
+    """Groups and variables by name; every group that a variable names is there."""
+
+    groups: dict[Name, AtomsOf] = Field(default_factory=dict)
+    variables: dict[Name, Variable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> Variables:
+        for name, variable in self.variables.items():
+            for group in variable.groups:
+                if isinstance(group, str) and group not in self.groups:
+                    known = ", ".join(self.groups) or "none"
+                    raise ValueError(f"variable {name!r}: no group {group!r}; there are {known}")
+        return self
+
+    def atoms(self, group: str | tuple[int, ...]) -> IntArray:
+        return np.array(self.groups[group] if isinstance(group, str) else group, dtype=np.intp)
+
+    def check(self, n_atoms: int) -> None:
+        """Raises InputError if a group holds an atom that is not there."""
+        for name, variable in self.variables.items():
+            largest = max(int(self.atoms(group).max()) for group in variable.groups)
+            if largest >= n_atoms:
+                raise InputError(f"variable {name!r}: atom {largest}, but the trajectory has {n_atoms}, from 0 on")
+
+    def merged(self, *others: Variables) -> Variables:
+        """With the groups and variables of others."""
+        groups, variables = dict(self.groups), dict(self.variables)
+        for other in others:
+            groups |= other.groups
+            variables |= other.variables
+        return Variables(groups=groups, variables=variables)
+
+    def text(self) -> str:
+        """As YAML, as `load_variables` reads it."""
+        document = {
+            "groups": {name: format_atoms(atoms) for name, atoms in self.groups.items()},
+            "variables": {name: variable.as_dict() for name, variable in self.variables.items()},
+        }
+        return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
+
+    def evaluate(self, positions: FloatArray, masses: FloatArray) -> dict[str, FloatArray]:
+        """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees."""
+        return {
+            name: variable.function(self._vectors(variable, positions, masses))[0]
+            for name, variable in self.variables.items()
+        }
+
+    def gradient(
+        self, name: str, positions: FloatArray, masses: FloatArray, cells: FloatArray | None = None
+    ) -> Evaluated:
+        """A variable with its derivatives; positions (n, N, 3) in Å, masses (N,).
+
+        cells: (n, 3, 3) Å, rows are lattice vectors: distances between groups are then those of nearest images.
+        """
+        variable = self.variables[name]
+        vectors = self._vectors(variable, positions, masses)
+        if cells is not None:
+            between = 1 if variable.kind == "height" else vectors.shape[1]  # a plane's own atoms are as they are
+            for k, cell in enumerate(cells):
+                if (lattice := Lattice.of(cell)) is not None:
+                    vectors[k, :between] += lattice.to_nearest(vectors[k, :between])
+        values, slopes = variable.function(vectors)
+        gradients = self._shares(variable, masses).T @ slopes
+        return Evaluated(values, gradients, vectors.transpose(0, 2, 1) @ slopes)
+
+    def _vectors(self, variable: Variable, positions: FloatArray, masses: FloatArray) -> FloatArray:
+        """(n, m, 3) Å: those that the variable is a function of, as `kinds` lists them."""
+        groups = [self.atoms(group) for group in variable.groups]
+        if variable.kind == "coordination":
+            first, second = _pairs(*groups)
+            return positions.take(second, axis=1) - positions.take(
+                first, axis=1
+            )  # in order, for sums to the last bit
+        weights = _weights(variable, masses)
+        centres = [(weights[g] / weights[g].sum()) @ positions[:, g] for g in groups]
+        if variable.kind == "height":
+            return np.concatenate(
+                [(centres[0] - centres[1])[:, None], positions[:, groups[1]] - centres[1][:, None]], axis=1
+            )
+        steps = _STEPS[variable.kind]
+        return np.stack([centres[b] - centres[a] for a, b in steps], axis=1)
+
+    def _shares(self, variable: Variable, masses: FloatArray) -> FloatArray:
+        """(m, N): what an atom's position counts in each vector."""
+        groups = [self.atoms(group) for group in variable.groups]
+        unit = np.eye(len(masses))
+        if variable.kind == "coordination":
+            first, second = _pairs(*groups)
+            return unit[second] - unit[first]
+        weights = _weights(variable, masses)
+        centres = [(weights[g] / weights[g].sum()) @ unit[g] for g in groups]
+        if variable.kind == "height":
+            return np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])
+        return np.stack([centres[b] - centres[a] for a, b in _STEPS[variable.kind]])
+
+
+_STEPS = {
+    "distance": ((0, 1),),
+    "angle": ((1, 0), (1, 2)),
+    "dihedral": tuple(pairwise(range(4))),
+}
+"""Of kinds that are made of centres: from which to which its vectors go."""
+
+
+def _weights(variable: Variable, masses: FloatArray) -> FloatArray:
+    return masses if variable.centre == "mass" else np.ones_like(masses)
+
+
+def _pairs(first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:
+    """Each atom of one group with each of another, but none with itself."""
+    a, b = np.repeat(first, len(second)), np.tile(second, len(first))
+    return a[a != b], b[a != b]
+
+
+def load_variables(path: Path, manifest: Manifest | None = None) -> Variables:
+    """From YAML; fragments of a manifest are groups too. Raises InputError: one line with the file and the place."""
+    data = read_yaml(path, "file of variables", InputError)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected `groups` and `variables`")
+    return read_variables(data, str(path), manifest)
+
+
+def read_variables(data: Mapping[str, Any], source: str, manifest: Manifest | None = None) -> Variables:
+    """From what stands in YAML, under `groups` and `variables`. source: for messages. As `load_variables`."""
+    own = data.get("groups") or {}
+    if manifest is not None and isinstance(own, dict):
+        data = {**data, "groups": {f.name: list(f.atoms) for f in manifest.fragments} | own}
+    try:
+        return Variables.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{source}: {first_error(error)}") from None
+
+
+def default_variables(manifest: Manifest) -> Variables:
+    """R_CM: the distance of the centres of mass of the first two fragments. R_p, where just one fragment holds two
+    corannulene bowls: the distance of the bowls' centroids.
+
+    For the buckycatcher that is how wide the pincers are open: each bowl is the 20 carbons of one corannulene, its
+    five-ring and the five six-rings about it, without hydrogens and without the linker. Centroids of all 20 rather
+    than of the five-ring: they hardly move when a bowl breathes or inverts.
+
+    Raises InputError for fewer than two fragments.
+    """
+    if len(manifest.fragments) < 2:
+        raise InputError(f"{manifest.path}: one fragment has no distance to another; give --variables")
+    groups = {fragment.name: fragment.atoms for fragment in manifest.fragments}
+    first, second = (fragment.name for fragment in manifest.fragments[:2])
+    variables = {"R_CM": Variable(distance=(first, second), centre="mass")}
+    atoms = read_structure(manifest.resolve(manifest.structure))
+    pairs = []
+    for fragment in manifest.fragments:
+        bowls = corannulenes(atoms.numbers, atoms.positions, np.array(fragment.atoms, dtype=np.intp))
+        if len(bowls) == 2 and not set(bowls[0].tolist()) & set(bowls[1].tolist()):
+            pairs.append(bowls)
+    if len(pairs) == 1:
+        groups |= {name: tuple(b.tolist()) for name, b in zip(("bowl_1", "bowl_2"), pairs[0], strict=True)}
+        variables = {"R_p": Variable(distance=("bowl_1", "bowl_2")), **variables}
+    return Variables(groups=groups, variables=variables)

@@ -1,0 +1,122 @@
+"""Umbrella windows of a pair whose free energies are known by quadrature."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from delta_server.analysis.free_energy.sampling import Samples, kt
+from delta_server.analysis.free_energy.surface import common_grid
+from delta_server.analysis.free_energy.windows import (
+    STANDARD_VOLUME,
+    BindingFreeEnergy,
+    StandardState,
+    Window,
+    binding_free_energy,
+    enthalpy_of,
+    windows_surface,
+    without_sphere,
+)
+from delta_server.errors import InputError
+from delta_server.sweep.umbrella import parse_windows
+from delta_server.terms.bias import Restraint
+from delta_server.units import KCAL_MOL
+
+DEPTH, SIZE, T = 3.0, 3.4, 300.0  # kcal/mol, Å, K
+R = np.linspace(2.5, 14.0, 23001)
+
+
+def lennard_jones(r: np.ndarray) -> np.ndarray:
+    return 4 * DEPTH * ((SIZE / r) ** 12 - (SIZE / r) ** 6)
+
+
+def window(centre: float, n: int = 400, force_constant: float = 3.0, kelvin: float = T) -> Window:
+    """Samples of 4πr² exp(−(U + bias)/kT) by its cumulative sum, one from each n-th of it, in any order."""
+    restraint = Restraint(centre, centre, force_constant * KCAL_MOL)
+    energy = lennard_jones(R)
+    logs = 2 * np.log(R) - (energy + restraint.energy(R)[0] / KCAL_MOL) / kt(kelvin)
+    below = np.cumsum(np.exp(logs - logs.max()))
+    rng = np.random.default_rng(round(100 * centre))
+    drawn = (rng.permutation(n) + rng.random(n)) / n
+    r = np.interp(drawn, below / below[-1], R)
+    return Window(Samples(f"{centre:g}", kelvin, {"r": r}, KCAL_MOL * lennard_jones(r)), "r", restraint)
+
+
+@pytest.fixture(scope="module")
+def windows() -> list[Window]:
+    return [window(centre) for centre in parse_windows("3:12:0.75")]
+
+
+STATE = StandardState(7.0, 10.5, 12.0)
+
+
+def exact(kelvin: float = T) -> float:
+    """ΔG° by quadrature, with w = U."""
+    inside = STATE.bound > R
+    density = 4 * math.pi * R**2 * np.exp(-lennard_jones(R) / kt(kelvin))
+    return -kt(kelvin) * math.log(np.trapezoid(density[inside], R[inside]) / STANDARD_VOLUME)
+
+
+def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> None:
+    found = binding_free_energy(windows, T, "r", STATE, resamples=4)
+    assert found.value == pytest.approx(exact(), abs=0.05)
+    assert 0.01 < found.error < 0.3  # of independent samples
+    assert np.array(found.halves) == pytest.approx(exact(), abs=0.1)
+    assert found.volume == pytest.approx(-kt(T) * math.log(STATE.shell / 1660.539), abs=1e-5)
+    assert found.as_dict()["pmf"] == found.pmf
+
+
+def test_its_potential_of_mean_force(windows: list[Window]) -> None:
+    """Without 4πr² it is the pair's energy, to the end; with it, less 2 kT ln r."""
+    with_sphere = windows_surface(
+        windows, T, ["r"], common_grid([w.samples for w in windows], ["r"], 50), resamples=3
+    )
+    assert with_sphere.notes == ()
+    curve = without_sphere(with_sphere, STATE)
+    (r,) = curve.centres
+    off = curve.free_energy - lennard_jones(r)
+    known = (r > 3.7) & (r < 12)
+    assert np.abs(off[known]).max() < 0.2
+    assert np.abs(off[known]).mean() < 0.06
+    assert curve.halves is not None
+    assert len(with_sphere.as_dict()["halves_kcal_per_mol"]) == 2  # type: ignore[arg-type]
+
+
+def test_windows_of_another_temperature_add_to_it(windows: list[Window]) -> None:
+    both = [*windows[::2], *(window(w.restraint.low, 200, 3.0, 350.0) for w in windows)]
+    found = binding_free_energy(both, T, "r", STATE, resamples=2)
+    assert found.value == pytest.approx(exact(), abs=0.1)
+
+
+def test_enthalpy_and_entropy_from_the_temperatures() -> None:
+    """A line that is known, and errors that are those of the fit."""
+    lines = [(t, -5.0 + 0.02 * t) for t in (250.0, 300.0, 350.0)]
+    points = [BindingFreeEnergy("a", t, "r", STATE, g - 1.0, 1.0, 0.1, (g, g)) for t, g in lines]
+    found = enthalpy_of(points)
+    assert found is not None
+    assert (found.enthalpy, found.entropy) == pytest.approx((-5.0, -0.02))
+    assert found.entropy_error == pytest.approx(0.1 / math.sqrt(2 * 50**2))
+    assert found.enthalpy_error == pytest.approx(math.hypot(0.1 / math.sqrt(3), 300 * found.entropy_error))
+    assert enthalpy_of(points[:1]) is None
+
+
+def test_windows_that_do_not_overlap_are_told(windows: list[Window]) -> None:
+    few = [windows[0], *windows[4:]]
+    surface = windows_surface(few, T, ["r"], (np.linspace(3.3, 12, 30),), resamples=2)
+    assert surface.notes == ("3 and 6 overlap by 0.00 only: add a window between",)
+
+
+def test_what_is_no_standard_state(windows: list[Window]) -> None:
+    with pytest.raises(InputError, match="the bulk beyond"):
+        StandardState(7.0, 5.0, 6.0)
+    with pytest.raises(InputError, match="or in 20 to 21 Å"):
+        binding_free_energy(windows[:3], T, "r", StandardState(7.0, 20.0, 21.0))
+
+
+@pytest.mark.parametrize("text", ["3:14", "4:3:0.5", "3,3", "a,b", "1:1000:0.1", "3,nan"])
+def test_what_are_no_windows(text: str) -> None:
+    with pytest.raises(InputError, match="--windows"):
+        parse_windows(text)
+    assert parse_windows("3:4:0.25") == (3, 3.25, 3.5, 3.75, 4)

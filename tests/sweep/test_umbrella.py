@@ -1,0 +1,88 @@
+"""Umbrella windows under real i-PI: stopped, resumed, told apart from the physics, and analysed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import made_dimer
+
+from delta_server.analysis import analyze_free_energy, find_runs
+from delta_server.analysis.free_energy.windows import StandardState
+from delta_server.errors import InputError
+from delta_server.ipi.tables import read_extras, read_properties
+from delta_server.loading import load_potential
+from delta_server.manifest import load_manifest
+from delta_server.sweep.record import load_sweep
+from delta_server.sweep.session import RunOptions, Session
+from delta_server.sweep.state import MemberState
+from delta_server.sweep.umbrella import Umbrella, overlaps, shared
+from delta_server.sweep.write import SweepPlan, write_sweep
+from delta_server.variables.definition import default_variables
+
+CENTRES = (3.5, 3.75, 5.0)
+
+
+def plan(manifest: Path, **changes: object) -> SweepPlan:
+    windows = Umbrella("R_CM", default_variables(load_manifest(manifest)), CENTRES)
+    short = {"time": 0.2, "stride": 5, "frames": 10, "checkpoint": 50}
+    return SweepPlan((200.0,), "umbrella", umbrella=windows, **short | changes)  # type: ignore[arg-type]
+
+
+def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path) -> None:
+    manifest, folder = h2o_benzene, tmp_path / "windows"
+    write_sweep(manifest, folder, plan(manifest), relax=False)
+    sweep = load_sweep(folder)
+    assert [member.name for member in sweep.members] == ["200K_3.5", "200K_3.75", "200K_5"]
+    seen: list[int] = []
+
+    def note(states: list[MemberState]) -> None:
+        seen.extend(state.step for state in states)
+
+    stopped = RunOptions(on_states=note, should_stop=lambda: max(seen, default=0) >= 50)
+    assert Session(sweep, "batched", sweep.members, stopped).run() == "stopped"
+    assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
+    potential = load_potential(manifest)
+    windows = sweep.record.windows
+    assert windows is not None
+    runs = {run.path.parent.name: run for run in find_runs(folder)}
+    for k, member in enumerate(sweep.members):
+        table = read_properties(member.folder / f"{member.name}_md.out")
+        key, steps, values = read_extras(member.folder / f"{member.name}_md.variable_R_CM_0")
+        assert key == "R_CM"
+        assert np.array_equal(steps, table["step"])
+        assert steps.tolist() == list(range(0, 401, 5))
+        constant, centre = windows.force_constants[k], windows.centres[k]
+        assert table["ensemble_bias"] == pytest.approx(constant / 2 * (values - centre) ** 2, abs=1e-6)
+        (block,) = runs[member.name].blocks()
+        physical = potential.compute(block.positions).energy
+        assert table["potential"][::2] == pytest.approx(physical, abs=2e-4)  # i-PI's electronvolt, printed positions
+        spread = np.sqrt(8.617e-5 * 200 / constant)
+        assert abs(values[0] - centre) < 4 * spread
+        assert np.ptp(table["conserved"]) < 0.02
+    assert overlaps(sweep)[1].proposed == pytest.approx(4.375)
+    state = StandardState(4.0, 4.0, 6.0)
+    result = analyze_free_energy(find_runs(folder), over="R_CM", bins=12, min_count=1, standard=state)
+    (surface,), (binding,) = result.surfaces, result.binding
+    assert surface.name == "windows (3 windows)"
+    assert np.isfinite(surface.free_energy).sum() > 3
+    assert np.isfinite(binding.value)
+
+
+def test_what_is_shared() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 20000))
+    assert shared(x[0], x[1]) > 0.95
+    assert shared(x[0], x[1] + 2) == pytest.approx(0.317, abs=0.02)  # 2 Φ(−1)
+    assert shared(x[0], x[1] + 20) == 0
+
+
+def test_what_no_windows_can_be_made_of(tmp_path: Path) -> None:
+    manifest = made_dimer(tmp_path)
+    with pytest.raises(InputError, match="umbrella goes with --variable and --windows"):
+        write_sweep(manifest, tmp_path / "a", SweepPlan((200.0,), "umbrella"), relax=False)
+    known = default_variables(load_manifest(manifest))
+    with pytest.raises(InputError, match="--variable R_p: there are R_CM"):
+        Umbrella("R_p", known, CENTRES).windows(300.0)
+    with pytest.raises(InputError, match="of a single window"):
+        Umbrella("R_CM", known, (3.0,)).windows(300.0)
