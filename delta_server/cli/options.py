@@ -25,7 +25,8 @@ ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="Threads of
 BasisOption = Annotated[
     str,
     typer.Option(
-        "--basis", help="Points that models keep, fitted to all training points.", metavar="N|NAME=N,…",
+        "--basis", help="Points that models keep, fitted to all training points; a number alone is for all.",
+        metavar="NAME=N,…",
         show_default="all of them",
     ),
 ]  # fmt: skip

@@ -99,7 +99,7 @@ def test_defaults_are_sane(words: str, command: Any) -> None:
     assert not [text for text in shown if re.search(r"None|True|False|Path|-1\b|\[|\(", " ".join(text.split()))]
     for parameter in command.params:
         if parameter.show_default is True and type(parameter.default) in (int, float) and parameter.default <= 0:
-            assert parameter.name in ("seed", "apart")
+            assert parameter.name in ("seed", "apart", "charge")
         assert parameter.help.endswith("."), parameter.name
         if isinstance(parameter.show_default, str):
             assert "default" not in parameter.help, parameter.name

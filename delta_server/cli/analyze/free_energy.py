@@ -40,7 +40,7 @@ def free_energy(
         typer.Option(min=0.0, help="Å: with --bulk, also ΔG° (1 M) of all that is nearer than this, from windows."),
     ] = None,
     bulk: Annotated[
-        str | None, typer.Option(help="Å: LOW:HIGH, the shell in which the curve is flat.", metavar="LOW:HIGH")
+        str | None, typer.Option(help="Shell in which the curve is flat, from and to (Å): 10:12.", metavar="RANGES")
     ] = None,
     sphere: Annotated[
         bool,

@@ -34,7 +34,7 @@ def bench(
         str | None,
         typer.Option(
             help="Time a rival in alternation: sgdml, whose results are compared, or a calculator, of the sum.",
-            metavar="sgdml|NAME",
+            metavar="NAME",
         ),
     ] = None,
     option: CalculatorOptions = [],  # noqa: B006

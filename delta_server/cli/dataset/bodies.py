@@ -28,14 +28,17 @@ def bodies(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="Folder for a data set of each kind, h2o_h2o.npz …", show_default=False),
+        typer.Option(
+            "-o", "--output", help="Folder for a data set of each kind (h2o_h2o.npz, …).", show_default=False
+        ),
     ],
     count: Annotated[int, typer.Option("-n", min=1, help="n-mers of each kind.")] = 500,
     pairs: Annotated[
         float, typer.Option(min=0.0, help="Cut-off of the distance of two centres of mass (Å); 0: no pairs.")
     ] = 7.0,
     triples: Annotated[
-        float, typer.Option(min=0.0, help="Cut-off of the sum of three such distances (Å); 0: no triples.")
+        float,
+        typer.Option(min=0.0, help="Cut-off of the sum of three such distances (Å).", show_default="no triples"),
     ] = 0.0,
     charge: Annotated[
         list[str],
@@ -50,7 +53,9 @@ def bodies(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Label pairs and triples of an assembly's molecules, to train a many-body expansion on.
+    """Label pairs and triples of an assembly's molecules.
+
+    They are what a many-body expansion is trained on.
 
     They are chosen evenly by distance, to a quarter beyond the cut-off, from all frames. Of a triple each pair is
     labelled too: its binding is what the pairs leave. `train` makes a model of each data set; the pairs' has those of
