@@ -77,7 +77,9 @@ def check_slope(
         return Check(name, True, words)
     error = np.abs(rise - work)
     scale = np.median(error[near]) / 0.6745 + 1e-3 * np.median(np.abs(work[near])) + 1e-6
-    bad = _suspects(i, j, error > 0.5 * bend + _CONTRADICTION * scale, len(energies))
+    off = error > 0.5 * bend + _CONTRADICTION * scale
+    off &= (np.abs(rise) > 0.5 * error) | (reach < 2 * np.median(reach[near]))  # longer steps may go over a barrier
+    bad = _suspects(i, j, off, len(energies))
     good = near[np.argsort(reach[near])][: max(_PAIRS, len(near) // 3)]
     good = good[work[good] != 0]
     if len(good) < _PAIRS // 2:

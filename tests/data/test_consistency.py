@@ -11,6 +11,7 @@ from conftest import ROOT
 from delta_server.checks import Check
 from delta_server.data.consistency import check_dataset, check_zeros
 from delta_server.data.dataset import Dataset, load_dataset
+from delta_server.data.derivatives import check_slope
 from delta_server.data.inspect import summarize
 from delta_server.gdml import load_model
 from delta_server.units import BOHR, HARTREE, KCAL_MOL
@@ -188,3 +189,18 @@ def test_summary(na_benzene_data: Dataset) -> None:
     bare = summarize(replace(na_benzene_data, fragment_energies=None, fragment_forces=None))
     assert bare.force_ratio is None
     assert bare.mean_force == summary.mean_force
+
+
+def test_a_molecule_that_turns_over_contradicts_nothing() -> None:
+    """From one well to the other, in a step over the barrier: the mean force does no such work."""
+    rng, n = np.random.default_rng(0), 40
+    r = np.where(np.arange(n) < 36, 1.0, 1.45) + 0.01 * rng.standard_normal(n)
+    depth = 400.0 * (r - 1.0) * (r - 1.45)
+    positions, forces = np.zeros((n, 2, 3)), np.zeros((n, 2, 3))
+    positions[:, 1, 0] = r
+    forces[:, 1, 0] = -2 * depth * 400.0 * (2 * r - 2.45)
+    forces[:, 0] = -forces[:, 1]
+    far = np.array([[k, 36 + k % 4] for k in range(4)])
+    pairs = np.concatenate([np.stack([np.arange(35), np.arange(1, 36)], 1), far, far + np.array([4, 0])])
+    check = check_slope("double well", positions, depth**2, forces, pairs, 0.5)
+    assert check.passed, check.found
