@@ -314,7 +314,7 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[
     systems = tuple(_system(member, run) for member in sweep.members)
     several = replace(simulation, systems=systems, seed=record.seed)
     write_whole(sweep.ladder / INPUT, several.xml(prefix=PREFIX))
-    write_json(sweep.folder / RECORD, record.model_dump(mode="json"))
+    write_json(sweep.folder / RECORD, record.model_dump(mode="json", exclude=None if record.windows else {"windows"}))
 
 
 def _system(member: Member, run: str) -> System:

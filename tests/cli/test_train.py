@@ -90,7 +90,7 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     (("data.npz", "--basis", 10, "--trainer", "sgdml"), "a basis: stock sGDML"),
     (("data.npz", "--points", "binding"), "expected names of models with numbers"),
     (("data.npz", "--basis", "binding=5,water=5"), "basis of water: no such model"),
-    (("data.npz", "--like", "nothing.yaml"), "training.json: no such record"),
+    (("data.npz", "-n", 20, "--like", "nothing.yaml"), "training.json: no such record"),
     (("data.npz", "-n", 20, "--trainer", "sgdml", "--sigma", 8, "--lambda", "1e-8"), "absolute λ only"),
 ])  # fmt: skip
 def test_bad_input(data: Path, tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:
