@@ -23,7 +23,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(ALONE) $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(ALONE) $(BIN)/python -m pytest -n 3 --dist worksteal
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
