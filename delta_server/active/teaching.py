@@ -17,14 +17,13 @@ from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.imports import concatenate
 from ..errors import InputError
 from ..gdml import Model
-from ..loading import read_model
 from ..manifest import load_manifest
-from ..training.choice import Choice, Selection
+from ..training.choice import Choice, Selection, trained_models
 from ..training.databases import Complex
 from ..training.evaluation.expected_errors import MIN_CALIBRATION
 from ..training.fit import Hyper, force_mae
 from ..training.labels import Labels
-from ..training.record import RECORD, TrainingRecord, load_record
+from ..training.record import TrainingRecord, record_beside
 from ..training.reporter import Reporter
 from ..training.tasks import Recipe, TrainingTask
 from ..training.trainer import train
@@ -192,7 +191,7 @@ def teach(
     """
     n_train, n_validation = counted(lesson.data)
     points = {name: n_train + len(lesson.more.get(name, ())) for name in retrain}
-    record = None if before is None else _record(before)
+    record = None if before is None else record_beside(before)
     earlier, kept = ({}, {}) if before is None or record is None else _earlier(before, record, retrain)
     recipe = replace(
         record.recipe() if record else Recipe(n_train, metric=settings.metric), n_train=n_train,
@@ -200,37 +199,26 @@ def teach(
     )  # fmt: skip
     chooser = Keeping(earlier, kept, points, reporter)
     manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, more=lesson.more)
-    entries = _record(manifest).models
+    entries = record_beside(manifest).models
     return {
         "points": points, "validation": n_validation, "wild": lesson.wild,
         "chosen_anew": sorted(name for name in retrain if entries[name]["trials"]),
     }  # fmt: skip
 
 
-def _record(manifest: Path) -> TrainingRecord:
-    """The record beside a manifest. Raises InputError where there is none."""
-    record = load_record(manifest.parent / RECORD)
-    if record is None:
-        raise InputError(f"{manifest.parent / RECORD}: no such record of the training")
-    return record
-
-
 def _earlier(
     before: Path, record: TrainingRecord, retrain: Collection[str]
 ) -> tuple[dict[str, Earlier], dict[str, tuple[Model, Mapping[str, Any]]]]:
     """Models of the round before that are trained again, and those that stay."""
-    manifest = load_manifest(before)
     carried = record.content.get("learn", {}).get("chosen_for", {})
     earlier, kept = {}, {}
-    for entry in manifest.models().values():
-        name, model = manifest.resolve(entry.model).stem, read_model(manifest, entry)
+    for name, trained in trained_models(load_manifest(before), record).items():
         facts = record.models[name]
         if name not in retrain:
-            kept[name] = model, facts
+            kept[name] = trained.model, facts
             continue
-        hyper = replace(record.model(name).hyper, metric=model.metric)
         chosen_for = facts["n_train"] if facts["trials"] else carried.get(name, facts["n_train"])
-        earlier[name] = Earlier(model, record.group(name), hyper, chosen_for)
+        earlier[name] = Earlier(*trained, chosen_for)
     return earlier, kept
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import InputError
 from ..gdml import Model
 from ..loading import read_model
-from ..manifest import load_manifest
+from ..manifest import Manifest, load_manifest
 from .fit import Hyper
-from .record import RECORD, load_record
+from .record import TrainingRecord, record_beside
 from .reporter import Reporter
 from .selection.select import select
 from .tasks import TrainingTask
@@ -89,11 +90,17 @@ class Like:
     manifest: Path
     reporter: Reporter
 
+    @cached_property
+    def choices(self) -> dict[str, Trained]:
+        """What is taken, by the names of the models. Raises InputError where no record is beside the manifest."""
+        record = record_beside(self.manifest)
+        return trained_models(load_manifest(self.manifest), record)
+
     @property
     def settings(self) -> Mapping[str, Any]:
         """The choices, so that a training goes on only with the same."""
-        choices = choices_of(self.manifest).items()
-        return {"like": {name: [group, h.sigma, h.lam, str(h.metric)] for name, (group, h) in choices}}
+        choices = self.choices.items()
+        return {"like": {name: [c.group, c.hyper.sigma, c.hyper.lam, str(c.hyper.metric)] for name, c in choices}}
 
     @property
     def kept(self) -> Mapping[str, tuple[Model, Mapping[str, Any]]]:
@@ -102,29 +109,34 @@ class Like:
 
     def __call__(self, task: TrainingTask) -> Choice:
         """The choice that the model has there. Raises InputError where the molecule has no such group."""
-        if task.name not in (choices := choices_of(self.manifest)):
+        if (taken := self.choices.get(task.name)) is None:
             return Selection(self.reporter)(task)
-        group, hyper = choices[task.name]
+        group = taken.group
         if group not in task.groups:
             raise InputError(
                 f"{self.manifest}: {task.name} has the group {group!r}; here are {', '.join(task.groups)}"
             )
-        return Choice(group, hyper, [])
+        return Choice(group, taken.hyper, [])
 
     def revise(self, task: TrainingTask, model: Model) -> Choice | None:
         """None: it is asked for."""
         return None
 
 
-def choices_of(manifest: Path) -> dict[str, tuple[str, Hyper]]:
-    """The group, and σ, λ and metric, of each model that a manifest names, by kind and ``binding``. Raises InputError
-    where no record of their training is beside it."""
-    record = load_record(manifest.parent / RECORD)
-    if record is None:
-        raise InputError(f"{manifest.parent / RECORD}: no such record of the training")
-    choices, named = {}, load_manifest(manifest)
-    for entry in named.models().values():
-        name = named.resolve(entry.model).stem
-        hyper = replace(record.model(name).hyper, metric=read_model(named, entry).metric, basis=0)
-        choices[name] = record.group(name), hyper
-    return choices
+class Trained(NamedTuple):
+    """A model that exists, and how it was fitted: its group, and σ, λ and metric."""
+
+    model: Model
+    group: str
+    hyper: Hyper
+
+
+def trained_models(manifest: Manifest, record: TrainingRecord) -> dict[str, Trained]:
+    """The models that a manifest names, by kind and ``binding``, with what the record says of them. Raises
+    InputError, ModelFileError."""
+    trained = {}
+    for entry in manifest.models().values():
+        name, model = manifest.resolve(entry.model).stem, read_model(manifest, entry)
+        hyper = replace(record.model(name).hyper, metric=model.metric)
+        trained[name] = Trained(model, record.group(name), hyper)
+    return trained

@@ -222,6 +222,14 @@ def load_record(path: Path, otherwise: str = "") -> TrainingRecord | None:
     return TrainingRecord(path, content if isinstance(content, dict) else {})
 
 
+def record_beside(manifest: Path) -> TrainingRecord:
+    """The record of the models beside a manifest. Raises InputError where there is none."""
+    record = load_record(manifest.parent / RECORD)
+    if record is None:
+        raise InputError(f"{manifest.parent / RECORD}: no such record of the training")
+    return record
+
+
 def record_of(manifest: Path, data: Dataset, otherwise: str) -> TrainingRecord:
     """The record of the models beside a manifest, trained on this data set. otherwise: who needs it, for a message.
 

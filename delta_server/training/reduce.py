@@ -15,9 +15,8 @@ from ..data.dataset import load_dataset
 from ..errors import InputError
 from ..files.whole import write_json
 from ..gdml.model import Model
-from ..loading import read_model
 from ..manifest import load_manifest
-from .choice import Choice
+from .choice import Choice, trained_models
 from .databases import Complex
 from .fit import Hyper
 from .labels import Labels
@@ -167,17 +166,14 @@ def reduce(
     if recipe.baseline:
         raise InputError(f"{manifest}: reduce takes no models above a baseline; train with --metric auto instead")
     system = Complex.of(data, recipe.bonds)
-    models = {listed.resolve(e.model).stem: read_model(listed, e) for e in listed.models().values()}
-    hypers = {
-        name: (record.group(name), replace(record.model(name).hyper, metric=model.metric))
-        for name, model in models.items()
-    }
+    trained = trained_models(listed, record)
+    hypers = {name: (model.group, model.hyper) for name, model in trained.items()}
     if unknown := set(which) - set(hypers):
         raise InputError(f"{manifest}: has no model {', '.join(sorted(unknown))}; there are {', '.join(hypers)}")
     rankings: tuple[Ranking, ...] = ("importance", "shortest", "random") if rivals else ("importance",)
     reducer = Reducer(
         hypers, _test(system, record), data.isolated()[0], system.names, keep, tolerance, rankings, log, fractions,
-        which, folder, {n: (m, record.content["models"][n]) for n, m in models.items() if which and n not in which},
+        which, folder, {n: (m.model, record.models[n]) for n, m in trained.items() if which and n not in which},
     )  # fmt: skip
     written = None
     if folder is not None:
