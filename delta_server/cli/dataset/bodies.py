@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..options import JsonOption, OverwriteOption
-from ..process import Stop, complain, set_threads
-from ..progress import Progress
+from ..process import set_threads
+from .labelling import run_labelling, stopped, stopper
 from .options import CalculatorOption, CalculatorOptions, save
 
 
@@ -91,23 +89,12 @@ def bodies(
     if (there := [path for path in paths if path.exists()]) and not overwrite:
         raise InputError(f"{there[0]}: exists and is complete; remove it, give --overwrite, or another -o")
     output.mkdir(parents=True, exist_ok=True)
-    stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
-    told = []
+    stop, told = stopper(), []
     for kind, path in zip(kinds, paths, strict=True):
-        with Progress(len(kind.structures), f"{kind.name}") as progress:
-            outcome = label_bodies(
-                kind,
-                method,
-                path,
-                charges,
-                processes=min(processes or len(os.sched_getaffinity(0)), len(kind.structures)),
-                stop=stop,
-                progress=lambda done, failed: progress(done + failed, f" ({failed} failed)" if failed else ""),
-            )
+        work = partial(label_bodies, kind, method, path, charges)
+        outcome = run_labelling(work, len(kind.structures), kind.name, processes, stop)
         if outcome.data is None:
-            again = shlex.join(["delta-sgdml", *sys.argv[1:]])
-            complain(f"stopped; what is labelled is kept in {output}; go on: {again}")
-            raise typer.Exit(stop.exit_code)
+            raise stopped(stop, f"what is labelled is kept in {output}")
         save(path, outcome.data)
         clear(kind, path)
         binding = outcome.data.binding_energies()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..options import JsonOption, OverwriteOption, check_suffix
-from ..process import Stop, complain, set_threads
-from ..progress import Progress
+from ..process import set_threads
+from .labelling import run_labelling, stopped, stopper
 from .options import (
     CalculatorOption,
     CalculatorOptions,
@@ -109,20 +107,10 @@ def label(
         chosen = chosen.without_labels()
     q, spins = electrons_of(chosen, charges, multiplicity)
     task = labels.LabelTask(chosen, method, q, spins)
-    stop = Stop(lambda number: SystemExit(128 + number), "stopping after the configurations that are being computed")
-    with Progress(len(chosen), "configurations") as progress:
-        outcome = labels.label(
-            task,
-            output,
-            processes=min(processes or len(os.sched_getaffinity(0)), len(chosen)),
-            retry_failed=retry_failed,
-            stop=stop,
-            progress=lambda done, failed: progress(done + failed, f" ({failed} failed)" if failed else ""),
-        )
+    work, stop = partial(labels.label, task, output, retry_failed=retry_failed), stopper()
+    outcome = run_labelling(work, len(chosen), "configurations", processes, stop)
     if outcome.data is None:
-        again = shlex.join(["delta-sgdml", *sys.argv[1:]])
-        complain(f"stopped; {outcome.done} of {len(chosen)} configurations are labelled in {working}; go on: {again}")
-        raise typer.Exit(stop.exit_code)
+        raise stopped(stop, f"{outcome.done} of {len(chosen)} configurations are labelled in {working}")
     save(output, replace(outcome.data, name=output.stem))
     if not outcome.failures:
         working.unlink()
