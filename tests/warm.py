@@ -12,6 +12,8 @@ import atexit
 import ctypes
 import gc
 import json
+import multiprocessing.process
+import multiprocessing.util
 import os
 import pkgutil
 import runpy
@@ -22,7 +24,7 @@ import sys
 import threading
 import traceback
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -39,7 +41,11 @@ COMMANDS = {
     "delta-driver": "delta_server.cli.driver",
     "i-pi": "ipi.engine.simulation",
 }
-BESIDES = ("ase.io", "matplotlib.figure", "networkx", "scipy.integrate", "scipy.optimize", "yaml", COMMANDS["i-pi"])
+BESIDES = (
+    "ase.io", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure", "networkx",
+    "scipy.integrate", "scipy.optimize", "scipy.stats", "tblite.ase", "yaml", COMMANDS["i-pi"],
+)  # fmt: skip
+INHERITED: list[object] = []  # of another process; it is not to be closed
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
 
@@ -161,6 +167,7 @@ def become(arguments: list[str], environment: dict[str, str]) -> None:
     os.environ.update(environment)
     show(arguments)
     subprocess.Popen = Popen  # type: ignore[misc]
+    multiprocessing.util.spawnv_passfds = spawn  # type: ignore[attr-defined]
     at_once = bool(environment.get("PYTHONUNBUFFERED"))
     sys.stdin, sys.stdout, sys.stderr = stream(0, "rb"), stream(1, "wb", at_once), stream(2, "wb", at_once)
     sys.stderr.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -198,33 +205,61 @@ class Popen(subprocess.Popen):  # type: ignore[type-arg]
 
     def _replace(self, leashed: list[str], arguments: list[str], options: dict[str, Any]) -> NoReturn:
         """In the child, in place of exec."""
-        gc.freeze()
-        for number in signal.valid_signals():
-            if callable(signal.getsignal(number)):
-                signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.set_wakeup_fd(-1)
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor > 2 and descriptor not in options.get("pass_fds", ()):
-                with suppress(OSError):
-                    os.close(descriptor)
+        forget(options.get("pass_fds", ()))
         if leashed:
             sys.argv, os.execvp = [*leashed, *arguments], lambda *ignored: None  # type: ignore[assignment]
             leash.main()
-        weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # of the parent's, not ours to clean up
-        try:
-            become(arguments, dict(options.get("env") or os.environ))
-            code: Any = 0
-        except SystemExit as ended:
-            code = ended.code
-        except BaseException:
-            traceback.print_exc()
-            code = 1
+        end_with(lambda: become(arguments, dict(options.get("env") or os.environ)))
+
+
+def spawn(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
+    """As multiprocessing's for what it spawns, forked: a worker, or the one that tidies up after them."""
+    pid = os.fork()
+    if not pid:
+        INHERITED.append(multiprocessing.process._children)  # type: ignore[attr-defined]
+        multiprocessing.process._children = set()  # type: ignore[attr-defined]
+        forget(descriptors)
+        show(arguments[1:])
+        code = arguments.index("-c") + 1
+        sys.stdin, sys.argv = stream(0, "rb"), ["-c", *arguments[code + 1 :]]
+        end_with(lambda: exec(arguments[code], {}))
+    return pid
+
+
+def forget(descriptors: Sequence[int]) -> None:
+    """What an exec makes a process forget: open files but these, handlers of signals, what to do at its end."""
+    gc.freeze()
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.set_wakeup_fd(-1)
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > 2 and descriptor not in descriptors:
+            with suppress(OSError):
+                os.close(descriptor)
+    atexit._clear()
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    multiprocessing.util._finalizer_registry.clear()  # type: ignore[attr-defined]
+
+
+def end_with(main: Callable[[], object]) -> NoReturn:
+    """Call it and end, as an interpreter does."""
+    code: Any = 1
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+    try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         for output in (sys.stdout, sys.stderr):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # ValueError: it is closed
                 output.flush()
+    finally:
         os._exit(code if isinstance(code, int) else 1 if code else 0)
 
 

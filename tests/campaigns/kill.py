@@ -101,7 +101,8 @@ class Run(Dynamics):
 
     def command(self) -> list[str]:
         run = self.folder / "run"
-        going_on = any(run.glob("run.chk_*")) or (run / "RESTART").is_file()
+        checkpoints = [path for path in run.glob("run.chk_*") if "</simulation>" in path.read_text(errors="replace")]
+        going_on = bool(checkpoints) or (run / "RESTART").is_file()
         restart = ["--restart"] * going_on
         return [SGDML, "run", str(self.folder / "input.xml"), str(MANIFEST), "--dir", str(run), *restart]
 
@@ -179,6 +180,11 @@ class Train(Files):
 class Label(Files):
     words = ("dataset", "label", str(ROOT / "tests/labelled/na_benzene.npz"), "-o", "{out}/d.npz", "-j", "2")
     outputs = ("d.npz",)
+    seconds = 6.0
+
+    def command(self) -> list[str]:
+        done = (self.folder / "d.npz").exists()  # what is complete is not labelled again without being told to
+        return [SGDML, "dataset", "info", str(self.folder / "d.npz")] if done else super().command()
 
 
 KINDS = {"nvt": Nvt, "remd": Remd, "pimd": Pimd, "mts": Mts, "run": Run, "train": Train, "label": Label}

@@ -197,6 +197,8 @@ def test_stopped_softly(tmp_path: Path, number: signal.Signals) -> None:
     assert slow.size() >= size
     assert not slow.output.exists()
     slow.gone(process.pid)
+    if number == signal.SIGTERM:
+        return  # the rest is the same
     fails(tmp_path, *slow.command[2:], "--option", "sigma=3", words="another task", env=slow.environment)
     fails(tmp_path, "label", METHANE, "-o", "d.npz", "--every", "2", words="another task")
     process = slow.start()

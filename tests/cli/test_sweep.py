@@ -275,9 +275,9 @@ def test_one_temperature_for_an_engine(write: Callable[..., Path], tmp_path: Pat
     [("pimd", ("--beads", "4")), ("mts", ("--inner", "2")), ("remd", ("--exchange", "5"))],
 )
 def test_other_kinds_stopped_and_continued(write: Callable[..., Path], kind: str, options: tuple[str, ...]) -> None:
-    folder = write("200,250", 0.25, "--kind", kind, *options)
+    folder = write("200,250", 0.12, "--kind", kind, *options)
     total = load_sweep(folder).record.steps
-    begun = sgdml("sweep", "run", folder, "--wall-time", 2)
+    begun = sgdml("sweep", "run", folder, "--wall-time", 1)
     assert begun.returncode in (0, 75), begun.stderr
     done = sgdml("sweep", "run", folder)
     assert done.returncode == 0, done.stderr

@@ -109,7 +109,10 @@ def _work(
     pipe: Connection, make: Callable[[Any], Callable[[FloatArray], FloatArray]], task: object, folder: str
 ) -> None:
     """A worker's life: until the parent closes the pipe, or dies; then its folder, in `folder`, is removed."""
-    own = mkdtemp(dir=folder)
+    try:
+        own = mkdtemp(dir=folder)
+    except FileNotFoundError:  # the parent has died, and others have tidied up
+        return
     os.chdir(own)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what calculators print is no answer of the command's
     try:
