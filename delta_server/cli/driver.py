@@ -137,11 +137,12 @@ def driver(
             ready=ready,
             check_geometry=not no_geometry_check,
             label="" if alone else f"-{i}",
+            wrapped=address.wrapped,
             should_stop=stop,
             on_request=line if alone else lambda stats: None,
             evaluate=batcher,
         )
-        for i, _ in enumerate(addresses, start=1)
+        for i, address in enumerate(addresses, start=1)
     ]
     drivers[0].warm_up()
     gc.freeze()  # what is loaded stays: the collector need not look at it again and again

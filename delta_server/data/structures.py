@@ -193,7 +193,7 @@ def read_structures(path: Path) -> Structures:
         same_atoms(path, frame, numbers, atoms.numbers)
         if not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}, frame {frame}: holds positions that are not finite")
-        if atoms.pbc.any():
+        if atoms.cell.rank:
             unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, atoms.cell.array)
             try:
                 atoms.positions = unwrapper.of_atoms(atoms, f"{path}, frame {frame}")
