@@ -125,7 +125,7 @@ def driver(
     stop = Stop(second=lambda number: SystemExit(128 + number), within=_LONGEST)
     stop.at_once = True  # nobody waits for anything yet
     began = time.perf_counter()
-    potential = load_potential(manifest, threads=threads, device=device)
+    potential = load_potential(manifest, threads=threads, device=device, part=part)
     line = _Requests(sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
     batcher = None if alone else Batcher(Evaluator(potential, part, uncertainty))
     drivers = [

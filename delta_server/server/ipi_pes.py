@@ -67,8 +67,8 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
             if str(value).lower() not in ("true", "false"):
                 raise ValueError(f"{name} is {value!r}, expected True or False")
         path = unquote(manifest.removeprefix("file:")) if manifest.startswith("file:") else manifest
-        self._potential = load_potential(path, threads=int(threads))
-        self._part: Any = part
+        served: Any = part
+        self._potential, self._part = load_potential(path, threads=int(threads), part=served), served
         self._uncertainty = str(uncertainty).lower() == "true"  # `-o` gives text
         self._periodic: Any = False if str(wrapped).lower() == "false" else None  # see `Potential.whole`
         self._checked = False
