@@ -18,7 +18,7 @@ from .methods import Method
 from .molecule.bonds import symbols
 from .molecule.structures import read_structure
 from .molecule.whole import Unwrapper
-from .potential import Fragment, Potential
+from .potential import Fragment, Part, Potential
 from .terms.base import Frames, Side, Term, TermRequest
 from .terms.bias import bias_of
 from .terms.calculator import CalculatorTerm, Molecule, calculator_terms
@@ -34,11 +34,13 @@ KINDS = "delta_server.terms"
 """The group of entry points under which kinds of terms are found; each makes a `Term` of a `TermRequest`."""
 
 
-def load_potential(path: str | Path | Manifest, *, threads: int = 1, device: str = "cpu") -> Potential:
+def load_potential(
+    path: str | Path | Manifest, *, threads: int = 1, device: str = "cpu", part: Part = "all"
+) -> Potential:
     """The potential that a manifest describes, every model loaded and checked.
 
     Molecules with the same model file are copies of one term. threads: of each prediction, where they pay; device:
-    see `make_predictor`.
+    see `make_predictor`. part: the only one that will be asked for; models of the others are not read.
 
     Raises ManifestError, ModelFileError or InputError: one line each.
     """
@@ -46,12 +48,12 @@ def load_potential(path: str | Path | Manifest, *, threads: int = 1, device: str
     load = _load_assembly if manifest.species else _load
     try:
         with np.errstate(all="ignore"):  # numbers of any size: what does not come out finite is told
-            return load(manifest, threads, device)
+            return load(manifest, threads, device, part)
     except MemoryError as error:
         raise ModelFileError(f"{manifest.path}: its models do not fit into memory: {error}") from None
 
 
-def _load(manifest: Manifest, threads: int, device: str) -> Potential:
+def _load(manifest: Manifest, threads: int, device: str, part: Part) -> Potential:
     structure = read_structure(manifest.resolve(manifest.structure))
     numbers = np.asarray(structure.numbers, dtype=np.intp)
     if len(numbers) != manifest.n_atoms:
@@ -62,15 +64,17 @@ def _load(manifest: Manifest, threads: int, device: str) -> Potential:
     fragments = [Fragment(f.name, np.array(f.atoms, dtype=np.intp)) for f in manifest.fragments]
     atoms = {f.name: f.atoms for f in manifest.fragments}
     models = manifest.models()
-    ions = [_ion(f) for f in manifest.fragments if f.energy is not None]
-    molecules = [(f.name, models[f.name], f.atoms) for f in manifest.fragments if f.model]
-    bindings = [(b.name, models[b.name], _over(b.between, atoms)) for b in manifest.binding]
+    alone = manifest.fragments if part in ("all", "fragments") else []
+    ions = [_ion(f) for f in alone if f.energy is not None]
+    molecules = [(f.name, models[f.name], f.atoms) for f in alone if f.model]
+    together = manifest.binding if part in ("all", "binding") else []
+    bindings = [(b.name, models[b.name], _over(b.between, atoms)) for b in together]
     modelled = chain(
         _model_terms(manifest, "fragments", molecules, numbers, threads, device),
         _model_terms(manifest, "binding", bindings, numbers, threads, device),
     )
     computed = chain(
-        *(_computed_fragment(manifest, f, structure) for f in manifest.fragments if f.calculator),
+        *(_computed_fragment(manifest, f, structure) for f in alone if f.calculator),
         *(_computed_term(manifest, term, structure) for term in manifest.terms if term.calculator),
     )
     others = [
@@ -78,11 +82,12 @@ def _load(manifest: Manifest, threads: int, device: str) -> Potential:
         for entry in manifest.terms
         if entry.calculator is None
     ]
+    terms = [*ions, *modelled, *computed, *others]
     potential = Potential(
         numbers,
         structure.positions,
         fragments,
-        [*ions, *modelled, *computed, *others],
+        [term for term in terms if part in ("all", term.part)],
         name=manifest.name,
         theory=manifest.theory,
     )
@@ -98,7 +103,7 @@ def _checked(manifest: Manifest, potential: Potential) -> Potential:
     return potential
 
 
-def _load_assembly(manifest: Manifest, threads: int, device: str) -> Potential:
+def _load_assembly(manifest: Manifest, threads: int, device: str, part: Part) -> Potential:
     """Of `species`: a term for each of them, and one for each kind of pairs and triples."""
     structure = read_structure(manifest.resolve(manifest.structure))
     numbers = np.asarray(structure.numbers, dtype=np.intp)
@@ -113,12 +118,13 @@ def _load_assembly(manifest: Manifest, threads: int, device: str) -> Potential:
     terms: list[Term] = [
         SpeciesTerm(_species(manifest, name, molecules[name], numbers, threads, device), f"1_{name}")
         for name in manifest.species
+        if part in ("all", "fragments")
     ]
     if computed := [entry.name for entry in manifest.terms if entry.calculator]:
         raise ManifestError(
             f"{manifest.path}: terms: {', '.join(computed)}: a calculator needs fragments, here are species"
         )
-    for binding in manifest.binding:
+    for binding in manifest.binding if part in ("all", "binding") else []:
         term = _many_body(manifest, binding, molecules, numbers, threads, device)
         if cell is not None:
             try:
@@ -126,7 +132,8 @@ def _load_assembly(manifest: Manifest, threads: int, device: str) -> Potential:
             except GeometryError as error:
                 raise InputError(f"{manifest.resolve(manifest.structure)}: {error}") from None
         terms.append(term)
-    terms += [_term(manifest, entry, tuple(range(len(numbers))), numbers) for entry in manifest.terms]
+    others = [_term(manifest, entry, tuple(range(len(numbers))), numbers) for entry in manifest.terms]
+    terms += [term for term in others if part in ("all", term.part)]
     fragments = [Fragment(f"{name}_{k + 1}", x) for name, copies in molecules.items() for k, x in enumerate(copies)]
     return _checked(
         manifest,

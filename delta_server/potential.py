@@ -307,12 +307,15 @@ class Potential:
     def whole(
         self,
         frames: Frames,
-        periodic: npt.NDArray[np.bool_] | None = None,
+        periodic: npt.NDArray[np.bool_] | Literal[False] | None = None,
         name: Callable[[int], str] | None = "frame {}".format,
     ) -> Frames:
         """The frames, where molecules that their cells cut are made whole, and others are as before to the last bit;
-        `periodic`, `name` and errors: see `molecule.whole.Unwrapper`. Molecules of a periodic assembly stay at the
+        `periodic`, `name` and errors: see `molecule.whole.Unwrapper`; False of positions that nobody has put into
+        their cell. Molecules of a periodic assembly stay at the
         image where they are; raises GeometryError for a frame of one that has no cell, or not three periodic ones."""
+        if periodic is False:
+            periodic = None if self.cell is not None else np.zeros((len(frames.positions), 3), dtype=bool)
         if self.cell is not None:
             there = frames.cells is not None and bool(frames.cells.any(2).all())
             if not there or (periodic is not None and not periodic.all()):

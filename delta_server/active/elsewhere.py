@@ -211,6 +211,7 @@ def _assembled(asked: Asked, parts: Sequence[Part], settings: Settings) -> Datas
     return Dataset(
         s.numbers, s.positions, whole.energies, whole.forces, s.fragment, energies, forces,
         charges=np.array(s.charges, dtype=np.intp), multiplicity=None if task.total[1] == 1 else task.total[1],
+        multiplicities=None if task.total[1] == 1 else np.array(task.multiplicities, dtype=np.intp),
         index=s.index, run=s.run, fragment_names=s.names, theory=s.theory,
     )  # fmt: skip
 

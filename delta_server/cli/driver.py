@@ -125,7 +125,7 @@ def driver(
     stop = Stop(second=lambda number: SystemExit(128 + number), within=_LONGEST)
     stop.at_once = True  # nobody waits for anything yet
     began = time.perf_counter()
-    potential = load_potential(manifest, threads=threads, device=device)
+    potential = load_potential(manifest, threads=threads, device=device, part=part)
     line = _Requests(sys.stderr.isatty() and log_file is None and log_level in ("debug", "info"))
     batcher = None if alone else Batcher(Evaluator(potential, part, uncertainty))
     drivers = [
@@ -137,11 +137,12 @@ def driver(
             ready=ready,
             check_geometry=not no_geometry_check,
             label="" if alone else f"-{i}",
+            wrapped=address.wrapped,
             should_stop=stop,
             on_request=line if alone else lambda stats: None,
             evaluate=batcher,
         )
-        for i, _ in enumerate(addresses, start=1)
+        for i, address in enumerate(addresses, start=1)
     ]
     drivers[0].warm_up()
     gc.freeze()  # what is loaded stays: the collector need not look at it again and again

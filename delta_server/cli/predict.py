@@ -58,6 +58,7 @@ def predict(
     import numpy as np
 
     from ..errors import GeometryError, InputError, NonFiniteError
+    from ..ipi.frames import head_of
     from ..loading import load_potential
     from ..molecule.bonds import symbols
     from ..molecule.structures import iter_structures
@@ -113,7 +114,9 @@ def predict(
         if partial is not None:
             sink = partial.open("w", encoding="utf-8")
         waiting: list[Atoms] = []
+        in_cell = potential.cell is not None and head_of(structures) is not None  # i-PI's, which are in one
         for number, atoms in enumerate(iter_structures(structures)):
+            atoms.pbc = atoms.pbc | in_cell
             if not np.array_equal(atoms.numbers, potential.numbers):
                 raise GeometryError(
                     f"{structures}, frame {number}: {''.join(symbols(atoms.numbers))}, expected "

@@ -40,6 +40,7 @@ class Dataset:
                                                  trimer do (`data.bodies`); or None
     ``lower_forces``       F_lower   (n, N, 3)   kcal/mol/Å, of the same; or None
     ``charges``            charges   (K,)        net charges of the fragments; or None
+    ``multiplicities``     mults     (K,)        spin multiplicities of the fragments; or None (all singlets)
     ``charge``             charge    ()          net charge of the complex, where it is known; or None
     ``multiplicity``       mult      ()          spin multiplicity of the complex, where it is known; or None
     ``index``              index     (n,)        place in the trajectory
@@ -60,6 +61,7 @@ class Dataset:
     lower_energies: FloatArray | None = None
     lower_forces: FloatArray | None = None
     charges: IntArray | None = None
+    multiplicities: IntArray | None = None
     charge: int | None = None
     multiplicity: int | None = None
     index: IntArray | None = None
@@ -191,6 +193,7 @@ def save_dataset(path: Path, data: Dataset) -> None:
         "E_lower": data.lower_energies,
         "F_lower": data.lower_forces,
         "charges": data.charges,
+        "mults": data.multiplicities,
         "charge": data.charge,
         "mult": data.multiplicity,
         "index": data.index,
@@ -291,6 +294,7 @@ def _read(path: Path, arrays: Arrays, units: FileUnits, assume: FileUnits) -> Da
         lower_energies=arrays.floats("E_lower", (n,)) * energy if "E_lower" in arrays else None,
         lower_forces=arrays.floats("F_lower", shape) * (energy / length) if "F_lower" in arrays else None,
         charges=integers("charges", k) if k else None,
+        multiplicities=integers("mults", k) if k else None,
         charge=_whole(arrays, "charge"),
         multiplicity=_whole(arrays, "mult"),
         index=integers("index", n),

@@ -130,7 +130,8 @@ def check_zero(name: str, positions: FloatArray, energies: FloatArray, forces: F
     present, groups = np.unique(groups, return_inverse=True)  # equal energies leave a group between bounds empty
     n_groups = len(present)
     if n_groups == 1:
-        return Check(name, True, "energies form one group")
+        hidden = f"zeros up to {_unseen(left):.2g} kcal/mol apart may not show"
+        return Check(name, True, f"energies form one group ({hidden})")
     pairs = _touching(positions, groups)
     middles = np.array([np.median(left[groups == g]) for g in range(n_groups)])
     sizes = ", ".join(str(int((groups == g).sum())) for g in range(n_groups))
@@ -180,9 +181,18 @@ def _boundaries(ordered: FloatArray) -> list[float]:
     return [*_boundaries(left), float(left[-1] + right[0]) / 2, *_boundaries(right)]
 
 
+def _unseen(energies: FloatArray) -> float:
+    """How far apart, in kcal/mol, two zeros may be and make no two groups of energies (n,) that form one."""
+    least, widths = (_LEAST_FEW, _APART_FEW) if len(energies) < _FEW else (_LEAST, _APART)
+    return max(least, widths * float(np.ptp(np.quantile(energies, (0.1, 0.9)))) / 2.56)
+
+
 def _touching(positions: FloatArray, groups: IntArray) -> IntArray:
-    """(m, 2) configurations of the smallest group, each with the nearest one of another group where that is as near
-    as neighbours usually are, the nearest first; none where most of the group have no such neighbour."""
+    """(m, 2) configurations of the smallest group of which some are as near to another as neighbours usually are,
+    each with the nearest one of another group, the nearest first; none where there is no such group.
+
+    Neighbours in time are nearer than others, and groups may be of different times: usual is also what lies between
+    the two halves of a group."""
     n, n_atoms = positions.shape[:2]
     some = np.unique(np.linspace(0, n - 1, min(n, _GEOMETRIES // 2)).round().astype(np.intp))
     row, col = np.tril_indices(n_atoms, -1)
@@ -192,17 +202,20 @@ def _touching(positions: FloatArray, groups: IntArray) -> IntArray:
     square = (described**2).sum(1)
     distance = np.sqrt(np.maximum(square[:, None] + square - 2 * described @ described.T, 0.0))
     np.fill_diagonal(distance, np.inf)
-    usual = float(np.median(distance.min(1)))
+    halves = [np.array_split(np.flatnonzero(groups[some] == g), 2) for g in np.unique(groups[some])]
+    between = [float(np.median(distance[np.ix_(a, b)].min(1))) for a, b in halves if len(a) and len(b)]
+    usual = max(float(np.median(distance.min(1))), min(between, default=0.0))
     other = np.where(groups[some][:, None] != groups[some], distance, np.inf)
     touch = other.min(1) < _TOUCH * usual
     present, counts = np.unique(groups[some], return_counts=True)
-    rarest = groups[some] == present[counts.argmin()]
-    if touch[rarest].mean() < _TOUCHING:  # stragglers on the way from one kind of geometry to another
-        return np.zeros((0, 2), dtype=np.intp)
-    i = np.flatnonzero(touch & rarest)
-    i = i[other.min(1)[i].argsort()]
-    near: IntArray = some[np.stack([i, other[i].argmin(1)], axis=1)]
-    return near
+    for g in present[counts.argsort(kind="stable")][:-1]:  # a group that touches none is a kind of geometry
+        rare = groups[some] == g
+        if touch[rare].mean() >= _TOUCHING:  # fewer are stragglers on the way from one kind to another
+            i = np.flatnonzero(touch & rare)
+            i = i[other.min(1)[i].argsort()]
+            near: IntArray = some[np.stack([i, other[i].argmin(1)], axis=1)]
+            return near
+    return np.zeros((0, 2), dtype=np.intp)
 
 
 def response(positions: FloatArray, alone: FloatArray, whole: FloatArray) -> float | None:

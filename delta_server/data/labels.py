@@ -304,6 +304,7 @@ def _assemble(task: LabelTask, work: WorkFile) -> Dataset:
         fragment_energies=table[:, 1 : 1 + k],
         fragment_forces=alone.reshape(kept.positions.shape),
         charges=np.array(task.charges, dtype=np.intp),
+        multiplicities=None if task.total[1] == 1 else np.array(task.multiplicities, dtype=np.intp),
         multiplicity=None if task.total[1] == 1 else task.total[1],
         index=kept.index,
         run=kept.run,

@@ -66,10 +66,10 @@ def _stated(where: str, info: dict[str, object], keys: tuple[str, ...]) -> int |
 class Structures:
     """n configurations of N atoms to be labelled.
 
-    numbers: (N,). positions: (n, N, 3) Å. index, run: (n,) place in which trajectory. fragment: (N,), charges: (K,),
-    where the file has them; whole: charge and multiplicity of the complex, where the file states them. energies (n,)
-    kcal/mol and forces (n, N, 3) kcal/mol/Å of the complex, of the given theory, where the file is a data set whose
-    fragments alone lack labels.
+    numbers: (N,). positions: (n, N, 3) Å. index, run: (n,) place in which trajectory. fragment: (N,), charges and
+    spin multiplicities: (K,), where the file has them; whole: charge and multiplicity of the complex, where the file
+    states them. energies (n,) kcal/mol and forces (n, N, 3) kcal/mol/Å of the complex, of the given theory, where the
+    file is a data set whose fragments alone lack labels.
     """
 
     numbers: IntArray
@@ -83,6 +83,7 @@ class Structures:
     energies: FloatArray | None = None
     forces: FloatArray | None = None
     theory: str = ""
+    multiplicities: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -128,8 +129,8 @@ class Structures:
             )
         own = self.names if text is None and len(self.names) == len(fragments) else ()
         names = own or fragment_names(self.numbers, fragments)
-        charges = self.charges if text is None else ()
-        return replace(self, fragment=fragment_of(fragments), names=names, charges=charges)
+        charges, spins = (self.charges, self.multiplicities) if text is None else ((), ())
+        return replace(self, fragment=fragment_of(fragments), names=names, charges=charges, multiplicities=spins)
 
     def molecules(self) -> list[IntArray]:
         """Atoms of each fragment; none where there are no fragments."""
@@ -146,10 +147,14 @@ class Structures:
         number of electrons. Raises InputError where the file contradicts what is asked for, or does not say which
         fragment is charged.
         """
-        if charges and self.charges and charges != self.charges:
-            raise InputError(
-                f"charges {_listed(charges)} asked for, the file says {_listed(self.charges)}: leave --charges out"
-            )
+        for what, asked, there, option in (
+            ("charges", charges, self.charges, "--charges"),
+            ("multiplicities", multiplicities, self.multiplicities, "--multiplicity"),
+        ):
+            if asked and there and asked != there:
+                raise InputError(
+                    f"{what} {_listed(asked)} asked for, the file says {_listed(there)}: leave {option} out"
+                )
         neutral = [int(self.numbers[atoms].sum()) for atoms in self.molecules()]
         charges = charges or self.charges or _shared("net charge", self.whole.charge or 0, 0, neutral, "--charges")
         if self.whole.charge not in (None, sum(charges)):
@@ -158,7 +163,8 @@ class Structures:
                 f"{self.whole.charge}; say other --charges"
             )
         left = [n - q for n, q in zip(neutral, charges, strict=True)]
-        spins = multiplicities or _shared("multiplicity", self.whole.multiplicity or 1, 1, left, "--multiplicity")
+        total = self.whole.multiplicity or 1
+        spins = multiplicities or self.multiplicities or _shared("multiplicity", total, 1, left, "--multiplicity")
         total = 1 + sum(spin - 1 for spin in spins)
         if self.whole.multiplicity not in (None, total):
             raise InputError(
@@ -193,7 +199,7 @@ def read_structures(path: Path) -> Structures:
         same_atoms(path, frame, numbers, atoms.numbers)
         if not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}, frame {frame}: holds positions that are not finite")
-        if atoms.pbc.any():
+        if atoms.cell.rank:
             unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, atoms.cell.array)
             try:
                 atoms.positions = unwrapper.of_atoms(atoms, f"{path}, frame {frame}")
@@ -212,9 +218,12 @@ def structures_of(data: Dataset) -> Structures:
     """The configurations of a data set, with their labels where the fragments alone lack some."""
     index = np.arange(len(data)) if data.index is None else data.index
     run = np.zeros(len(data), dtype=np.intp) if data.run is None else data.run
-    charges = () if data.charges is None else tuple(int(c) for c in data.charges)
-    whole = Electrons(data.charge, data.multiplicity)
-    found = Structures(data.numbers, data.positions, index, run, data.fragment, charges, data.fragment_names, whole)
+    charges, spins = (
+        () if of_each is None else tuple(map(int, of_each)) for of_each in (data.charges, data.multiplicities)
+    )
+    whole, names = Electrons(data.charge, data.multiplicity), data.fragment_names
+    found = Structures(data.numbers, data.positions, index, run, data.fragment, charges, names, whole)
+    found = replace(found, multiplicities=spins)
     if data.labelled_fragments:
         return found
     return replace(found, energies=data.energies, forces=data.forces, theory=data.theory)

@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..units import IPI_LENGTHS
+from ..molecule.structures import ipi_cell
 
 _LINE = 4000  # bytes of a comment, at most
-_CELL = re.compile(rb"CELL\(abcABC\):((?:\s+[-+.\deE]+){6})")
-_UNIT = re.compile(rb"cell\{(\w+)\}")
 _CRYST1 = re.compile(rb"CRYST1(.{9})(.{9})(.{9})(.{7})(.{7})(.{7})")  # of a pdb, behind its title; in Å
 _LATTICE = re.compile(rb'Lattice="([^"]*)"')  # of ase's form, in Å
 
@@ -23,24 +21,15 @@ def cells_of(path: Path, begins: IntArray) -> FloatArray:
     from ase.geometry import cellpar_to_cell
 
     cells = np.zeros((len(begins), 3, 3))
-    known: dict[bytes, FloatArray] = {}
     with path.open("rb") as file:
         for k, begin in enumerate(begins.tolist()):
             start = max(0, begin - _LINE)
             file.seek(start)
             comment = file.read(begin - start).rstrip(b"\n").rpartition(b"\n")[2]
-            lattice, cell, unit = (pattern.search(comment) for pattern in (_LATTICE, _CELL, _UNIT))
             if crystal := _CRYST1.match(file.read(80)):
                 cells[k] = cellpar_to_cell([float(number) for number in crystal.groups()])
-                continue
-            if lattice is not None:
+            elif (lattice := _LATTICE.search(comment)) is not None:
                 cells[k] = np.array(lattice[1].split(), dtype=np.float64).reshape(3, 3)
-                continue
-            scale = IPI_LENGTHS.get(unit[1].decode()) if unit else None
-            if cell is None or scale is None:
-                continue
-            if cell[1] not in known:
-                *lengths, a, b, c = map(float, cell[1].split())
-                known = {cell[1]: scale * np.asarray(cellpar_to_cell([*lengths, a, b, c]))}
-            cells[k] = known[cell[1]]
+            elif (cell := ipi_cell(comment.decode("utf-8", "replace"))) is not None:
+                cells[k] = cell
     return cells

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement
 
 from ..errors import InputError
+from .input import is_wrapped
 
 PLUG_IN = "ipi_pes.py"
 """The name of this project's plug-in for i-PI, by which its ``<ffdirect>`` are known."""
@@ -98,7 +99,8 @@ def make_direct(
             name = socket.get("name", "").strip()
             direct = Element("ffdirect", name=name, pbc=socket.get("pbc", "False"))
             _add(direct, pes="custom", pes_path=plug_in, batch_size=sizes[name])
-            _add(direct, parameters="{" + ", ".join(f"{k}: {v}" for k, v in parameters(name).items()) + "}")
+            told = {**parameters(name), "wrapped": is_wrapped(socket)}
+            _add(direct, parameters="{" + ", ".join(f"{k}: {v}" for k, v in told.items()) + "}")
             direct.extend(element for element in socket if element.tag in _KEPT)
             root[i] = direct
 

@@ -46,13 +46,20 @@ def read_input(path: str | Path) -> Element:
 
 
 class ForceFieldSocket(NamedTuple):
-    """One ``<ffsocket>``: where i-PI listens. address: a host, or the name of a socket file after the prefix."""
+    """One ``<ffsocket>``: where i-PI listens. address: a host, or the name of a socket file after the prefix;
+    wrapped: whether i-PI puts positions into its cell (pbc) before it sends them."""
 
     name: str
     mode: str
     address: str
     port: str
     prefix: str
+    wrapped: bool
+
+
+def is_wrapped(element: Element) -> bool:
+    """Whether i-PI puts positions into its cell before this force field gets them."""
+    return element.get("pbc", "False").strip().lower() == "true"
 
 
 def force_field_sockets(root: Element) -> dict[str, ForceFieldSocket]:
@@ -65,6 +72,7 @@ def force_field_sockets(root: Element) -> dict[str, ForceFieldSocket]:
             (element.findtext("address") or "localhost").strip(),
             (element.findtext("port") or "65535").strip(),
             prefix,
+            is_wrapped(element),
         )
         for element in root.iter("ffsocket")
     )

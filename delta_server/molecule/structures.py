@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from io import BufferedReader
 from lzma import LZMAError
 from math import inf
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._types import FloatArray
 from ..errors import InputError
 from ..files.whole import write_whole
 from ..units import IPI_LENGTHS
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 _PACKED = 1000  # bytes in one of a compressed file, at most
+_CELL = re.compile(r"CELL\(abcABC\):((?:\s+[-+.\deE]+){6})")
+_CELL_UNIT = re.compile(r"cell\{(\w+)\}")
 _LINE, _COMMENT = 1000, 2**20  # bytes; a line that counts atoms, or says what a frame is, is shorter
 
 
@@ -41,6 +45,8 @@ def read_structure(path: Path) -> Atoms:
         raise InputError(f"{path}: ase cannot read a structure from it: {_line(error)}") from None
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise InputError(f"{path}: holds no atoms")
+    if _is_ipi(atoms):
+        atoms = _from_ipi(atoms, next(_comments(path)), path)
     if not np.isfinite(atoms.positions).all():
         raise InputError(f"{path}: holds positions that are not finite")
     return atoms
@@ -112,14 +118,15 @@ def _line(error: Exception) -> str:
 def iter_structures(path: Path) -> Iterator[Atoms]:
     """Frames of any trajectory that ase reads, one at a time, in Å. Raises InputError.
 
-    i-PI's own xyz files say their unit in the comment line (``positions{atomic_unit}``), which ase does not know:
-    here it counts.
+    i-PI's own xyz files say their units and their cell in the comment line (``positions{atomic_unit}``), which ase
+    does not know: here they count. i-PI wraps no positions, so that no direction is said to be periodic.
     """
     import ase.io
 
     file = _regular(path, "file")
     _refuse_absurd_counts(path)
     frames = frames_with_labels(file) or ase.io.iread(file, do_not_split_by_at_sign=True)
+    comments: Iterator[str] | None = None
     number = 0
     while True:
         try:
@@ -133,14 +140,53 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
         energy = None if atoms.calc is None else atoms.calc.results.get("energy")
         if isinstance(energy, str):
             raise InputError(f"{path}: frame {number}: energy is {energy[:80]!r}, expected a number")
+        if number == 0 and _is_ipi(atoms):
+            comments = _comments(path)
+        comment = None if comments is None else next(comments, "")
         number += 1
-        yield _from_ipi(atoms, path) if "CELL(abcABC):" in atoms.info else atoms
+        yield _from_ipi(atoms, comment or "", path) if _is_ipi(atoms) else atoms
     if not number:
         raise InputError(f"{path}: holds no frames")
 
 
-def _from_ipi(atoms: Atoms, path: Path) -> Atoms:
-    """A frame of i-PI's xyz without the debris of its comment line, scaled to Å."""
+def ipi_cell(comment: str) -> FloatArray | None:
+    """The cell (3, 3) in Å, rows are its vectors, that a comment line of i-PI's tells; None where it tells none."""
+    parameters, unit = _CELL.search(comment), _CELL_UNIT.search(comment)
+    scale = IPI_LENGTHS.get(unit[1]) if unit else None
+    vectors = _cell_vectors(parameters[1]) if parameters and scale else None
+    return None if vectors is None or scale is None else scale * vectors
+
+
+@lru_cache(maxsize=8)
+def _cell_vectors(parameters: str) -> FloatArray | None:
+    """Of three lengths and three angles, in the unit of the lengths. Most runs have one cell all along."""
+    from ase.geometry import cellpar_to_cell
+
+    try:
+        with np.errstate(all="ignore"):
+            vectors = np.asarray(cellpar_to_cell([float(number) for number in parameters.split()]))
+    except (ValueError, AssertionError):  # numbers that are none, angles that no cell has
+        return None
+    return vectors if np.isfinite(vectors).all() else None
+
+
+def _is_ipi(atoms: Atoms) -> bool:
+    return "CELL(abcABC):" in atoms.info
+
+
+def _comments(path: Path) -> Iterator[str]:
+    """The comment lines of an xyz file."""
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rb") as file:
+        while (count := _whole_number(file.readline(_LINE))) is not None:
+            yield file.readline(_COMMENT).decode("utf-8", "replace")
+            for _ in range(count):
+                file.readline()
+
+
+def _from_ipi(atoms: Atoms, comment: str, path: Path) -> Atoms:
+    """A frame of i-PI's xyz without the debris of its comment line, in Å, in the cell that the line tells."""
     quantities = ("positions", "x_centroid")
     labels = [key for key in atoms.info if key.startswith(quantities)]
     unit = labels[0].removeprefix("positions").removeprefix("x_centroid") if labels else "angstrom"
@@ -149,4 +195,6 @@ def _from_ipi(atoms: Atoms, path: Path) -> Atoms:
     clean: Atoms = atoms.copy()
     clean.info = {}
     clean.positions *= IPI_LENGTHS[unit]
+    if (cell := ipi_cell(comment)) is not None:
+        clean.cell = cell
     return clean

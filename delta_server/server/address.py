@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,12 +17,14 @@ _MAX_UNIX_PATH = 107  # bytes, Linux
 
 @dataclass(frozen=True)
 class Address:
-    """A server's address; `name` is the socket's name (unix, shm) or the host (inet)."""
+    """A server's address; `name` is the socket's name (unix, shm) or the host (inet). wrapped: whether it may put
+    positions into its cell before it sends them."""
 
     mode: SocketMode
     name: str
     port: int = 0
     prefix: str = DEFAULT_PREFIX
+    wrapped: bool = True
 
     @property
     def path(self) -> str:
@@ -79,7 +81,7 @@ def address_from_input(path: str | Path, name: str | None = None, prefix: str | 
         raise InputError(f"{path}: has no <ffsocket name={name!r}>; there are {', '.join(sockets)}")
     socket = sockets[name] if name is not None else next(iter(sockets.values()))
     try:
-        return _address(socket, prefix or socket.prefix)
+        return replace(_address(socket, prefix or socket.prefix), wrapped=socket.wrapped)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

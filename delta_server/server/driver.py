@@ -74,12 +74,13 @@ class Driver:
     """Serves a potential over connected sockets.
 
     part: which terms to serve (`Potential.compute`). extras: send the decomposition along as JSON with constant
-    keys; uncertainty: and in it the expected errors (`Potential.uncertainty`). ready: say READY to the first STATUS
-    instead of NEEDINIT (pysisyphus wants that). check_geometry: refuse a first geometry that cannot be the manifest's
-    molecule. dump: folder for a geometry whose forces are not finite; label: in that file's name, of a driver that is
-    not alone in its process. should_stop: asked while waiting; when true, the request at hand is answered, if the
-    server takes the answer within two seconds, and the connection left. on_request: called after every reply.
-    evaluate: a `Batcher` to go through; None goes directly.
+    keys; uncertainty: and in it the expected errors (`Potential.uncertainty`). ready: say READY to the first
+    STATUS instead of NEEDINIT (pysisyphus wants that). check_geometry: refuse a first geometry that cannot be the
+    manifest's molecule. dump: folder for a geometry whose forces are not finite; label: in that file's name, of a
+    driver that is not alone in its process. wrapped: whether the server may put positions into its cell.
+    should_stop: asked while waiting; when true, the request at hand is answered, if the server takes the answer
+    within two seconds, and the connection left. on_request: called after every reply. evaluate: a `Batcher` to go
+    through; None goes directly.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Driver:
         check_geometry: bool = True,
         dump: Path = Path(),
         label: str = "",
+        wrapped: bool = True,
         should_stop: Callable[[], bool] = lambda: False,
         on_request: Callable[[Stats], None] = lambda stats: None,
         evaluate: Evaluate | None = None,
@@ -100,7 +102,7 @@ class Driver:
         self.potential, self.part, self.ready = potential, part, ready
         self.extras, self.uncertainty = extras, uncertainty and extras
         self.evaluate = evaluate or Evaluator(potential, part, self.uncertainty)
-        self.check_geometry, self.dump, self.label = check_geometry, dump, label
+        self.check_geometry, self.dump, self.label, self.wrapped = check_geometry, dump, label, wrapped
         self.should_stop, self.on_request = should_stop, on_request
         self.stats = Stats()
 
@@ -283,9 +285,8 @@ class _Connection:
         """Molecules that i-PI's wrapping cut, made whole; of a first geometry, `_check` says what is wrong."""
         request = self.driver.stats.requests
         refused = self.driver.check_geometry and self.looked_at_geometry
-        return self.driver.potential.whole(
-            frames, name=(lambda i: f"request {request}, structure {i}") if refused else None
-        )
+        name = (lambda i: f"request {request}, structure {i}") if refused else None
+        return self.driver.potential.whole(frames, None if self.driver.wrapped else False, name)
 
     def _check(self, frames: FloatArray) -> None:
         """On the first request of a connection: this molecule. (That positions are finite is for `Potential`.)"""

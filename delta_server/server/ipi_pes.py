@@ -6,9 +6,9 @@
     i-pi-driver-py -m custom -P …/ipi_pes.py -o manifest=models/h2o_benzene/manifest.yaml -u -a delta
 
 `part: fragments` or `part: binding` serves only that part; `uncertainty: True` adds expected errors to the
-extras; `threads: N` shares a prediction. Set OMP_NUM_THREADS=1 for both: the matrices of one structure are too small
-to share. `delta-sgdml pes` prints this file's path. i-PI loads the file on its own, outside the package: imports are
-absolute.
+extras; `threads: N` shares a prediction; `wrapped: False` says that i-PI puts no positions into its cell (pbc).
+Set OMP_NUM_THREADS=1 for both: the matrices of one structure are too small to share. `delta-sgdml pes` prints
+this file's path. i-PI loads the file on its own, outside the package: imports are absolute.
 
 An error in i-PI's process is one line in its log, leaves a RESTART, and ends it with the exit code of a driver: i-PI
 would wait for ever for a system whose thread has died.
@@ -44,7 +44,8 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
     """A Δ-model behind i-PI's PES interface; a batch of structures is one evaluation.
 
     manifest: path of the manifest, or file: and the path quoted as in a URL. part: ``all``, ``fragments`` or
-    ``binding``. uncertainty: extras ``error_<term>`` too. threads: of a prediction. The first structures must look
+    ``binding``. uncertainty: extras ``error_<term>`` too. threads: of a prediction. wrapped: whether i-PI may put
+    positions into its cell (pbc). The first structures must look
     like the manifest's (`Potential.check_geometry`).
     """
 
@@ -54,6 +55,7 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
         part: str = "all",
         uncertainty: bool | str = False,
         threads: int | str = 1,
+        wrapped: bool | str = True,
         *args: Any,
         **kwargs: Any,
     ) -> None:
@@ -61,12 +63,14 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
             raise ValueError("the plug-in needs a manifest: -o manifest=FILE, or <parameters> {manifest: FILE}")
         if part not in ("all", "fragments", "binding"):
             raise ValueError(f"part is {part!r}, expected all, fragments or binding")
-        if str(uncertainty).lower() not in ("true", "false"):
-            raise ValueError(f"uncertainty is {uncertainty!r}, expected True or False")
+        for name, value in (("uncertainty", uncertainty), ("wrapped", wrapped)):
+            if str(value).lower() not in ("true", "false"):
+                raise ValueError(f"{name} is {value!r}, expected True or False")
         path = unquote(manifest.removeprefix("file:")) if manifest.startswith("file:") else manifest
-        self._potential = load_potential(path, threads=int(threads))
-        self._part: Any = part
+        served: Any = part
+        self._potential, self._part = load_potential(path, threads=int(threads), part=served), served
         self._uncertainty = str(uncertainty).lower() == "true"  # `-o` gives text
+        self._periodic: Any = False if str(wrapped).lower() == "false" else None  # see `Potential.whole`
         self._checked = False
         super().__init__(*args, **kwargs)
 
@@ -86,7 +90,7 @@ class DeltaDriver(Dummy_driver):  # type: ignore[misc]
         """h: (F, 3, 3), columns are lattice vectors."""
         wrapped = Frames(positions * BOHR, h.transpose(0, 2, 1) * BOHR)
         frames, cells = self._potential.whole(
-            wrapped, name="structure {} from i-PI".format if self._checked else None
+            wrapped, self._periodic, "structure {} from i-PI".format if self._checked else None
         )
         if not self._checked:
             for i, frame in enumerate(frames):

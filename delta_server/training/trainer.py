@@ -27,7 +27,8 @@ from .output import write_manifests, write_model
 from .record import open_record
 from .reporter import Reporter, Silent
 from .solve.cholesky import NotPositiveDefiniteError
-from .solve.memory import Forecast, Speed, available_memory, forecast
+from .solve.iterative import plan_memory
+from .solve.memory import Forecast, Speed, available_memory, forecast, peak_with
 from .stock import train_stock
 from .tasks import Recipe, TrainingTask, split_of, tasks, too_few
 
@@ -152,7 +153,7 @@ class _Training:
         basis = task.recipe.basis_of(task.name)
         choice = choice._replace(hyper=replace(choice.hyper, basis=basis if basis < len(task.train) else 0))
         expected = self._forecast(task, choice)
-        hyper = self._within_memory(task, choice.hyper, expected.memory)
+        hyper = self._within_memory(task, choice, expected.memory)
         start = time.perf_counter()
         hyper, model = self._fit(task, task.groups[choice.group], hyper)
         return hyper, model, expected, time.perf_counter() - start
@@ -172,8 +173,9 @@ class _Training:
         )
         return expected
 
-    def _within_memory(self, task: TrainingTask, hyper: Hyper, needed: int) -> Hyper:
+    def _within_memory(self, task: TrainingTask, choice: Choice, needed: int) -> Hyper:
         """The settings, to be solved iteratively where a factorisation would need more bytes than are free."""
+        hyper = choice.hyper
         if task.recipe.trainer == "sgdml" or needed <= (free := available_memory()):
             return hyper
         if hyper.basis:
@@ -181,8 +183,12 @@ class _Training:
                 f"{task.name}: a basis of {hyper.basis} points takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are "
                 "free: take a smaller --basis"
             )
-        self._reporter.say(f"{task.name}: {free / 1e9:.1f} GB are free: solved iteratively, in less memory")
-        return replace(hyper, memory=int(0.8 * free))
+        memory, n_perms = int(0.8 * free), len(task.groups[choice.group])
+        plan = plan_memory(len(task.train), len(task.train.numbers), n_perms, hyper.energies, memory)
+        self._reporter.say(
+            f"{task.name}: {free / 1e9:.2g} GB are free: solved iteratively, {peak_with(plan.memory) / 1e9:.2f} GB"
+        )
+        return replace(hyper, memory=memory)
 
     def _fit(self, task: TrainingTask, permutations: IntArray, hyper: Hyper) -> tuple[Hyper, Model]:
         """The model, with ten times the λ where all points need more than those that it was chosen on."""

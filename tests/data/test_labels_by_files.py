@@ -11,10 +11,13 @@ import pytest
 from ase import Atoms
 from ase.calculators.genericfileio import CalculatorTemplate
 from ase.io.aims import write_control
+from conftest import ROOT
 
+from delta_server import load_potential
+from delta_server.cli.models.own import OwnOptions, _electrons
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.data.labels import LabelTask, label
-from delta_server.data.structures import read_structures
+from delta_server.data.structures import read_structures, structures_of
 from delta_server.errors import InputError
 from delta_server.methods import Method
 
@@ -189,3 +192,20 @@ def test_a_data_set_keeps_what_is_known_of_its_electrons(methane_dimer_data: Dat
     save_dataset(tmp_path / "d.npz", replace(methane_dimer_data, charge=-1, multiplicity=2))
     data = load_dataset(tmp_path / "d.npz")
     assert (data.charge, data.multiplicity) == (-1, 2)
+
+
+def test_labels_of_triplets_are_labelled_again_as_triplets(na_benzene_data: Dataset, tmp_path: Path) -> None:
+    """Which fragment it is stands in no total: a data set that did not say was labelled again as singlets."""
+    few = structures_of(na_benzene_data.take(np.arange(2))).in_fragments(None)
+    found = label(LabelTask(few, Method("gfn2-xtb"), (1, 0), (1, 3)), tmp_path / "d.npz", processes=1).data
+    assert found is not None
+    save_dataset(tmp_path / "d.npz", found)
+    again = structures_of(load_dataset(tmp_path / "d.npz"))
+    assert again.electrons((), ()) == ((1, 0), (1, 3))
+    with pytest.raises(InputError, match="multiplicities 3,1 asked for, the file says 1,3: leave --multiplicity out"):
+        again.electrons((), (3, 1))
+    assert again.in_fragments("0,1:13").multiplicities == ()
+    potential = load_potential(ROOT / "models/na_benzene/manifest.yaml")
+    nothing_said = OwnOptions((), 1, 0.0, 0, "gfn2-xtb", (), None, None, 1, None)
+    assert _electrons(potential, load_dataset(tmp_path / "d.npz"), nothing_said) == ((1, 0), (1, 3))
+    assert _electrons(potential, None, nothing_said) == ((0, 0), (1, 1))

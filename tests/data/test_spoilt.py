@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase.data.s22 import create_s22_system
+from conftest import ROOT
 
-from delta_server.data.consistency import check_dataset
-from delta_server.data.dataset import Dataset
+from delta_server.data.consistency import check_dataset, check_zeros
+from delta_server.data.dataset import Dataset, load_dataset
 from delta_server.data.labels import Labeller, LabelTask
 from delta_server.data.structures import Structures
 from delta_server.methods import Method
@@ -129,6 +131,35 @@ def test_two_zeros_are_seen_without_labels_of_fragments(na_benzene_data: Dataset
 def test_three_zeros(na_benzene_data: Dataset) -> None:
     three = raised(raised(na_benzene_data, EV, slice(30, 60)), 3 * EV, slice(60, None))
     assert "3 groups of 30, 30, 40" in failures(three)[ZERO]
+
+
+@pytest.mark.parametrize(
+    ("system", "every", "labelled"),
+    [("benzene_dimer", 3, True), ("benzene_dimer", 3, False), ("no3_corona", 1, True), ("c60_buckycatcher", 1, True)],
+)
+def test_two_trajectories_with_two_zeros(system: str, every: int, labelled: bool) -> None:
+    """Neighbours in time are nearer to each other than to the other trajectory, and a kind of geometry that touches
+    no other stands beside them in C60's."""
+    data = load_dataset(ROOT / f"models/{system}/dataset.npz")
+    data = data.take(np.arange(0, len(data), every))
+    data = data if labelled else replace(data, fragment_energies=None, fragment_forces=None)
+    (sound, *_) = check_zeros(data)
+    (found, *_) = check_zeros(raised(data, EV, slice(len(data) // 2, None)))
+    assert sound.passed
+    assert not found.passed
+    assert "different zeros" in found.found
+
+
+def test_a_wide_spread_of_energies_says_what_it_hides(na_benzene_data: Dataset) -> None:
+    """Large molecules without labels of their fragments: forces leave more of the energies than 1 eV."""
+    bare = replace(na_benzene_data, fragment_energies=None, fragment_forces=None)
+    spread = replace(bare, energies=bare.energies + np.random.default_rng(0).normal(0.0, 10.0, len(bare)))
+    found = {}
+    for name, data in (("narrow", bare), ("wide", spread)):
+        (check,) = check_zeros(data)
+        assert check.passed
+        found[name] = float(re.search(r"zeros up to (\S+) kcal/mol apart may not show", check.found)[1])
+    assert found["narrow"] < EV < found["wide"]
 
 
 def labelled(name: str, n: int, amplitude: float) -> Dataset:

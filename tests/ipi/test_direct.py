@@ -74,12 +74,20 @@ def test_there_and_back(tmp_path: Path) -> None:
     make_direct(root, batch_sizes(root), tmp_path / "ipi_pes.py", lambda name: {"manifest": "m.yaml", "part": name})
     (direct,) = root.iter("ffdirect")
     assert direct.get("pbc") == "False"
-    assert (direct.findtext("parameters") or "").strip() == "{manifest: m.yaml, part: delta}"
+    assert (direct.findtext("parameters") or "").strip() == "{manifest: m.yaml, part: delta, wrapped: False}"
     assert not force_field_sockets(root)
     assert make_sockets(root)
     assert force_field_sockets(root)["delta"].mode == "unix"
     assert batch_sizes(root) == {"delta": 4}
     assert not make_sockets(root)  # nothing is left to change
+
+
+@pytest.mark.parametrize(("pbc", "wrapped"), [("True", True), (" true ", True), ("False", False)])
+def test_whether_ipi_wraps_is_handed_on(tmp_path: Path, pbc: str, wrapped: bool) -> None:
+    root = root_of(('pbc="False"', f'pbc="{pbc}"'))
+    assert force_field_sockets(root)["delta"].wrapped is wrapped
+    make_direct(root, batch_sizes(root), tmp_path / "ipi_pes.py", lambda name: {})
+    assert root.findtext(".//parameters") == f" {{wrapped: {wrapped}}} "
 
 
 def test_paths_that_mean_something_to_ipi() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from delta_server.errors import InputError
 from delta_server.molecule.structures import iter_structures, read_structure
+from delta_server.units import BOHR
 
 GOOD = b"2\n\nH 0 0 0\nH 0 0 0.74\n"
 COUNT = b"99999999999\n\nH 0 0 0\n"
@@ -63,6 +64,32 @@ def test_an_energy_that_is_none(tmp_path: Path, energy: str) -> None:
     path.write_text(f"2\nProperties=species:S:1:pos:R:3 energy={energy}\nH 0 0 0\nH 0 0 0.74\n")
     with pytest.raises(InputError, match=f"frame 0: energy is '{energy}', expected a number"):
         list(iter_structures(path))
+
+
+def test_units_and_cell_of_ipis_comment_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.pos_0.xyz"
+    cells = ("20 30 40 90 90 90", "11 12 13 80 100 75")
+    path.write_text(
+        "".join(
+            f"2\n# CELL(abcABC): {cell} Step: {10 * k} Bead: 0 positions{{atomic_unit}} cell{{atomic_unit}}\n"
+            "H 0 0 0\nH 0 0 1.4\n"
+            for k, cell in enumerate(cells)
+        )
+    )
+    frames = list(iter_structures(path))
+    for atoms, cell in zip([*frames, read_structure(path)], [*cells, cells[0]], strict=True):
+        a, b, c, *angles = map(float, cell.split())
+        assert atoms.cell.cellpar() == pytest.approx([a * BOHR, b * BOHR, c * BOHR, *angles])
+        assert atoms.positions[1] == pytest.approx([0, 0, 1.4 * BOHR])
+        assert not atoms.pbc.any()
+        assert not atoms.info
+
+
+@pytest.mark.parametrize("cell", ["9 9 9 90 90 90", "1 1 1 10 10 170 cell{angstrom}", "1 1 e 1 1 1 cell{angstrom}"])
+def test_a_cell_that_is_none(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text(f"2\n# CELL(abcABC): {cell} positions{{angstrom}}\nH 0 0 0\nH 0 0 0.74\n")
+    assert read_structure(path).cell.rank == 0
 
 
 def test_frames_that_are_sound_are_read(tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_guests_that_are_far_away(h2o_benzene: Path) -> None:
     assert pdist(whole) == pytest.approx(pdist(x), abs=1e-9)
     frames = Frames(beside[None], cell[None])
     assert potential.whole(frames, np.zeros((1, 3), dtype=bool)).positions is frames.positions
+    assert potential.whole(frames, False).positions is frames.positions
     beside[3] += [20.0, 0.0, 0.0]
     (whole,) = potential.whole(Frames(beside[None], cell[None]), np.zeros((1, 3), dtype=bool)).positions
     assert pdist(whole) == pytest.approx(pdist(x), abs=1e-9)

@@ -47,6 +47,22 @@ def make(tmp_path: Path) -> Make:
     return to
 
 
+def test_models_of_a_part_that_is_not_served_are_not_read(make: Make) -> None:
+    path = make()
+    x = POSITIONS + 0.01
+    whole = load_potential(path)
+    expected = {part: whole.compute(x, part).energy for part in ("fragments", "binding")}
+    for part, names in (("fragments", ["both"]), ("binding", ["water", "amine"])):
+        hidden = [path.with_name(f"{name}.npz") for name in names]
+        for file in hidden:
+            file.rename(file.with_suffix(".away"))
+        assert load_potential(path, part=part).compute(x, part).energy == expected[part]
+        with pytest.raises(ModelFileError):
+            load_potential(path)
+        for file in hidden:
+            file.with_suffix(".away").rename(file)
+
+
 def rewrite(path: Path, **changes: Any) -> None:
     """Arrays of a model file replaced, or left out where None."""
     with np.load(path) as data:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import ase.io
 import numpy as np
 import pytest
 from conftest import ROOT, SYSTEMS, shipped
 
+from delta_server import load_potential
 from delta_server.checks import check_manifest
+from delta_server.gdml.descriptor import descriptor
+from delta_server.gdml.sums import backends, basis
 from delta_server.server.address import address_from_input
+
+_BITS = """
+import sys
+import numpy as np
+from delta_server import load_potential
+potential = load_potential(sys.argv[1])
+result = potential.compute(potential.reference)
+print(np.float64(result.energy).tobytes().hex(), result.forces.tobytes().hex())
+"""
 
 
 def test_the_systems_are_those_of_the_folders() -> None:
@@ -55,3 +71,19 @@ def test_a_structure_does_not_see_who_shares_its_batch(system: str) -> None:
             for a, b in zip(found[:3], single[:3], strict=True):
                 assert np.array_equal(a, b)
             assert found.parts.energies == single.parts.energies
+
+
+def test_the_numbers_do_not_hang_on_what_computes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another process the same bits; without compiled code the same up to rounding."""
+    manifest, potential = ROOT / "models/h2o_benzene/manifest.yaml", shipped("h2o_benzene")
+    here = potential.compute(potential.reference)
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", _BITS, manifest], capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+    ).stdout  # fmt: skip
+    assert elsewhere.split() == [array.tobytes().hex() for array in (np.float64(here.energy), here.forces)]
+    for module in (backends, basis, descriptor):
+        monkeypatch.setattr(module, "compiled_module", lambda: None)
+    plain = load_potential(manifest).compute(potential.reference)
+    assert plain.energy == pytest.approx(here.energy, abs=1e-6)
+    assert plain.forces == pytest.approx(here.forces, abs=1e-5)

@@ -14,7 +14,7 @@ from processes import Process
 from delta_server import load_potential
 from delta_server.ipi.tables import read_properties
 from delta_server.server import __file__ as server_package
-from delta_server.units import BOHR
+from delta_server.units import BOHR, HARTREE
 
 from .conftest import StartDriver
 from .test_transports import BIN, INPUTS, OURS
@@ -74,6 +74,23 @@ def test_wrapped_dynamics(tmp_path: Path, socket_folder: Path, forcefield: str, 
         found.append(potential_energies(tmp_path / pbc, f"{socket_folder}/{pbc}", text, beads, start))
     assert len(found[0]) == 41
     assert found[0] == pytest.approx(found[1], abs=2e-6)
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+def test_a_guest_beyond_half_the_cell(h2o_benzene: Path, peer: Peer, start_driver: StartDriver, pbc: bool) -> None:
+    """Where i-PI wraps, it is taken for its nearest image; where it does not, it has left."""
+    path = peer.address.removeprefix("unix:")
+    socket = f'<ffsocket name="a" mode="unix" pbc="{pbc}"><address> {path} </address></ffsocket>'
+    (start := Path(path).with_name("input.xml")).write_text(f'<simulation sockets_prefix="">{socket}</simulation>')
+    start_driver(h2o_benzene, None, "--input", str(start), "--sockets-prefix", "/")
+    potential, cell = load_potential(h2o_benzene), 30.0 * np.eye(3)
+    connection = peer.accept()
+    connection.handshake()
+    x = potential.reference.copy()
+    x[:3] += [0.0, 0.0, 30.0]
+    reply = connection.compute(x / BOHR, cell / BOHR)
+    expected = potential.compute(potential.reference if pbc else x).energy / HARTREE
+    assert reply.energies[0] == pytest.approx(expected, abs=1e-7)
 
 
 def test_a_bond_that_is_cut_and_no_cell(h2o_benzene: Path, peer: Peer, start_driver: StartDriver) -> None:

@@ -164,6 +164,18 @@ def test_a_single_model_and_how_much_better_the_sum_is() -> None:
         as_potential(load_model(WATER / "water.npz"), data, "W")
 
 
+def test_energies_of_a_model_of_forces_alone_count_from_the_labels_zero() -> None:
+    _, data = shipped("h2o_benzene")
+    model = load_model(WATER / "full.npz")
+    with_zero = evaluate(as_potential(model, data), data, every(data))
+    without = replace(model, offset=0.0, provenance={"use_E": np.array(False)})
+    found = evaluate(as_potential(without, data), data, every(data))
+    assert found.note == "trained on forces alone; energies are from the zero of the labels"
+    assert found.total.energy_mean_error == pytest.approx(0.0, abs=1e-9)
+    assert np.ptp(found.total.energy - with_zero.total.energy) < 1e-6
+    assert found.total.force_mae == with_zero.total.force_mae
+
+
 def test_atoms_in_another_order_are_refused() -> None:
     potential, data = shipped("h2o_benzene")
 

@@ -120,18 +120,25 @@ def _electrons(
     from ...methods import parse_integers
 
     k = len(potential.fragments)
-    multiplicities = parse_integers(options.multiplicity, k, "--multiplicity") if options.multiplicity else (1,) * k
-    if options.charges:
-        return parse_integers(options.charges, k, "--charges"), multiplicities
-    if data is None or data.charges is None:
-        return (0,) * k, multiplicities
-    there = {tuple(data.atoms_of(i).tolist()): int(charge) for i, charge in enumerate(data.charges)}
-    charges = [there.get(tuple(sorted(part.atoms.tolist()))) for part in potential.fragments]
-    if len(potential.fragments) == 1:
-        charges = [int(data.charges.sum())]
-    if None in charges:
-        raise InputError(f"{data.name}: its fragments are not those of {potential.name}; say --charges")
-    return tuple(charge for charge in charges if charge is not None), multiplicities
+
+    def of_each(said: str | None, option: str, there: IntArray | None, nothing: int) -> tuple[int, ...]:
+        if said:
+            return parse_integers(said, k, option)
+        if data is None or there is None:
+            return (nothing,) * k
+        if k == 1:
+            return (nothing + int((there - nothing).sum()),)
+        known = {tuple(data.atoms_of(i).tolist()): int(value) for i, value in enumerate(there)}
+        values = [known.get(tuple(sorted(part.atoms.tolist()))) for part in potential.fragments]
+        if None in values:
+            raise InputError(f"{data.name}: its fragments are not those of {potential.name}; say {option}")
+        return tuple(value for value in values if value is not None)
+
+    charges, spins = (None, None) if data is None else (data.charges, data.multiplicities)
+    return (
+        of_each(options.charges, "--charges", charges, 0),
+        of_each(options.multiplicity, "--multiplicity", spins, 1),
+    )
 
 
 def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:

@@ -71,6 +71,7 @@ def concatenate(parts: Sequence[Dataset], names: Sequence[str]) -> Dataset:
         for what, a, b in (
             ("fragments", part.fragment, first.fragment),
             ("charges", part.charges, first.charges),
+            ("multiplicities", part.multiplicities, first.multiplicities),
             ("net charge", part.charge, first.charge),
             ("multiplicity", part.multiplicity, first.multiplicity),
         ):

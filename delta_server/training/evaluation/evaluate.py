@@ -165,16 +165,15 @@ def improvements(mine: Evaluation, other: Evaluation) -> Iterator[Improvement]:
 
 def aligned(evaluation: Evaluation) -> Evaluation:
     """With energies of the fragments, and so of the total, whose mean is that of the labels: two methods count them
-    from different zeros. That of the binding is none that could be chosen."""
+    from different zeros, a model of forces alone from none. That of the binding is none that could be chosen."""
     total, *parts = evaluation.parts
     fragments = [part for part in parts if part.name != "binding"]
     moved = {part.name: part.energy_mean_error for part in fragments}
     moved["total"] = sum(moved.values()) if moved else total.energy_mean_error
     shifted = tuple(replace(part, energy=part.energy - moved.get(part.name, 0.0)) for part in evaluation.parts)
-    note = "; ".join(
-        filter(None, [evaluation.note, "energies are from the zero of the labels, but for the binding's"])
-    )
-    return replace(evaluation, parts=shifted, note=note)
+    words = "energies are from the zero of the labels"
+    words += ", but for the binding's" if evaluation.binding else ""
+    return replace(evaluation, parts=shifted, note="; ".join(filter(None, [evaluation.note, words])))
 
 
 def evaluate(
@@ -202,7 +201,15 @@ def evaluate(
     total = PartErrors("total", predicted.energy, data.energies[which], predicted.forces, data.forces[which])
     order, note = _match(potential, data)
     parts = _parts(potential, data, which, predicted, order) if order else ()
-    return Evaluation(potential.name, which, (total, *parts), note)
+    evaluation = Evaluation(potential.name, which, (total, *parts), note)
+    return evaluation if _has_zero(potential) else aligned(replace(evaluation, note="trained on forces alone"))
+
+
+def _has_zero(potential: Potential) -> bool:
+    """Whether energies count from a zero; those of a single model of forces alone (sGDML's use_E False) do not."""
+    term, *others = potential.terms
+    model = term.load() if isinstance(term, SgdmlTerm) and term.load and not others else None
+    return model is None or model.has_energies
 
 
 class _Predicted(NamedTuple):
@@ -255,7 +262,7 @@ def as_potential(model: Model, data: Dataset, name: str = "") -> Potential:
     atoms = np.arange(model.n_atoms)
     # a file holds no structure to compare with; a contact of one configuration is no bond of another
     likeness = Likeness(model.numbers, data.positions[0], np.empty((0, 2), dtype=np.intp))
-    term = SgdmlTerm(("model",), "fragments", atoms[None], CpuPredictor(model))
+    term = SgdmlTerm(("model",), "fragments", atoms[None], CpuPredictor(model), lambda: model)
     fragments = [Fragment("model", atoms)]
     return Potential(
         model.numbers, data.positions[0], fragments, [term], name=name, theory=model.theory, likeness=likeness

@@ -75,7 +75,6 @@ def forecast(
 ) -> Forecast:
     """Memory and time of `fit.fit` by Cholesky factorisation. robust: with a second matrix where there is room.
     basis: points that are fitted to all by least squares."""
-    now, most = _resident()
     each = 3 * n_atoms + energies
     block = n_perms * n_atoms**2 * speed.block  # s, two points
     if basis:
@@ -83,16 +82,17 @@ def forecast(
         memory = least_squares_bytes(basis, n_atoms, energies)
         seconds = basis * (basis / 2 + passes * n_points) * block
         seconds += rows**2 * (2 * passes * labels + (1 + passes) * rows / 3) / speed.flops
-        return Forecast(rows, memory, seconds, max(most, now + memory))
+        return Forecast(rows, memory, seconds, peak_with(memory))
     rows = each * n_points
     seconds = n_points * (n_points + 1) / 2 * block + rows**3 / 3 / speed.flops
     memory = matrix_bytes(n_points, n_atoms, energies)
     twice = 4 * rows**2 if robust and 2.1 * memory < available_memory() else 0
-    return Forecast(rows, memory, seconds, max(most, now + memory + twice))
+    return Forecast(rows, memory, seconds, peak_with(memory + twice))
 
 
-def _resident() -> tuple[int, int]:
-    """Bytes of memory that this process has now, and the most that it has had."""
+def peak_with(memory: int) -> int:
+    """The most memory that the system will report of this process, Python and imports included, once it has taken so
+    many bytes beside what it has now."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines())
     now, most = (int(lines[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
-    return now, most
+    return max(most, now + memory)
