@@ -246,7 +246,7 @@ def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job], transp
     wrong = 'mode="xyz" units="atomic_unit">'
     job = start(100, "--transport", transport, edit=lambda text: text.replace('mode="xyz">', wrong))
     code, _, err = job.ended()
-    assert code == 9
+    assert code == 6
     assert len(err.strip().splitlines()) == 1
     assert "geometry" in err
     assert "Å were read as bohr" in err or "units" in err
@@ -267,7 +267,7 @@ def test_a_system_that_breaks_in_a_thread_of_its_own_ends_all(start: Callable[..
 
     job = start(100, "--transport", "direct", edit=two)
     code, _, err = job.ended()
-    assert code == 9
+    assert code == 6
     (line,) = err.strip().splitlines()
     assert "a geometry that cannot be this molecule: position of atom 0 in frame 1 is not finite" in line
     assert (job.folder / "RESTART").is_file()

@@ -14,7 +14,7 @@ from made_assembly import WATER
 from delta_server.data.pack import pack
 from delta_server.errors import InputError
 
-WATERS, SODIUM = Atoms("OH2", WATER), Atoms("Na", [[0.0, 0.0, 0.0]])
+WATERS, SODIUM = [Atoms("OH2", WATER)], [Atoms("Na", [[0.0, 0.0, 0.0]])]
 
 
 def test_a_box_has_its_density(tmp_path: Path) -> None:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import warm
 from ase.io import read
+from conftest import ROOT
 from made_assembly import made_assembly, made_waters
 
 from delta_server import DeltaCalculator, load_potential
 from delta_server.ipi.tables import read_extras, read_properties
 
 CUBE = np.diag([12.6, 12.6, 12.6])
-NPT = """<dynamics mode="npt">
-  <barostat mode="isotropic"> <tau units="femtosecond"> 20 </tau>
-    <thermostat mode="langevin"> <tau units="femtosecond"> 20 </tau> </thermostat> </barostat>
-  <thermostat mode="langevin"> <tau units="femtosecond"> 50 </tau> </thermostat>
-"""
-PRESSURE = '<pressure units="gigapascal"> 1 </pressure> </ensemble>'
 
 
 def command(*arguments: str | Path) -> tuple[int, str]:
@@ -67,14 +61,25 @@ def test_nve_with_a_cell(box: Path) -> None:
 
 
 def test_a_cell_that_shrinks_too_far_ends_the_run_softly(box: Path) -> None:
-    path = written(box)
-    text = re.sub(r'<dynamics mode="nvt".*?>', NPT, path.read_text())
-    text = re.sub(r"<thermostat mode=\"langevin\"> <tau units=\"femtosecond\"> 100 </tau> </thermostat>", "", text)
-    path.write_text(re.sub("</ensemble>", PRESSURE, text))
+    path = written(box, "--ensemble", "npt", "--pressure", "200000")
     code, said = command("run", path, box, "--dir", box.parent / "npt")
-    assert code == 9, said  # of the driver 6, as it says
-    assert "2_water_water: the cell is too small" in said
-    assert "needs 12.000 Å" in said
+    assert code == 6, said
+    (line,) = [line for line in said.splitlines() if "the cell is too small" in line]
+    assert "2_water_water: the cell is too small" in line
+    assert "needs 12.000 Å" in line
     assert (box.parent / "npt/RESTART").exists()
-    steps = read_properties(box.parent / "npt/run.out").columns["step"]
-    assert 1 < len(steps) < 31
+    out = read_properties(box.parent / "npt/run.out").columns
+    assert 1 < len(out["step"]) < 31
+    assert out["volume"][0] == pytest.approx(12.6**3, rel=1e-6)
+    assert 12.0**3 < out["volume"][-1] < out["volume"][0]
+
+
+def test_pressure_is_for_boxes(box: Path) -> None:
+    complex_ = ROOT / "models/h2o_benzene/manifest.yaml"
+    for manifest, options, why in (
+        (complex_, ("--ensemble", "npt"), "NPT is for assemblies in a cell"),
+        (box, ("--pressure", "1"), "with --ensemble npt"),
+    ):
+        code, said = command("input", manifest, "-o", box.parent / "no.xml", *options)
+        assert code == 2
+        assert why in said
