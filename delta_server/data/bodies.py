@@ -101,15 +101,21 @@ def read_assembly(path: Path) -> Assembly:
             raise InputError(str(error)) from None
         positions.append(whole)
         cells.append(cell)
-    molecules = find_fragments(numbers, positions[0])
-    kinds = equal_fragments(molecules, numbers, positions[0])
+    return Assembly(numbers, np.array(positions), np.array(cells), *molecules_of(numbers, positions[0]))
+
+
+def molecules_of(numbers: IntArray, positions: FloatArray) -> tuple[list[IntArray], IntArray, tuple[str, ...]]:
+    """What the bonds of a geometry (N, 3) Å, whose molecules are whole, make of its atoms: molecules, species and
+    names, as in `Assembly`."""
+    molecules = find_fragments(numbers, positions)
+    kinds = equal_fragments(molecules, numbers, positions)
     species = np.zeros(len(molecules), dtype=np.intp)
     for kind, members in enumerate(kinds):
         for k, order in members:
             species[k], molecules[k] = kind, molecules[k][order]
     names = [formula(numbers[molecules[members[0][0]]]).lower() for members in kinds]
     names = [f"{name}_{names[:k].count(name) + 1}" if names.count(name) > 1 else name for k, name in enumerate(names)]
-    return Assembly(numbers, np.array(positions), np.array(cells), molecules, species, tuple(names))
+    return molecules, species, tuple(names)
 
 
 def find_bodies(assembly: Assembly, order: int, cutoff: float, count: int, seed: int = 0) -> list[Bodies]:
