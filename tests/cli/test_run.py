@@ -246,7 +246,7 @@ def test_a_geometry_in_the_wrong_unit_ends_all(start: Callable[..., Job], transp
     wrong = 'mode="xyz" units="atomic_unit">'
     job = start(100, "--transport", transport, edit=lambda text: text.replace('mode="xyz">', wrong))
     code, _, err = job.ended()
-    assert code == 6
+    assert code == 9
     assert len(err.strip().splitlines()) == 1
     assert "geometry" in err
     assert "Å were read as bohr" in err or "units" in err
