@@ -158,6 +158,14 @@ class Run:
             if len(steps):
                 yield Block(steps, self.time(steps), positions)
 
+    def cells(self, every: int = 1) -> FloatArray:
+        """(n, 3, 3) Å, of every `every`-th frame, those that are damaged too; zeros for none."""
+        if self._index is not None:
+            return cells_of(self.path, self._index.begins[::every])
+        wanted = set(self._marks[0][::every].tolist())
+        cells = [a.cell.array * a.pbc[:, None] for i, a in enumerate(self._structures()) if i in wanted]
+        return np.array(cells)
+
     def _read_ipi(self, steps: IntArray, every: int, size: int) -> Iterator[tuple[IntArray, FloatArray]]:
         assert self._index is not None
         which = np.arange(0, len(self._index.steps), every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +19,13 @@ def write_input(
     ] = 300.0,
     time: Annotated[float, typer.Option(min=0.001, help="Length of the run (ps).", metavar="PS")] = 20.0,
     timestep: Annotated[float, typer.Option(min=0.01, max=10.0, help="Time step (fs).", metavar="FS")] = 0.5,
-    ensemble: Annotated[Literal["nvt", "nve"], typer.Option(help="With a Langevin thermostat, or without.")] = "nvt",
+    ensemble: Annotated[
+        Literal["nvt", "nve", "npt"],
+        typer.Option(help="With a Langevin thermostat, without, or at a pressure too (periodic assemblies)."),
+    ] = "nvt",
+    pressure: Annotated[
+        float | None, typer.Option(help="Pressure of NPT (bar).", metavar="X", show_default="1 bar")
+    ] = None,
     beads: Annotated[int, typer.Option(min=1, help="Beads of the ring polymers, evaluated in one batch.")] = 1,
     stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.", metavar="N")] = 20,
     frames: Annotated[
@@ -43,6 +50,10 @@ def write_input(
     from ..terms.bias import bias_extras
 
     described = load_manifest(manifest)
+    if ensemble == "npt" and not described.periodic:
+        raise InputError(f"{manifest}: NPT is for assemblies in a cell (periodic: true)")
+    if pressure is not None and (ensemble != "npt" or not isfinite(pressure)):
+        raise InputError(f"--pressure {pressure:g}: expected a number of bar, with --ensemble npt")
     start = output.with_name("init.xyz")
     for path in (output, start):
         if path.exists() and not overwrite:
@@ -50,7 +61,8 @@ def write_input(
     simulation = Simulation(
         described.name, described.recorded,
         temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
-        extras=bias_extras(described),
+        extras=bias_extras(described), pressure=1.0 if pressure is None else pressure,
+        periodic=bool(described.periodic),
     )  # fmt: skip
     run = f"delta-sgdml run {output} {manifest}"
     comment = f"{described.name}: {simulation.summary}.\n     {run}"

@@ -48,7 +48,7 @@ def place(
         here = x[others] - x[others].mean(0)
         there = x[moved] - x[moved].mean(0)
         away = x[moved].mean(0) - x[others].mean(0)
-        bound, touch = n % 2 == 0, _radii(numbers, moved, others)
+        bound, touch = n % 2 == 0, van_der_waals(numbers, moved, others)
         way = _direction(rng)
         if bound:
             own = away / max(float(np.linalg.norm(away)), 1e-9)
@@ -58,7 +58,7 @@ def place(
             nearest = float((np.linalg.norm(there[:, None] + away - here, axis=2) / touch).min())
             start = contact(there, here, way, touch * min(nearest, _TOUCH)) - _INSIDE
         else:
-            there = there @ _rotation(rng).T
+            there = there @ random_rotation(rng).T
             start = contact(there, here, way, touch * _TOUCH)
         placed[n, others] = here
         placed[n, moved] = there + (start + _NEAR * ((1 + farthest / _NEAR) ** u - 1)) * way
@@ -100,7 +100,7 @@ def gaps(positions: FloatArray, fragments: Sequence[IntArray]) -> FloatArray:
     return widest
 
 
-def _radii(numbers: IntArray, moved: IntArray, others: IntArray) -> FloatArray:
+def van_der_waals(numbers: IntArray, moved: IntArray, others: IntArray) -> FloatArray:
     """(n, m) Å: sums of van der Waals radii (Alvarez, Dalton Trans. 42, 8617 (2013))."""
     from ase.data.vdw_alvarez import vdw_radii
 
@@ -114,7 +114,7 @@ def _direction(rng: np.random.Generator) -> FloatArray:
     return np.asarray(way / np.linalg.norm(way))
 
 
-def _rotation(rng: np.random.Generator) -> FloatArray:
+def random_rotation(rng: np.random.Generator) -> FloatArray:
     """(3, 3), any rotation as likely as any other."""
     from scipy.spatial.transform import Rotation
 

@@ -11,7 +11,7 @@ with all parts labelled at the same geometry, so that it is exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -101,15 +101,21 @@ def read_assembly(path: Path) -> Assembly:
             raise InputError(str(error)) from None
         positions.append(whole)
         cells.append(cell)
-    molecules = find_fragments(numbers, positions[0])
-    kinds = equal_fragments(molecules, numbers, positions[0])
+    return Assembly(numbers, np.array(positions), np.array(cells), *molecules_of(numbers, positions[0]))
+
+
+def molecules_of(numbers: IntArray, positions: FloatArray) -> tuple[list[IntArray], IntArray, tuple[str, ...]]:
+    """What the bonds of a geometry (N, 3) Å, whose molecules are whole, make of its atoms: molecules, species and
+    names, as in `Assembly`."""
+    molecules = find_fragments(numbers, positions)
+    kinds = equal_fragments(molecules, numbers, positions)
     species = np.zeros(len(molecules), dtype=np.intp)
     for kind, members in enumerate(kinds):
         for k, order in members:
             species[k], molecules[k] = kind, molecules[k][order]
     names = [formula(numbers[molecules[members[0][0]]]).lower() for members in kinds]
     names = [f"{name}_{names[:k].count(name) + 1}" if names.count(name) > 1 else name for k, name in enumerate(names)]
-    return Assembly(numbers, np.array(positions), np.array(cells), molecules, species, tuple(names))
+    return molecules, species, tuple(names)
 
 
 def find_bodies(assembly: Assembly, order: int, cutoff: float, count: int, seed: int = 0) -> list[Bodies]:
@@ -130,6 +136,32 @@ def find_bodies(assembly: Assembly, order: int, cutoff: float, count: int, seed:
     if not found:
         raise InputError(f"no {order} molecules have a sum of distances below {BEYOND * cutoff:g} Å in any frame")
     return [_draw(assembly, kind, parts, count, rng) for kind, parts in sorted(found.items())]
+
+
+def join(parts: Sequence[Sequence[Bodies]]) -> list[Bodies]:
+    """n-mers of several trajectories, each a run of its own, together where they are of the same species.
+
+    Raises InputError where their atoms are in another order.
+    """
+    kinds: dict[tuple[str, ...], list[tuple[int, Bodies]]] = {}
+    for run, each in enumerate(parts):
+        for bodies in each:
+            kinds.setdefault(bodies.species, []).append((run, bodies))
+    joined = []
+    for species, found in kinds.items():
+        first = found[0][1].structures
+        for _, bodies in found[1:]:
+            if not np.array_equal(bodies.structures.numbers, first.numbers):
+                raise InputError(f"{'_'.join(species)}: its atoms come in another order in another trajectory")
+        several = [b.structures for _, b in found]
+        structures = replace(
+            first,
+            positions=np.concatenate([s.positions for s in several]),
+            index=np.concatenate([s.index for s in several]),
+            run=np.repeat([run for run, _ in found], [len(s) for s in several]),
+        )
+        joined.append(Bodies(species, structures, np.concatenate([b.lengths for _, b in found])))
+    return joined
 
 
 def label_bodies(

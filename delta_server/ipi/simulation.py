@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from xml.sax.saxutils import escape
 
-Ensemble = Literal["nvt", "nve"]
+Ensemble = Literal["nvt", "nve", "npt"]
 
 COLUMNS = ("step", "time", "conserved", "temperature", "kinetic", "potential", "ensemble_temperature")
 """The columns of a property output, in order; ps, eV, K."""
@@ -28,6 +28,7 @@ _PROPERTIES = (
 )
 _SAFE = 5  # times between checkpoints that records are brought to the disk
 _MOST_CHECKPOINTS = 50
+_PISTON = 250.0  # fs, of the barostat and of the thermostat of its own
 _BATCH_LATENCY = 1e-3  # s between i-PI's looks at its queue: all systems of a ladder have asked by then
 
 
@@ -44,9 +45,11 @@ class System:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A run in a vacuum: NVT or NVE, classical or with ring polymers, of one system or several.
+    """A run: NVT, NVE or NPT, classical or with ring polymers, of one system or several.
 
-    Temperature in K, time in ps, time step and tau (of the thermostat) in fs; strides and checkpoint in steps.
+    Temperature in K, pressure in bar, time in ps, time step and tau (of the thermostat) in fs; strides and checkpoint
+    in steps. periodic: whether the start geometry has a cell of its own; volume and pressure are then recorded. The
+    cell of NPT keeps its shape (Bussi, Zykova-Timan and Parrinello, J. Chem. Phys. 130, 074101 (2009)).
 
     frames: steps between recorded geometries, by default those between records; checkpoint: 1000 by default, more for
     a run of more than 50,000. inner: time steps of the fragments'
@@ -85,6 +88,8 @@ class Simulation:
     extras: tuple[str, ...] = ()
     bias_pes: str = ""
     bias_variable: str = ""
+    pressure: float = 1.0
+    periodic: bool = False
 
     @property
     def steps(self) -> int:
@@ -110,7 +115,11 @@ class Simulation:
         if self.ensemble == "nve":
             motion = f"NVE from velocities of {self.temperature:g} K"
         elif self.beads > 1:
-            motion = f"path-integral NVT at {self.temperature:g} K, {self.beads} beads in one batch"
+            pressure = f" and {self.pressure:g} bar" * (self.ensemble == "npt")
+            motion = f"path-integral {self.ensemble.upper()} at {self.temperature:g} K{pressure}"
+            motion += f", {self.beads} beads in one batch"
+        elif self.ensemble == "npt":
+            motion = f"classical NPT at {self.temperature:g} K and {self.pressure:g} bar"
         else:
             motion = f"classical NVT at {self.temperature:g} K"
         return f"{motion}, {self.time:g} ps"
@@ -145,6 +154,8 @@ class Simulation:
         extras += ["energy_binding", "binding_force_rms"] if self.binding else []
         extras += self.extras
         properties = _PROPERTIES % ("kinetic_cv" if quantum else "kinetic_md")
+        if self.periodic:
+            properties += f", volume{{angstrom3}}, {'pressure_cv' if quantum else 'pressure_md'}{{bar}}"
         moved, file = ("x_centroid", "xc") if quantum else ("positions", "pos")
         places = f'format="xyz" cell_units="angstrom"> {moved}{{angstrom}} </trajectory>'
         often, frames = self._every(self.stride), self._every(self.frames or self.stride)
@@ -194,10 +205,17 @@ class Simulation:
         quantum, several = self.beads > 1, self.inner > 1
         prefix = f' prefix="{escape(system.prefix)}"' if system.prefix else ""
         thermostat = "pile_l" if quantum else "langevin"
-        splitting = "" if quantum or self.ensemble == "nve" else ' splitting="baoab"'
+        splitting = ' splitting="baoab"' if self.ensemble == "nvt" and not quantum else ""
         bath = (
             f'        <thermostat mode="{thermostat}"> <tau units="femtosecond"> {self.tau:g} </tau> </thermostat>\n'
         )
+        if self.ensemble == "npt":
+            tau = f'<tau units="femtosecond"> {_PISTON:g} </tau>'
+            bath = (
+                f'        <barostat mode="isotropic"> {tau} <thermostat mode="langevin"> {tau} </thermostat> '
+                f"</barostat>\n{bath}"
+            )
+        pressure = f' <pressure units="bar"> {self.pressure:g} </pressure>' * (self.ensemble == "npt")
         forces = '<force forcefield="delta"/>'
         if several:  # the binding once in an outer step, the fragments in each inner one
             weights = {"binding": "[ 1, 0 ]", "fragments": "[ 0, 1 ]"}
@@ -226,7 +244,7 @@ class Simulation:
       <fixcom> True </fixcom>
       <dynamics mode="{self.ensemble}"{splitting}>
         <timestep units="femtosecond"> {self.timestep:g} </timestep>
-{steps}{bath if self.ensemble == "nvt" else ""}      </dynamics>
+{steps}{"" if self.ensemble == "nve" else bath}      </dynamics>
     </motion>
-    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature>{bias} </ensemble>
+    <ensemble> <temperature units="kelvin"> {system.temperature:g} </temperature>{pressure}{bias} </ensemble>
   </system>"""

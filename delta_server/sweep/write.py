@@ -87,8 +87,8 @@ def write_sweep(
         raise InputError(f"{manifest}: has a bias, which belongs to neither fragments nor binding; leave it out")
     if plan.kind == "mts" and not described.binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
-    if described.species:
-        raise InputError(f"{manifest}: sweeps are of complexes; `delta-sgdml input` writes runs of an assembly")
+    if described.species and (plan.kind in ("mts", "umbrella") or plan.contract):
+        raise InputError(f"{manifest}: ladders of an assembly are of --kind nvt, remd or pimd, without --contract")
     potential = load_potential(described)
     old = _make_room(folder, overwrite)
     source = structure or described.resolve(described.structure)
@@ -268,7 +268,7 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
     assert plan.timestep is not None  # `_checked` saw to it
     return Simulation(
         described.name,
-        tuple(fragment.name for fragment in described.fragments),
+        described.recorded,
         time=plan.time,
         timestep=plan.timestep,
         beads=plan.beads,
@@ -286,6 +286,7 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         extras=bias_extras(described),
         bias_pes=f"../{BIAS_PES}" if plan.umbrella is not None else "",
         bias_variable=plan.umbrella.variable if plan.umbrella is not None else "",
+        periodic=bool(described.periodic),
     )
 
 
@@ -293,7 +294,7 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[
     """All of a sweep, the record last. Raises OSError, InputError."""
     record = sweep.record
     sweep.folder.mkdir(parents=True)
-    write_structure(sweep.folder / START, atoms)
+    write_structure(sweep.folder / START, atoms, simulation.periodic)
     for i, member in enumerate(sweep.members):
         member.folder.mkdir()
         if record.kind != "remd":
@@ -305,11 +306,11 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[
             if record.windows is not None and member.window is not None:
                 own.positions = starts[member.window]
                 write_bias(member.folder / BIAS, record.windows, member.window, atoms.numbers)
-            write_structure(member.folder / INIT, own)
+            write_structure(member.folder / INIT, own, simulation.periodic)
     if record.windows is not None:
         write_whole(sweep.folder / BIAS_PES, PES)
     sweep.ladder.mkdir()
-    write_structure(sweep.ladder / INIT, atoms)
+    write_structure(sweep.ladder / INIT, atoms, simulation.periodic)
     run = sweep.ladder.name
     systems = tuple(_system(member, run) for member in sweep.members)
     several = replace(simulation, systems=systems, seed=record.seed)

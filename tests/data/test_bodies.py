@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.io import write
 from made_assembly import CELL, made_waters
 
-from delta_server.data.bodies import BEYOND, find_bodies, read_assembly
+from delta_server.data.bodies import BEYOND, find_bodies, join, read_assembly
 from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
 from delta_server.methods import Method
@@ -56,6 +56,14 @@ def test_pairs_and_triples_are_taken_evenly_over_all_distances(frames: Path) -> 
         find_bodies(assembly, 2, 7.0, 10)
     with pytest.raises(InputError, match="no 3 molecules"):
         find_bodies(assembly, 3, 2.0, 10)
+
+
+def test_n_mers_of_several_trajectories_are_runs_of_their_own(frames: Path) -> None:
+    kinds = find_bodies(read_assembly(frames), 2, 4.9, 20)
+    (both,) = join([kinds, kinds])
+    assert both.structures.run.tolist() == [0] * 20 + [1] * 20
+    assert np.array_equal(both.structures.positions[20:], kinds[0].structures.positions)
+    assert np.array_equal(both.lengths[:20], kinds[0].lengths)
 
 
 def test_molecules_that_exchange_atoms_are_told(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from ..help import App
-from . import bodies, fragments, import_, info, label, sample, select, split
+from . import bodies, fragments, import_, info, label, pack, sample, select, split
 
 app = App("Make, label, look at, check and divide data sets.")
 app.add(
     "Commands",
     {
         "import": import_.import_,
+        "pack": pack.pack,
         "sample": sample.sample,
         "label": label.label,
         "bodies": bodies.bodies,

@@ -16,11 +16,11 @@ from .options import CalculatorOption, CalculatorOptions, save
 
 
 def bodies(
-    trajectory: Annotated[
-        Path,
+    trajectories: Annotated[
+        list[Path],
         typer.Argument(
-            help="Frames of an assembly, with or without a cell: any file that ase reads, or i-PI's.",
-            metavar="FILE",
+            help="Frames of assemblies, with or without a cell: any file that ase reads, or i-PI's.",
+            metavar="FILE...",
             show_default=False,
         ),
     ],
@@ -30,7 +30,7 @@ def bodies(
             "-o", "--output", help="Folder for a data set of each kind (h2o_h2o.npz, …).", show_default=False
         ),
     ],
-    count: Annotated[int, typer.Option("-n", min=1, help="n-mers of each kind.")] = 500,
+    count: Annotated[int, typer.Option("-n", min=1, help="n-mers of each kind, as many of each file.")] = 500,
     pairs: Annotated[
         float, typer.Option(min=0.0, help="Cut-off of the distance of two centres of mass (Å); 0: no pairs.")
     ] = 7.0,
@@ -55,14 +55,15 @@ def bodies(
 
     They are what a many-body expansion is trained on.
 
-    They are chosen evenly by distance, to a quarter beyond the cut-off, from all frames. Of a triple each pair is
+    They are chosen evenly by distance, to a quarter beyond the cut-off, from all frames of each file, whose molecules
+    are of the same species. Of a triple each pair is
     labelled too: its binding is what the pairs leave. `train` makes a model of each data set; the pairs' has those of
     the single molecules as well. May be stopped (Ctrl-C) or killed: the same command goes on.
 
-    Example: delta-sgdml dataset bodies box.extxyz -o water --pairs 6 --triples 11 -n 600
+    Example: delta-sgdml dataset bodies box.extxyz packed.extxyz -o water --pairs 6 --triples 11 -n 600
     """
     set_threads(1)
-    from ...data.bodies import clear, find_bodies, label_bodies, read_assembly
+    from ...data.bodies import clear, find_bodies, join, label_bodies, read_assembly
     from ...data.structures import say_reactions
     from ...errors import InputError
     from ...methods import Method, parse_options
@@ -71,20 +72,25 @@ def bodies(
     method.load()
     if not pairs and not triples:
         raise InputError("--pairs 0 and no --triples: nothing to label")
-    assembly = read_assembly(trajectory)
-    charges = _charges(charge, assembly.names)
-    kinds = [
-        kind
-        for order, cutoff in ((2, pairs), (3, triples))
-        if cutoff
-        for kind in find_bodies(assembly, order, cutoff, count, seed)
-    ]
-    for kind in kinds:
-        if reactive := kind.structures.reactions():
-            raise InputError(
-                f"{trajectory}: {say_reactions(reactive, len(kind.structures))} of {kind.name}; molecules have to "
-                "stay what they are in the first frame"
-            )
+    parts, names = [], dict[str, None]()
+    for trajectory in trajectories:
+        assembly = read_assembly(trajectory)
+        names |= dict.fromkeys(assembly.names)
+        kinds = [
+            kind
+            for order, cutoff in ((2, pairs), (3, triples))
+            if cutoff
+            for kind in find_bodies(assembly, order, cutoff, -(-count // len(trajectories)), seed)
+        ]
+        for kind in kinds:
+            if reactive := kind.structures.reactions():
+                raise InputError(
+                    f"{trajectory}: {say_reactions(reactive, len(kind.structures))} of {kind.name}; molecules have "
+                    "to stay what they are in the first frame"
+                )
+        parts.append(kinds)
+    charges = _charges(charge, tuple(names))
+    kinds = join(parts)
     paths = [output / f"{kind.name}.npz" for kind in kinds]
     if (there := [path for path in paths if path.exists()]) and not overwrite:
         raise InputError(f"{there[0]}: exists and is complete; remove it, give --overwrite, or another -o")

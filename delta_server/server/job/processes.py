@@ -40,11 +40,14 @@ class RunProgress:
 
 
 class DriverError(RunError):
-    """A driver, or the potential in i-PI's process, ended for good; `code` is the exit code of that."""
+    """A driver, or the potential in i-PI's process, ended for good; `code` is the exit code of that, and where the
+    geometry or the models were to blame that of the run too."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+        if code in (GeometryError.exit_code, NonFiniteError.exit_code):
+            self.exit_code = code
 
 
 def script(name: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Many molecules in a cell: density, radial distribution functions, diffusion."""
