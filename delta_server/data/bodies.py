@@ -21,7 +21,6 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import GeometryError, InputError
-from ..ipi.cells import cells_of
 from ..methods import Method
 from ..molecule.lattice import Lattice
 from ..molecule.structures import iter_structures
@@ -86,12 +85,11 @@ def read_assembly(path: Path) -> Assembly:
     """
     numbers, positions, cells = np.zeros(0, dtype=np.intp), list[FloatArray](), list[FloatArray]()
     unwrapper: Unwrapper | None = None
-    of_ipi = _ipi_cells(path)
     for frame, atoms in enumerate(iter_structures(path)):
         if unwrapper is None:
             numbers = atoms.numbers.astype(np.intp)
         same_atoms(path, frame, numbers, atoms.numbers)
-        cell = atoms.cell.array * atoms.pbc[:, None] if of_ipi is None else of_ipi[frame]
+        cell = atoms.cell.array * atoms.pbc[:, None]
         unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, cell, together=False)
         try:
             (whole,) = unwrapper(
@@ -288,16 +286,3 @@ def _evenly(lengths: FloatArray, count: int, rng: np.random.Generator) -> IntArr
         mine = mixed[which[mixed] == b]
         turn[mine] = np.arange(len(mine))
     return np.asarray(mixed[np.argsort(turn[mixed], kind="stable")][:count])
-
-
-def _ipi_cells(path: Path) -> FloatArray | None:
-    """(F, 3, 3) Å of an xyz file of i-PI's, whose comments ase cannot read; None for any other file."""
-    begins: list[int] = []
-    with path.open("rb") as file:
-        while (head := file.readline(100)).strip().isdigit():
-            if b"CELL(abcABC):" not in file.readline(4000):
-                return None
-            begins.append(file.tell())
-            for _ in range(int(head)):
-                file.readline(4000)
-    return cells_of(path, np.array(begins)) if begins else None
