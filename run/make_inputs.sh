@@ -9,12 +9,11 @@ run=()
 [ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona
 for system in "$@"; do
     manifest=models/$system/manifest.yaml to=inputs/$system
-    kelvin=300 time=1 stride=10 start=()
+    kelvin=300 time=1 stride=10
     case $system in # what holds together, and what is over within a minute
         benzene_dimer) kelvin=150 ;;
         methane_dimer) kelvin=100 ;;
         c60_buckycatcher) time=0.25 stride=5 ;;
-        no3_corona) start=(--no-relax) ;; # relaxed, it leaves what its model was trained on
     esac
     input=("${run[@]}" delta-sgdml input "$manifest" --overwrite --temperature "$kelvin")
     "${input[@]}" -o "$to/demo.xml" --time "$time" --stride "$stride"
@@ -22,7 +21,7 @@ for system in "$@"; do
     "${input[@]}" -o "$to/nvt.xml" --time 20
     "${input[@]}" -o "$to/pimd.xml" --beads 16 --time 0.5 --timestep 0.25 --stride 10 --frames 50
 
-    sweep=("${run[@]}" delta-sgdml sweep write "$manifest" --overwrite "${start[@]}")
+    sweep=("${run[@]}" delta-sgdml sweep write "$manifest" --overwrite)
     "${sweep[@]}" -o "$to/sweep" --temperatures 10:400:50 --time 500
     "${sweep[@]}" -o "$to/remd" --kind remd --temperatures 266,282,299,317,336,356,377,400 --time 500
     "${sweep[@]}" -o "$to/pimd" --kind pimd --temperatures 300 --beads 16 --time 50

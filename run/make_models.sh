@@ -2,8 +2,8 @@
 # Make the models of a shipped system again from its data set: run/make_models.sh h2o_benzene
 #
 # run/make_models.sh SYSTEM paper FOLDER trains the paper's way instead (sGDML's permutations and defaults, arXiv 2511.01913),
-# for comparison. c60_buckycatcher has learned from its own dynamics (delta_server/active/README.md): its symmetry, σ, λ
-# and metrics are taken from the models that are there, which run/make_models.sh c60_buckycatcher FOLDER trains again.
+# for comparison. c60_buckycatcher and no3_corona have learned from their own dynamics (delta_server/active/README.md):
+# symmetry, σ, λ and metrics are taken from the models that are there, which run/make_models.sh SYSTEM FOLDER trains again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,10 +12,12 @@ declare -A points=([methane_dimer]=200 [benzene_dimer]=600 [h2o_benzene]=600 [na
 declare -A metric=([c60_buckycatcher]=auto [h2o_benzene]=auto)
 system=${1:?a folder of models/: ${!points[*]}}
 n=${points[$system]:?no such system; there are ${!points[*]}}
-if [ "$system" = c60_buckycatcher ] && [ "${2:-}" != paper ]; then  # the choices of the models that are there
-    exec delta-sgdml train "models/$system/dataset.npz" -n 180 --points c60=100,binding=110,full=100 --n-far 10 \
-        --n-validation 91 --metric auto --full sgdml --like "models/$system/manifest.yaml" \
-        --structure "models/$system/geometry.xyz" -o "${2:?a folder for the models, from where they are copied}"
+declare -A learned=([c60_buckycatcher]="-n 180 --points c60=100,binding=110,full=100 --n-validation 91 --metric auto"
+                    [no3_corona]="-n 357 --points nitrate=100,corona=300,binding=140,full=100 --n-validation 126")
+if [ -n "${learned[$system]:-}" ] && [ "${2:-}" != paper ]; then  # the choices of the models that are there
+    exec delta-sgdml train "models/$system/dataset.npz" ${learned[$system]} --n-far 10 --full sgdml \
+        --like "models/$system/manifest.yaml" --structure "models/$system/geometry.xyz" \
+        -o "${2:?a folder for the models, from where they are copied}"
 fi
 train=(delta-sgdml train "models/$system/dataset.npz" -n "$n" --structure "models/$system/geometry.xyz" --overwrite)
 if [ "${2:-}" = paper ]; then

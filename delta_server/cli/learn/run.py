@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import AllThreadsOption
 from ..process import Stop, set_training_threads
 from ..progress import Line
 from .options import LearnArg
@@ -25,7 +24,7 @@ def run(
     processes: Annotated[
         int | None, typer.Option("-j", "--processes", min=1, help="Processes that label.", show_default="all cores")
     ] = None,
-    threads: AllThreadsOption = 1,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Threads of a fit; 0: all cores.")] = 1,
 ) -> None:
     """Learn, round by round, until errors are as asked.
 
