@@ -21,7 +21,14 @@ from ..files.scratch import socket_folder
 from ..files.whole import write_whole
 from ..ipi.companions import copy_input, refuse_missing
 from ..ipi.direct import make_sockets
-from ..ipi.input import ForceFieldSocket, force_field_sockets, read_input, read_schedule, refuse_double_counting
+from ..ipi.input import (
+    ForceFieldSocket,
+    force_field_sockets,
+    read_input,
+    read_schedule,
+    refuse_double_counting,
+    start_hills,
+)
 from ..ipi.records import Output, cut, outputs_of
 from ..ipi.states import newest_state, set_aside
 from .job.driver_process import DRIVER_GRACE, DriverProcess
@@ -181,9 +188,10 @@ class Supervisor:
 
     def _resolve(self) -> None:
         """Write the input that i-PI is to read, where that is not the one that was given."""
-        if self.forces.batches is None and not self._changed:
-            return
         resolved = deepcopy(self._root)
+        told = start_hills(resolved, self.progress.step)
+        if self.forces.batches is None and not self._changed and not told:
+            return
         self.forces.resolved(resolved, self.manifest, self.threads)
         kind = "socket" if self.forces.batches is None else "direct"
         self.input = self.directory / f"{self._stem}.{kind}.xml"
