@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ from .sampling import Samples, block_length
 from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, build_surface
 
 RESAMPLES = 50
+_TOGETHER = 20_000  # frames of all runs under biases
 _MOST = 3000  # frames of each temperature: every resample solves for the free energies anew
 _SHARED = 0.01  # of the samples of each of two neighbours lie in the range of the other, or they do not overlap
 # pymbar's own solver; its default ones give scipy options that scipy no longer knows, with a warning for each.
@@ -128,6 +129,50 @@ class Pool:
         )
 
 
+@dataclass(frozen=True)
+class Pools:
+    """Runs under biases that make one surface at `temperature` (K): all that they sampled, and the first and the
+    second half of each alone. notes: what casts doubt on it."""
+
+    name: str
+    temperature: float
+    whole: Pool
+    halves: tuple[Pool, Pool]
+    notes: tuple[str, ...] = ()
+
+    def surface(
+        self,
+        variables: Sequence[str],
+        edges: Edges,
+        min_count: int = MIN_COUNT,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+    ) -> Surface:
+        """F without the biases; errors by a bootstrap of blocks of each run, and the curves of both halves. Raises
+        InputError."""
+        form = self.name, self.temperature, variables, edges
+        surface = self.whole.surface(*form, min_count, resamples, seed, self.notes)
+        halves = []
+        for pool in self.halves:
+            half = pool.surface(*form, 1, 2, seed)
+            both = np.isfinite(half.free_energy) & np.isfinite(surface.free_energy)
+            off = np.median((half.free_energy - surface.free_energy)[both]) if both.any() else 0.0
+            halves.append(np.where(np.isfinite(surface.free_energy), half.free_energy - off, math.nan))
+        return replace(surface, halves=(halves[0], halves[1]))
+
+
+def halves_of(samples: Samples) -> tuple[Samples, Samples]:
+    """The first and the second half of a run."""
+    middle = len(samples) // 2
+    return samples.take(slice(middle)), samples.take(slice(middle, None))
+
+
+def thinned_together(samples: Sequence[Samples]) -> list[Samples]:
+    """So few frames of each that every resample can solve for the free energies of all anew."""
+    every = max(1, -(-sum(map(len, samples)) // _TOGETHER))
+    return [one.take(slice(None, None, every)) for one in samples]
+
+
 def _thinned(samples: Samples) -> Samples:
     return samples.take(slice(None, None, -(-len(samples) // _MOST)))
 
@@ -165,8 +210,8 @@ def beta_of(temperature: float) -> float:
 
 def _solve(reduced: FloatArray, numbers: IntArray, start: FloatArray | None = None) -> FloatArray:
     """Reduced free energies (K,) of the sampled states."""
-    if len(numbers) == 1:
-        return np.zeros(1)
+    if (reduced == reduced[0]).all():
+        return np.zeros(len(numbers))
     mbar = quiet_pymbar("mbar")
     found: FloatArray = mbar.MBAR(reduced, numbers, initial_f_k=start, solver_protocol=_SOLVER).f_k
     return found
