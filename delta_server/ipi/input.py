@@ -95,6 +95,11 @@ def refuse_double_counting(path: Path, root: Element) -> None:
             )
 
 
+def parts_of(root: Element) -> set[str]:
+    """Which of the sockets ``fragments`` and ``binding``, that are served a part of the potential, forces are of."""
+    return {"fragments", "binding"} & set(force_field_sockets(root)) & _force_fields(root)
+
+
 class Schedule(NamedTuple):
     """Where an input begins and ends; the time step is in fs, None in a unit that is not known here."""
 

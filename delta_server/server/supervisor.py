@@ -24,6 +24,7 @@ from ..ipi.direct import make_sockets
 from ..ipi.input import (
     ForceFieldSocket,
     force_field_sockets,
+    parts_of,
     read_input,
     read_schedule,
     refuse_double_counting,
@@ -31,6 +32,8 @@ from ..ipi.input import (
 )
 from ..ipi.records import Output, cut, outputs_of
 from ..ipi.states import newest_state, set_aside
+from ..manifest import load_manifest
+from ..terms.bias import bias_extras
 from .job.driver_process import DRIVER_GRACE, DriverProcess
 from .job.ipi_process import IpiProcess
 from .job.processes import FATAL, DriverError, RunProgress, end, script
@@ -94,6 +97,11 @@ class Supervisor:
         if not force_field_sockets(self._root):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         refuse_double_counting(input_file, self._root)
+        if (parts := parts_of(self._root)) and bias_extras(load_manifest(manifest)):
+            raise InputError(
+                f"{input_file}: <ffsocket name={max(parts)!r}> is served a part of the potential, which leaves out "
+                f"the bias of {manifest}; use one <ffsocket> of another name, or a manifest without bias"
+            )
         self._choose()
         if restart:
             refuse_another_manifest(self.directory, self.manifest)

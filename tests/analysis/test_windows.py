@@ -65,6 +65,11 @@ def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> No
     assert np.array(found.halves) == pytest.approx(exact(), abs=0.1)
     assert found.volume == pytest.approx(-kt(T) * math.log(STATE.shell / 1660.539), abs=1e-5)
     assert found.as_dict()["pmf"] == found.pmf
+    beyond = windows_together(windows, T).difference("r", STATE.bound, resamples=4)
+    weights = R**2 * np.exp(-lennard_jones(R) / kt(T))
+    far = (STATE.bound < R) & (R < 14)
+    by_hand = -kt(T) * math.log(weights[far].sum() / weights[~far].sum())
+    assert beyond.value == pytest.approx(by_hand, abs=0.25)  # few windows reach the end
 
 
 def test_its_potential_of_mean_force(windows: list[Window]) -> None:

@@ -105,31 +105,24 @@ def binding_free_energy(
 ) -> BindingFreeEnergy:
     """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. Raises InputError
     where one side has no samples."""
-    kelvin, whole = pools.temperature, pools.whole
-    sides = _sides(whole, variable, state)
-    pmf = _pmf(whole.weights, sides, kelvin)
-    if not math.isfinite(pmf):
+    kelvin = pools.temperature
+    pmf = pools.whole.ratio(_sides(pools.whole, variable, state), kelvin, resamples, seed)
+    if not math.isfinite(pmf.value):
         raise InputError(
             f"{pools.name}: no sample with {variable} below {state.bound:g} or in {state.low:g} to {state.high:g} Å"
         )
-    again = np.array([_pmf(weights, sides[:, which], kelvin) for which, weights in whole.drawn(resamples, seed)])
     volume = -kt(kelvin) * math.log(state.shell / STANDARD_VOLUME)
-    first, second = (_pmf(half.weights, _sides(half, variable, state), kelvin) + volume for half in pools.halves)
-    sound = again[np.isfinite(again)]
-    error = float(sound.std(ddof=1)) if len(sound) > 2 else math.inf
+    halves = [half.ratio(_sides(half, variable, state), kelvin, 0, seed).value + volume for half in pools.halves]
     alone = None if of_bias is None else of_bias + volume
-    return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf, volume, error, (first, second), alone)
+    return BindingFreeEnergy(
+        pools.name, kelvin, variable, state, pmf.value, volume, pmf.error, (halves[0], halves[1]), alone
+    )
 
 
 def _sides(pool: Pool, variable: str, state: StandardState) -> FloatArray:
     """(2, n): which samples are bound, and which in the bulk's shell."""
     r = np.concatenate([s.values[variable] for s in pool.samples])
     return np.stack([r < state.bound, (r >= state.low) & (r < state.high)]).astype(np.float64)
-
-
-def _pmf(weights: FloatArray, sides: FloatArray, temperature: float) -> float:
-    bound, bulk = sides @ weights
-    return -kt(temperature) * math.log(bound / bulk) if bound > 0 and bulk > 0 else math.nan
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
-from ..statistics import quiet_pymbar
-from .sampling import Samples, block_length
+from ..statistics import Mean, quiet_pymbar
+from .sampling import Samples, block_length, kt
 from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, build_surface
 
 RESAMPLES = 50
@@ -100,6 +100,19 @@ class Pool:
             again = _solve(reduced, lengths, self._free)
             yield which, _weights(reduced, lengths, again, self.target[which])
 
+    def ratio(self, sides: FloatArray, temperature: float, resamples: int, seed: int) -> Mean:
+        """−kT ln of how much of that state is on one side of two, over how much is on the other, kcal/mol; by a
+        bootstrap. sides: (2, n), 1 for the samples that are there. NaN where one side has none."""
+
+        def logarithm(weights: FloatArray, which: slice | IntArray = slice(None)) -> float:
+            one, other = sides[:, which] @ weights
+            return -kt(temperature) * math.log(one / other) if one > 0 and other > 0 else math.nan
+
+        again = np.array([logarithm(weights, which) for which, weights in self.drawn(resamples, seed)])
+        sound = again[np.isfinite(again)]
+        error = float(sound.std(ddof=1)) if len(sound) > 2 else math.inf
+        return Mean(logarithm(self.weights), error, max(self.inefficiencies))
+
     def surface(
         self,
         name: str,
@@ -140,6 +153,15 @@ class Pools:
     halves: tuple[Pool, Pool]
     notes: tuple[str, ...] = ()
 
+    def difference(self, variable: str, split: float, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+        """F of all that lies above `split` less F of all below, kcal/mol. Raises InputError where one side is
+        empty."""
+        above = np.concatenate([one.values[variable] for one in self.whole.samples]) > split
+        mean = self.whole.ratio(np.stack([above, ~above]).astype(np.float64), self.temperature, resamples, seed)
+        if not math.isfinite(mean.value):
+            raise InputError(f"{self.name}: no sample with {variable} on one side of {split:g}")
+        return mean
+
     def surface(
         self,
         variables: Sequence[str],
@@ -159,6 +181,14 @@ class Pools:
             off = np.median((half.free_energy - surface.free_energy)[both]) if both.any() else 0.0
             halves.append(np.where(np.isfinite(surface.free_energy), half.free_energy - off, math.nan))
         return replace(surface, halves=(halves[0], halves[1]))
+
+
+def reweighted(*samples: Samples) -> Pool:
+    """Runs whose samples each tell the bias that they were drawn under, for what there is without it."""
+    some = thinned_together(samples)
+    bias = np.concatenate([one.bias for one in some if one.bias is not None])
+    reduced = beta_of(some[0].temperature) * np.tile(bias, (len(some), 1))
+    return Pool(some, reduced, np.zeros(len(bias)))
 
 
 def halves_of(samples: Samples) -> tuple[Samples, Samples]:

@@ -25,7 +25,7 @@ from ...sweep.record import BIAS, HILLS
 from ...terms.hills import Hills
 from ...units import KCAL_MOL
 from .binding import StandardState
-from .mbar import Pool, Pools, beta_of, halves_of, thinned_together
+from .mbar import Pools, beta_of, halves_of, reweighted
 from .sampling import Samples, kt
 from .surface import Surface
 
@@ -62,7 +62,9 @@ class Flooded:
         """The walkers as one, for F without bias."""
         weighed = [self._weighed(one) for one in self.samples]
         halves = list(zip(*map(halves_of, weighed), strict=True))
-        return Pools(self.name, self.ground.temperature, _pool(weighed), (_pool(halves[0]), _pool(halves[1])))
+        return Pools(
+            self.name, self.ground.temperature, reweighted(*weighed), (reweighted(*halves[0]), reweighted(*halves[1]))
+        )
 
     def _weighed(self, samples: Samples) -> Samples:
         """With V(s, t) − c(t), the walls and what the manifest had as its bias, eV."""
@@ -123,14 +125,6 @@ class Flooded:
     def _negative(self, values: FloatArray) -> FloatArray:
         factor = self.ground.told.bias_factor
         return -factor / (factor - 1) / KCAL_MOL * self.hills.energy(values)[0]
-
-
-def _pool(samples: Sequence[Samples]) -> Pool:
-    """Walkers under the same bias: each a state like the others."""
-    samples = thinned_together(samples)
-    bias = np.concatenate([one.bias for one in samples if one.bias is not None])
-    reduced = beta_of(samples[0].temperature) * np.tile(bias, (len(samples), 1))
-    return Pool(samples, reduced, np.zeros(len(bias)))
 
 
 def _log_sum(exponents: FloatArray) -> float:

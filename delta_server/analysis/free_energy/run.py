@@ -22,7 +22,7 @@ from .binding import (
     without_sphere,
 )
 from .choice import choose
-from .mbar import RESAMPLES, Pool, Pools, beta_of, ladder_surface
+from .mbar import Pools, halves_of, ladder_surface, reweighted
 from .metadynamics import Flooded
 from .sampling import Samples, alike, samples_by_temperature
 from .surface import MIN_COUNT, Edges, Surface, common_grid, difference, surface
@@ -164,7 +164,8 @@ def analyze_free_energy(
         surfaces = [without_sphere(one, standard) for one in surfaces]
     differences = []
     if at is not None and split is not None:
-        differences = [FreeEnergyDifference(one.name, *at, split, difference(one, *at)) for one in alone]
+        differences = [FreeEnergyDifference(one.name, *at, split, _difference(one, *at)) for one in alone]
+        differences += [FreeEnergyDifference(p.name, *at, split, p.difference(*at)) for p, _ in biased]
     units = tuple(known.variables[name].unit for name in names)
     return FreeEnergies(tuple(surfaces), units, tuple(differences), tuple(notes), tuple(binding))
 
@@ -173,9 +174,18 @@ def _surface(samples: Samples, variables: Sequence[str], edges: Edges, min_count
     """Of one run; without the bias that its manifest had."""
     if samples.bias is None:
         return surface(samples, variables, edges, min_count)
-    beta = beta_of(samples.temperature)
-    pool = Pool([samples], beta * samples.bias[None], 0.0 * samples.bias)
-    return pool.surface(samples.name, samples.temperature, variables, edges, min_count, RESAMPLES, 0)
+    return _unbiased(samples).surface(variables, edges, min_count)
+
+
+def _difference(samples: Samples, variable: str, split: float) -> Mean:
+    if samples.bias is None:
+        return difference(samples, variable, split)
+    return _unbiased(samples).difference(variable, split)
+
+
+def _unbiased(samples: Samples) -> Pools:
+    first, second = map(reweighted, halves_of(samples))
+    return Pools(samples.name, samples.temperature, reweighted(samples), (first, second))
 
 
 def _told(sweep: Sweep) -> Iterator[Windows | Metadynamics]:
