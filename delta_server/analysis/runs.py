@@ -14,7 +14,7 @@ from ..files.whole import sha256_of
 from ..manifest import Manifest, load_manifest
 from ..molecule.structures import read_structure
 from ..server.record import hashes, load_run
-from ..sweep.record import RECORD, Member, Windows, load_sweep
+from ..sweep.record import RECORD, Member, Sweep, load_sweep
 from .trajectory import Run, runs_in
 
 
@@ -99,13 +99,15 @@ def _record_of(run: Run) -> tuple[Path, dict[str, str], str] | None:
     return None
 
 
-def window_of(run: Run) -> tuple[Windows, Member] | None:
-    """The umbrella windows that a run is one of, and which; None where it was not biased so. Raises InputError."""
+def biased_in(run: Run) -> tuple[Sweep, Member] | None:
+    """The sweep that biased a run, by windows or metadynamics, and which of its trajectories it is; None where it was
+    not biased so. Raises InputError."""
     folder = run.path.resolve().parent
     if not (folder.parent / RECORD).is_file():
         return None
     sweep = load_sweep(folder.parent)
-    return None if sweep.record.windows is None else (sweep.record.windows, sweep.member(folder))
+    biased = sweep.record.windows is not None or sweep.record.metadynamics is not None
+    return (sweep, sweep.member(folder)) if biased else None
 
 
 def read_recorded(path: Path, sha256: dict[str, str], what: str) -> MadeWith:

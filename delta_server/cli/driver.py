@@ -144,6 +144,8 @@ def driver(
         )
         for i, address in enumerate(addresses, start=1)
     ]
+    if part != "all" and potential.unbiased is not potential:
+        log.warning("--part %s leaves out the bias of %s", part, manifest)
     drivers[0].warm_up()
     gc.freeze()  # what is loaded stays: the collector need not look at it again and again
     log.info("%s", potential.describe())

@@ -21,7 +21,7 @@ PLUG_IN = "ipi_pes.py"
 """The name of this project's plug-in for i-PI, by which its ``<ffdirect>`` are known."""
 
 _DYNAMICS = ("nve", "nvt", "npt", "nst")  # one evaluation of all beads for each step
-_SMOTIONS = ("dummy", "remd")  # ask for no forces themselves
+_SMOTIONS = ("dummy", "remd", "metad")  # ask for no forces themselves
 _KEPT = ("latency", "offset")
 _TIMEOUT = 600  # s, of a socket that an <ffdirect> becomes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +16,8 @@ DEFAULT_PREFIX = "/tmp/ipi_"
 """What i-PI puts before the name of a unix socket."""
 
 _MAX_INPUT_BYTES = 16 * 2**20
+_HILLS = re.compile(r"\bhills\s*:\s*([^\s,}]+)")  # in an <ffdirect>'s <parameters>
+_START = re.compile(r"\bstart\s*:\s*\d+")
 _FEMTOSECONDS = {"femtosecond": 1.0, "picosecond": 1e3, "atomic_unit": 0.02418884326505, "second": 1e15}
 
 
@@ -92,6 +95,11 @@ def refuse_double_counting(path: Path, root: Element) -> None:
             )
 
 
+def parts_of(root: Element) -> set[str]:
+    """Which of the sockets ``fragments`` and ``binding``, that are served a part of the potential, forces are of."""
+    return {"fragments", "binding"} & set(force_field_sockets(root)) & _force_fields(root)
+
+
 class Schedule(NamedTuple):
     """Where an input begins and ends; the time step is in fs, None in a unit that is not known here."""
 
@@ -124,8 +132,8 @@ def read_schedule(path: Path, root: Element) -> Schedule:
 
 
 def keep_systems(root: Element, prefixes: Collection[str]) -> None:
-    """Drop the systems with other prefixes, and with them their share of each batch. Raises InputError if none is
-    left."""
+    """Drop the systems with other prefixes, and with them their share of each batch and the hills that only they put
+    somewhere. Raises InputError if none is left."""
     systems = root.findall("system")
     dropped = [system for system in systems if system.get("prefix", "").strip() not in prefixes]
     if len(dropped) == len(systems):
@@ -136,3 +144,39 @@ def keep_systems(root: Element, prefixes: Collection[str]) -> None:
         size = int(batch.text or 1)
         if size % len(systems) == 0:  # it held all systems
             batch.text = f" {size // len(systems) * (len(systems) - len(dropped))} "
+    for name in hills_of(root).keys() - _force_fields(root):
+        root.remove(next(direct for direct in root.findall("ffdirect") if direct.get("name", "").strip() == name))
+
+
+class HillsFile(NamedTuple):
+    """Where a force field of metadynamics keeps its hills: a path as the input has it; the prefixes of the systems
+    that it acts on."""
+
+    path: str
+    prefixes: tuple[str, ...]
+
+
+def hills_of(root: Element) -> dict[str, HillsFile]:
+    """Every ``<ffdirect>`` with hills (`delta_server/sweep/bias_pes.py`), by its name."""
+    files = {}
+    for direct in root.findall("ffdirect"):
+        if (found := _HILLS.search(direct.findtext("parameters") or "")) is not None:
+            name = direct.get("name", "").strip()
+            at = [s.get("prefix", "").strip() for s in root.iter("system") if name in _force_fields(s)]
+            files[name] = HillsFile(found[1], tuple(at))
+    return files
+
+
+def _force_fields(element: Element) -> set[str]:
+    """Names of those that forces within it are of."""
+    return {force.get("forcefield", "").strip() for force in element.iter("force")}
+
+
+def start_hills(root: Element, step: int) -> bool:
+    """Tell each force field with hills at which step the run begins or goes on; whether there is one."""
+    names = hills_of(root)
+    for direct in root.findall("ffdirect") if names else ():
+        parameters = direct.find("parameters")
+        if direct.get("name", "").strip() in names and parameters is not None:
+            parameters.text = _START.sub(f"start: {step}", parameters.text or "")
+    return bool(names)

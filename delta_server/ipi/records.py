@@ -19,6 +19,7 @@ import numpy as np
 
 from .._types import FloatArray
 from ..errors import InputError
+from .input import hills_of
 from .simulation import COLUMNS
 
 OutputKind = Literal["properties", "xyz", "pdb", "extras"]
@@ -60,8 +61,8 @@ class Place:
 
 def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
     """The outputs of each system of an i-PI input or checkpoint, by the system's prefix; under ``""`` those of the
-    run as a whole. Left out are those whose records do not tell their step: binary trajectories, and tables without a
-    column of steps in front. Raises InputError."""
+    run as a whole. Hills of metadynamics are with the first system that they act on. Left out are those whose records
+    do not tell their step: binary trajectories, and tables without a column of steps in front. Raises InputError."""
     outputs: dict[str, list[Output]] = {}
     block = root.find("output")
     if block is None:
@@ -81,7 +82,10 @@ def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
                 files.append(Output(folder / name, "properties", stride, lag))
             elif element.tag == "trajectory":
                 files.extend(Output(folder / n, kind, stride, lag) for n, kind in _files(element, name, nbeads))
-    if root.find("smotion") is not None:
+    for hills in hills_of(root).values():
+        outputs[hills.prefixes[0]].append(Output(folder / hills.path, "properties", 0))
+    smotion = root.find("smotion")
+    if smotion is not None and smotion.get("mode", "").strip() != "metad":
         swaps = (root.findtext("smotion/remd/swapfile") or "remd_idx").strip()
         outputs.setdefault("", []).append(Output(folder / f"{stem}{swaps}", "properties", 0))
     return outputs

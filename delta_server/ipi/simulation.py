@@ -35,12 +35,14 @@ _BATCH_LATENCY = 1e-3  # s between i-PI's looks at its queue: all systems of a l
 @dataclass(frozen=True)
 class System:
     """One molecule at its temperature (K); prefix: of its outputs; structure: its first geometry; bias: the file of
-    one that acts on it besides (`Simulation.bias_pes`), on the centroid of a ring polymer."""
+    one that acts on it besides (`Simulation.bias_pes`), on the centroid of a ring polymer; hills: the file of those
+    that the bias puts there (metadynamics), shared by all systems of the same bias."""
 
     temperature: float
     prefix: str = ""
     structure: str = "init.xyz"
     bias: str = ""
+    hills: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Simulation:
     over inet, on its port.
 
     extras: that are recorded besides, those of biases in the manifest. bias_pes: the file of i-PI's class for the
-    systems' own biases, whose energies i-PI keeps apart from the potential; bias_variable: what is recorded of these.
+    systems' own biases, whose energies i-PI keeps apart from the potential; bias_variables: recorded of these.
 
     Each checkpoint is a file of its own: one that is being written when the machine stops, or whose records have not
     all come to the disk, spoils no other.
@@ -87,7 +89,7 @@ class Simulation:
     systems: Sequence[System] = field(default=())
     extras: tuple[str, ...] = ()
     bias_pes: str = ""
-    bias_variable: str = ""
+    bias_variables: tuple[str, ...] = ()
     pressure: float = 1.0
     periodic: bool = False
 
@@ -136,11 +138,13 @@ class Simulation:
             f"  <total_steps> {self.steps} </total_steps>",
             f"  <prng> <seed> {self.seed} </seed> </prng>",
             *(self._socket(name, len(systems)) for name in self.sockets),
-            *(self._bias(k, system.bias) for k, system in enumerate(systems) if system.bias),
-            *(self._system(k, system) for k, system in enumerate(systems)),
+            *(self._bias(name, system) for name, system in self._biases.items()),
+            *map(self._system, systems),
         ]
         if self.exchange:
             parts.append(f'  <smotion mode="remd"> <remd> <stride> {self.exchange} </stride> </remd> </smotion>')
+        if flooding := ", ".join(name for name, system in self._biases.items() if system.hills):
+            parts.append(f'  <smotion mode="metad"> <metad> <metaff> [ {flooding} ] </metaff> </metad> </smotion>')
         return "\n".join((*parts, "</simulation>\n"))
 
     @property
@@ -163,11 +167,11 @@ class Simulation:
             f'    <trajectory {often} filename="{extra}" extra_type="{extra}"> extras </trajectory>'
             for extra in extras
         )
-        if self.bias_variable:
+        if self.bias_variables:
             properties += ", ensemble_bias{electronvolt}"
+        for name in self.bias_variables:
             recorded += (
-                f'\n    <trajectory {often} filename="variable_{self.bias_variable}" '
-                f'extra_type="{self.bias_variable}"> extras_bias </trajectory>'
+                f'\n    <trajectory {often} filename="variable_{name}" extra_type="{name}"> extras_bias </trajectory>'
             )
         return f"""  <output prefix="{escape(prefix)}">
     <properties {often} filename="out"> [ {properties} ] </properties>
@@ -194,14 +198,24 @@ class Simulation:
             + "    <timeout> 600 </timeout>\n  </ffsocket>"
         )
 
-    def _bias(self, k: int, file: str) -> str:
+    @property
+    def _biases(self) -> dict[str, System]:
+        """The first system of each bias, by the name of its force field."""
+        firsts: dict[str, System] = {}
+        for system in self.systems:
+            if system.bias:
+                firsts.setdefault(system.bias, system)
+        return {f"bias_{k}": system for k, system in enumerate(firsts.values())}
+
+    def _bias(self, name: str, system: System) -> str:
+        hills = f", hills: {system.hills}, start: 0" * bool(system.hills)
         return (
-            f'  <ffdirect name="bias_{k}" threaded="False" pbc="False"> <pes> custom </pes> '
-            f"<pes_path> {escape(self.bias_pes)} </pes_path> <parameters> {{bias: {escape(file)}}} </parameters> "
-            "</ffdirect>"
+            f'  <ffdirect name="{name}" threaded="False" pbc="False"> <pes> custom </pes> '
+            f"<pes_path> {escape(self.bias_pes)} </pes_path> "
+            f"<parameters> {{bias: {escape(system.bias + hills)}}} </parameters> </ffdirect>"
         )
 
-    def _system(self, k: int, system: System) -> str:
+    def _system(self, system: System) -> str:
         quantum, several = self.beads > 1, self.inner > 1
         prefix = f' prefix="{escape(system.prefix)}"' if system.prefix else ""
         thermostat = "pile_l" if quantum else "langevin"
@@ -231,8 +245,10 @@ class Simulation:
             )
         bias = ""
         if system.bias:
-            centroid = f' nbeads="1"> <interpolate_extras> [ {self.bias_variable} ] </interpolate_extras' * quantum
-            bias = f' <bias> <force forcefield="bias_{k}"{centroid}> </force> </bias>'
+            name = next(name for name, first in self._biases.items() if first.bias == system.bias)
+            told = ", ".join(self.bias_variables)
+            centroid = f' nbeads="1"> <interpolate_extras> [ {told} ] </interpolate_extras' * quantum
+            bias = f' <bias> <force forcefield="{name}"{centroid}> </force> </bias>'
         steps = f"        <nmts> [ 1, {self.inner} ] </nmts>\n" if several else ""
         return f"""  <system{prefix}>
     <initialize nbeads="{self.beads}">

@@ -21,9 +21,19 @@ from ..files.scratch import socket_folder
 from ..files.whole import write_whole
 from ..ipi.companions import copy_input, refuse_missing
 from ..ipi.direct import make_sockets
-from ..ipi.input import ForceFieldSocket, force_field_sockets, read_input, read_schedule, refuse_double_counting
+from ..ipi.input import (
+    ForceFieldSocket,
+    force_field_sockets,
+    parts_of,
+    read_input,
+    read_schedule,
+    refuse_double_counting,
+    start_hills,
+)
 from ..ipi.records import Output, cut, outputs_of
 from ..ipi.states import newest_state, set_aside
+from ..manifest import load_manifest
+from ..terms.bias import bias_extras
 from .job.driver_process import DRIVER_GRACE, DriverProcess
 from .job.ipi_process import IpiProcess
 from .job.processes import FATAL, DriverError, RunProgress, end, script
@@ -87,6 +97,11 @@ class Supervisor:
         if not force_field_sockets(self._root):
             raise InputError(f"{input_file}: has no <ffsocket>, so no driver is needed: run it with i-pi itself")
         refuse_double_counting(input_file, self._root)
+        if (parts := parts_of(self._root)) and bias_extras(load_manifest(manifest)):
+            raise InputError(
+                f"{input_file}: <ffsocket name={max(parts)!r}> is served a part of the potential, which leaves out "
+                f"the bias of {manifest}; use one <ffsocket> of another name, or a manifest without bias"
+            )
         self._choose()
         if restart:
             refuse_another_manifest(self.directory, self.manifest)
@@ -181,9 +196,10 @@ class Supervisor:
 
     def _resolve(self) -> None:
         """Write the input that i-PI is to read, where that is not the one that was given."""
-        if self.forces.batches is None and not self._changed:
-            return
         resolved = deepcopy(self._root)
+        told = start_hills(resolved, self.progress.step)
+        if self.forces.batches is None and not self._changed and not told:
+            return
         self.forces.resolved(resolved, self.manifest, self.threads)
         kind = "socket" if self.forces.batches is None else "direct"
         self.input = self.directory / f"{self._stem}.{kind}.xml"

@@ -2,6 +2,7 @@
 
 DIR/sweep.json, start.xyz, 300K/{input.xml, init.xyz, state.json, result.json, 300K_md.*}, ladder/{input.xml, …}
 Windows of a collective variable: 300K_5.5/{…, bias.json} for each temperature and centre, and DIR/bias_pes.py.
+Metadynamics: 300K_1/{…} for each walker, the first one's with {bias.json, hills.dat} of all, and DIR/bias_pes.py.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from ..molecule.limits import Limits
 from ..server.record import read_record
 from ..terms.bias import Restraint
 
-SweepKind = Literal["nvt", "pimd", "mts", "remd", "umbrella"]
+SweepKind = Literal["nvt", "pimd", "mts", "remd", "umbrella", "metadynamics"]
 RECORD = "sweep.json"
 INPUT, INIT = "input.xml", "init.xyz"  # of each run: i-PI's input, and the geometry that it starts from
+BIAS, BIAS_PES, HILLS = "bias.json", "bias_pes.py", "hills.dat"  # of a biased run; i-PI's class for it, in DIR
 PREFIX = "md"  # of the outputs, after the temperature's: 300K_md.out
 
 
@@ -48,6 +50,23 @@ class Windows(Strict):
         return Restraint(centre, centre, self.force_constants[window])
 
 
+class Metadynamics(Strict):
+    """Well-tempered metadynamics (Barducci, Bussi and Parrinello, Phys. Rev. Lett. 100, 020603 (2008)) of one or two
+    variables. definition, units: as of `Windows`; widths: σ of the hills; walls: from where to where a variable may
+    go, each None for anywhere; heights: eV of the first hill, at each temperature; pace: steps between hills;
+    walkers: that share them."""
+
+    variables: tuple[str, ...] = Field(min_length=1, max_length=2)
+    definition: dict[str, Any]
+    units: tuple[str, ...]
+    widths: tuple[float, ...]
+    walls: tuple[tuple[float | None, float | None], ...]
+    heights: tuple[float, ...]
+    pace: int = Field(ge=1)
+    bias_factor: float = Field(gt=1)
+    walkers: int = Field(ge=1)
+
+
 class SweepRecord(Strict):
     """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder."""
 
@@ -70,16 +89,24 @@ class SweepRecord(Strict):
     versions: dict[str, str]
     command: str
     windows: Windows | None = None
+    metadynamics: Metadynamics | None = None
+
+    @property
+    def bound_together(self) -> bool:
+        """Whether its trajectories act on each other: they run in one process, and end together."""
+        return self.kind == "remd" or (self.metadynamics is not None and self.metadynamics.walkers > 1)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One temperature (K) of a sweep, or one window at it: its name (``300K``, ``300K_5.5``) and its folder."""
+    """One temperature (K) of a sweep, or one window or walker at it: its name (``300K``, ``300K_5.5``, ``300K_1``)
+    and its folder. hills: the folder of those that it is biased by, of all walkers at its temperature."""
 
     temperature: float
     name: str
     folder: Path
     window: int | None = None
+    hills: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,8 +128,15 @@ class Sweep:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The temperatures, in the record's order; of each its windows, where there are such."""
+        """The temperatures, in the record's order; of each its windows or walkers, where there are such."""
         temperatures, windows = self.record.temperatures, self.record.windows
+        if self.record.metadynamics is not None:
+            walkers = self.record.metadynamics.walkers
+            return tuple(
+                Member(t, name, self.folder / name, hills=self.folder / walker_of(t, 0, walkers))
+                for t in temperatures
+                for name in (walker_of(t, k, walkers) for k in range(walkers))
+            )
         if windows is None:
             return tuple(Member(t, name_of(t), self.folder / name_of(t)) for t in temperatures)
         named = [(t, f"{name_of(t)}_{centre:g}", k) for t in temperatures for k, centre in enumerate(windows.centres)]
@@ -121,6 +155,11 @@ class Sweep:
 def name_of(temperature: float) -> str:
     """``300K`` for 300."""
     return f"{temperature:g}K"
+
+
+def walker_of(temperature: float, walker: int, walkers: int) -> str:
+    """``300K_2`` for the second of several, ``300K`` for one alone."""
+    return name_of(temperature) + (f"_{walker + 1}" if walkers > 1 else "")
 
 
 def prefix_of(name: str, run: str) -> str:

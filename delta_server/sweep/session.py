@@ -68,12 +68,15 @@ class Session:
 
     def run(self) -> Ending:
         """Run to the end of every temperature, or until stopped. Raises RunError when i-PI or a driver fails."""
+        if self.mode == "jobs" and self.sweep.record.bound_together:
+            raise InputError(
+                f"{self.sweep.folder}: replicas that exchange, and walkers that share hills, run in one process: "
+                "sweep run"
+            )
         if not (self.folder / INPUT).is_file():
             raise InputError(f"{self.folder / INPUT}: no such file; write the sweep anew")
         folders = dict.fromkeys([*(m.folder for m in self.members), self.folder])
         with locked(list(folders), waiting=self._tell_of_a_wait) as locks:
-            if self.mode == "jobs" and self.sweep.record.kind == "remd":
-                raise InputError(f"{self.sweep.folder}: replicas that exchange run in one process: sweep run")
             self.states = {m.name: self._state(m) for m in self.members}
             left = self._left()
             if left:
@@ -183,19 +186,19 @@ class Session:
             state.phase = "unstable" if watch.broken else "finished" if finished else "stopped"
             if watch.broken:
                 self.options.on_event(f"{state.name} is unstable at {state.broken_at:.3f} ps: {state.reason}")
-        if went_on and self.sweep.record.kind == "remd":
+        if went_on and self.sweep.record.bound_together:
             self._end_together(watches)
         self._save(left)
         self._tell()
         return finished or went_on
 
     def _end_together(self, watches: dict[str, Watch]) -> None:
-        """Replicas that exchange cannot go on without one of them."""
+        """Replicas that exchange, and walkers that share hills, cannot go on without one of them."""
         first = min((w for w in watches.values() if w.broken), key=lambda w: w.state.broken_step or 0).state
         for watch in watches.values():
             if not watch.broken:
                 watch.state.phase, watch.state.broken_step = "unstable", first.broken_step
-                watch.state.reason = f"replica {first.name} broke"
+                watch.state.reason = f"{first.name} broke"
 
     def _watch(self, members: list[Member], origin: Origin) -> dict[str, Watch]:
         watches = {}

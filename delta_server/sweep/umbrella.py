@@ -19,16 +19,10 @@ from ..files.whole import write_json
 from ..ipi.tables import read_extras
 from ..potential import Potential
 from ..terms.base import Frames
-from ..terms.bias import BiasTerm, Restraint, make_bias
+from ..terms.bias import BiasTerm, Restraint, restrain
 from ..variables.definition import Variables, read_variables
 from .record import PREFIX, Member, Sweep, Windows
 
-BIAS, BIAS_PES = "bias.json", "bias_pes.py"  # in a window's folder, and in the sweep's
-PES = """from delta_server.sweep.bias_pes import BiasDriver
-
-__DRIVER_NAME__ = "bias"
-__DRIVER_CLASS__ = "BiasDriver"
-"""
 _MOST = 200
 _STIFF = 10.0  # times a window's force constant, while pulled
 _PIECE, _PIECES = 100, 200  # steps between moves of the centre, and how many at most for a window
@@ -96,7 +90,7 @@ def parse_windows(text: str) -> tuple[float, ...]:
 def window_bias(windows: Windows, restraint: Restraint, numbers: IntArray, source: str) -> BiasTerm:
     """The term of a restraint on the windows' variable; source: for messages. Raises InputError."""
     known = read_variables(windows.definition, source)
-    return make_bias("window", known, windows.variable, restraint, numbers, source)
+    return restrain("window", known, windows.variable, restraint, numbers, source)
 
 
 def write_bias(path: Path, windows: Windows, window: int, numbers: IntArray) -> None:

@@ -21,8 +21,24 @@ from ..molecule.structures import read_structure, write_structure
 from ..potential import Departure, Potential
 from ..server.record import hashes, relative
 from ..terms.bias import bias_extras
-from .record import INIT, INPUT, PREFIX, RECORD, Member, Relaxed, Sweep, SweepKind, SweepRecord, load_sweep, prefix_of
-from .umbrella import BIAS, BIAS_PES, PES, Umbrella, pull, write_bias
+from .metadynamics import Flooding, Ground
+from .record import (
+    BIAS,
+    BIAS_PES,
+    HILLS,
+    INIT,
+    INPUT,
+    PREFIX,
+    RECORD,
+    Member,
+    Relaxed,
+    Sweep,
+    SweepKind,
+    SweepRecord,
+    load_sweep,
+    prefix_of,
+)
+from .umbrella import Umbrella, pull, write_bias
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,14 +47,20 @@ _FMAX = 1e-3  # eV/Å
 _MAX_STEPS = 1000
 _LOOK = 20  # steps of relaxing between looks at expected errors
 START = "start.xyz"
+_PES = """from delta_server.sweep.bias_pes import {0}
+
+__DRIVER_NAME__ = "bias"
+__DRIVER_CLASS__ = "{0}"
+"""
+_BIASED = ("umbrella", "metadynamics")
 _STAGED = ".part"  # where a sweep is written before it appears in its folder
 
 
 @dataclass(frozen=True)
 class SweepPlan:
     """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau in fs;
-    stride (of energies), frames (of geometries), checkpoint and exchange in steps; umbrella: the windows of that
-    kind."""
+    stride (of energies), frames (of geometries), checkpoint and exchange in steps; umbrella, metadynamics: of
+    that kind."""
 
     temperatures: Sequence[float]
     kind: SweepKind = "nvt"
@@ -58,6 +80,7 @@ class SweepPlan:
     port: int = 31415
     limits: Limits = field(default_factory=Limits)
     umbrella: Umbrella | None = None
+    metadynamics: Flooding | None = None
 
 
 def write_sweep(
@@ -87,7 +110,7 @@ def write_sweep(
         raise InputError(f"{manifest}: has a bias, which belongs to neither fragments nor binding; leave it out")
     if plan.kind == "mts" and not described.binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
-    if described.species and (plan.kind in ("mts", "umbrella") or plan.contract):
+    if described.species and (plan.kind in ("mts", *_BIASED) or plan.contract):
         raise InputError(f"{manifest}: ladders of an assembly are of --kind nvt, remd or pimd, without --contract")
     potential = load_potential(described)
     old = _make_room(folder, overwrite)
@@ -143,6 +166,9 @@ def lay_out(
         versions=versions("delta-server", "ipi", "ase", "numpy", missing="not installed"),
         command=command,
         windows=None if plan.umbrella is None else plan.umbrella.windows(min(plan.temperatures)),
+        metadynamics=None
+        if plan.metadynamics is None
+        else plan.metadynamics.record(plan.temperatures, atoms.numbers, atoms.positions),
     )
     new = not folder.exists()
     staged = Sweep(folder / _STAGED, record)
@@ -172,10 +198,12 @@ def _checked(plan: SweepPlan) -> SweepPlan:
         raise InputError(f"--checkpoint {plan.checkpoint}: expected a multiple of --stride {plan.stride}")
     if plan.kind == "remd" and len(plan.temperatures) < 2:
         raise InputError("--kind remd: replicas are exchanged between temperatures; give at least two")
-    if plan.beads > 1 and plan.kind not in ("pimd", "umbrella"):
-        raise InputError("--beads goes with --kind pimd or umbrella")
+    if plan.beads > 1 and plan.kind not in ("pimd", *_BIASED):
+        raise InputError(f"--beads goes with --kind pimd, {' or '.join(_BIASED)}")
     if (plan.kind == "umbrella") != (plan.umbrella is not None):
         raise InputError("--kind umbrella goes with --variable and --windows")
+    if (plan.kind == "metadynamics") != (plan.metadynamics is not None):
+        raise InputError("--kind metadynamics goes with --variable")
     if plan.inner > 1 and plan.kind != "mts":
         raise InputError("--inner goes with --kind mts")
     if plan.contract and (plan.kind != "pimd" or plan.contract >= (plan.beads if plan.beads > 1 else 16)):
@@ -266,6 +294,7 @@ def _refuse_far(potential: Potential, positions: FloatArray, step: int) -> None:
 
 def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
     assert plan.timestep is not None  # `_checked` saw to it
+    flooding = plan.metadynamics
     return Simulation(
         described.name,
         described.recorded,
@@ -284,8 +313,8 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         host=plan.host,
         port=plan.port,
         extras=bias_extras(described),
-        bias_pes=f"../{BIAS_PES}" if plan.umbrella is not None else "",
-        bias_variable=plan.umbrella.variable if plan.umbrella is not None else "",
+        bias_pes=f"../{BIAS_PES}" if plan.kind in _BIASED else "",
+        bias_variables=(plan.umbrella.variable,) if plan.umbrella else flooding.variables if flooding else (),
         periodic=bool(described.periodic),
     )
 
@@ -297,7 +326,7 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[
     write_structure(sweep.folder / START, atoms, simulation.periodic)
     for i, member in enumerate(sweep.members):
         member.folder.mkdir()
-        if record.kind != "remd":
+        if not record.bound_together:
             alone = (_system(member, "alone"),)
             port = simulation.port + i * len(simulation.sockets)
             single = replace(simulation, systems=alone, seed=record.seed + i, port=port)
@@ -307,19 +336,28 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[
                 own.positions = starts[member.window]
                 write_bias(member.folder / BIAS, record.windows, member.window, atoms.numbers)
             write_structure(member.folder / INIT, own, simulation.periodic)
-    if record.windows is not None:
-        write_whole(sweep.folder / BIAS_PES, PES)
+        if record.metadynamics is not None and member.hills == member.folder:
+            height = record.metadynamics.heights[record.temperatures.index(member.temperature)]
+            told = record.metadynamics.model_copy(update={"heights": (height,)})
+            Ground(told, member.temperature, atoms.numbers).write(member.folder / BIAS)
+    if simulation.bias_pes:
+        driver = "BiasDriver" if record.windows is not None else "MetadynamicsDriver"
+        write_whole(sweep.folder / BIAS_PES, _PES.format(driver))
     sweep.ladder.mkdir()
     write_structure(sweep.ladder / INIT, atoms, simulation.periodic)
     run = sweep.ladder.name
     systems = tuple(_system(member, run) for member in sweep.members)
     several = replace(simulation, systems=systems, seed=record.seed)
     write_whole(sweep.ladder / INPUT, several.xml(prefix=PREFIX))
-    write_json(sweep.folder / RECORD, record.model_dump(mode="json", exclude=None if record.windows else {"windows"}))
+    left_out = {name for name in ("windows", "metadynamics") if getattr(record, name) is None}
+    write_json(sweep.folder / RECORD, record.model_dump(mode="json", exclude=left_out))
 
 
 def _system(member: Member, run: str) -> System:
     prefix = prefix_of(member.name, run)
+    if member.hills is not None:
+        home = f"../{member.hills.name}/"
+        return System(member.temperature, prefix, INIT, home + BIAS, home + HILLS)
     if member.window is None:
         return System(member.temperature, prefix, INIT)
     where = f"../{member.name}/"

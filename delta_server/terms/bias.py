@@ -15,9 +15,9 @@ to `high`, and nothing within; `linear` slope · ξ. A dihedral is taken the sho
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -27,7 +27,7 @@ from ..errors import InputError, ManifestError
 from ..files.documents import Strict, first_error
 from ..manifest import EnergyUnit, Manifest, Name, TermEntry
 from ..units import energy_in_ev
-from ..variables.definition import Variables, default_variables, load_variables, read_variables
+from ..variables.definition import Evaluated, Variables, default_variables, load_variables, read_variables
 from .base import Contribution, Frames, Side
 
 
@@ -101,15 +101,46 @@ class Restraint:
         return self.force_constant / 2 * outside**2 + self.slope * values, slopes
 
 
+class Bias(Protocol):
+    """An energy of d variables together."""
+
+    def energy(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies (n,) eV of values (n, d), and their derivatives (n, d), eV over each variable's unit."""
+
+
+@dataclass(frozen=True)
+class Restraints:
+    """A restraint of each variable; their energies add up."""
+
+    each: tuple[Restraint, ...]
+
+    def energy(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Bias`."""
+        energies, slopes = zip(*(r.energy(values[:, i]) for i, r in enumerate(self.each)), strict=True)
+        return sum(energies, np.zeros(len(values))), np.stack(slopes, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Biases of the same variables; their energies add up."""
+
+    parts: tuple[Bias, ...]
+
+    def energy(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `Bias`."""
+        energies, slopes = zip(*(part.energy(values) for part in self.parts), strict=True)
+        return sum(energies, np.zeros(len(values))), sum(slopes, np.zeros(values.shape))
+
+
 @dataclass(frozen=True, eq=False)
 class BiasTerm:
-    """A restraint of one of `known`'s variables. masses: (N,) u, of the whole complex, whose atoms the sites are.
+    """A bias of some of `known`'s variables. masses: (N,) u, of the whole complex, whose atoms the sites are.
     periodic: distances between groups are those of nearest images, where frames have cells."""
 
     names: tuple[str, ...]
     known: Variables
-    variable: str
-    restraint: Restraint
+    variables: tuple[str, ...]
+    bias: Bias
     masses: FloatArray
     periodic: bool = False
     part: Side = field(default="bias", init=False)
@@ -117,25 +148,29 @@ class BiasTerm:
     @property
     def sites(self) -> IntArray:
         """See `Term`: those atoms that the variable is of."""
-        groups = [self.known.atoms(group) for group in self.known.variables[self.variable].groups]
+        groups = [self.known.atoms(group) for name in self.variables for group in self.known.variables[name].groups]
         return np.unique(np.concatenate(groups))[None]
 
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`."""
-        cells = frames.cells if self.periodic else None
-        values, gradients, strains = self.known.gradient(self.variable, frames.positions, self.masses, cells)
-        energies, slopes = self.restraint.energy(values)
-        forces = -slopes[:, None, None] * gradients[:, self.sites[0]]
-        return Contribution(energies[:, None], forces[:, None], -slopes[:, None, None, None] * strains[:, None])
+        each = self._each(frames)
+        energies, slopes = self.bias.energy(np.stack([one.values for one in each], axis=1))
+        parts = list(zip(slopes.T[:, :, None, None], each, strict=True))
+        forces = sum(-slope * one.gradients[:, self.sites[0]] for slope, one in parts)
+        virials = sum(-slope * one.strains for slope, one in parts)
+        return Contribution(energies[:, None], np.asarray(forces)[:, None], np.asarray(virials)[:, None])
 
     def expected_error(self, frames: Frames) -> FloatArray:
         """See `Term`: none, it is what it says."""
         return np.zeros((len(frames.positions), 1))
 
     def values(self, frames: Frames) -> dict[str, FloatArray]:
-        """The variable (F,) by its name."""
+        """Each variable (F,) by its name."""
+        return {name: one.values for name, one in zip(self.variables, self._each(frames), strict=True)}
+
+    def _each(self, frames: Frames) -> list[Evaluated]:
         cells = frames.cells if self.periodic else None
-        return {self.variable: self.known.gradient(self.variable, frames.positions, self.masses, cells).values}
+        return [self.known.gradient(name, frames.positions, self.masses, cells) for name in self.variables]
 
 
 def bias_of(manifest: Manifest, entry: TermEntry, numbers: IntArray) -> BiasTerm:
@@ -148,7 +183,7 @@ def bias_of(manifest: Manifest, entry: TermEntry, numbers: IntArray) -> BiasTerm
         known = read_variables({"groups": options.groups, "variables": options.variables}, where, manifest)
     else:
         known = default_variables(manifest)
-    return make_bias(entry.name, known, options.variable, options.restraint, numbers, where, options.periodic)
+    return restrain(entry.name, known, options.variable, options.restraint, numbers, where, options.periodic)
 
 
 def bias_options(entry: TermEntry, where: str) -> BiasOptions:
@@ -159,7 +194,7 @@ def bias_options(entry: TermEntry, where: str) -> BiasOptions:
         raise ManifestError(f"{where}: {first_error(error)}") from None
 
 
-def make_bias(
+def restrain(
     name: str,
     known: Variables,
     variable: str,
@@ -168,16 +203,29 @@ def make_bias(
     where: str,
     periodic: bool = False,
 ) -> BiasTerm:
+    """A restraint of one variable, as `make_bias`."""
+    term = make_bias(name, known, (variable,), Restraints(()), numbers, where, periodic)
+    return replace(term, bias=Restraints((replace(restraint, turn=known.variables[variable].turn),)))
+
+
+def make_bias(
+    name: str,
+    known: Variables,
+    variables: tuple[str, ...],
+    bias: Bias,
+    numbers: IntArray,
+    where: str,
+    periodic: bool = False,
+) -> BiasTerm:
     """A bias of the complex with these atomic numbers (N,). where: for messages. Raises InputError."""
     from ase.data import atomic_masses
 
-    if variable not in known.variables:
-        raise InputError(f"{where}: no variable {variable!r}; there are {', '.join(known.variables)}")
+    for variable in variables:
+        if variable not in known.variables:
+            raise InputError(f"{where}: no variable {variable!r}; there are {', '.join(known.variables)}")
     known.check(len(numbers))
     masses = np.asarray(atomic_masses[numbers], dtype=np.float64)
-    turn = 360.0 if known.variables[variable].kind == "dihedral" else 0.0
-    restraint = Restraint(restraint.low, restraint.high, restraint.force_constant, restraint.slope, turn)
-    return BiasTerm((name,), known, variable, restraint, masses, periodic)
+    return BiasTerm((name,), known, variables, bias, masses, periodic)
 
 
 def bias_extras(manifest: Manifest) -> tuple[str, ...]:

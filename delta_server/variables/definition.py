@@ -87,6 +87,11 @@ class Variable(Strict):
         return {"distance": "Å", "height": "Å", "coordination": "1"}.get(self.kind, "°")
 
     @property
+    def turn(self) -> float:
+        """After which it is the same again; 0 for never."""
+        return 360.0 if self.kind == "dihedral" else 0.0
+
+    @property
     def function(self) -> kinds.Function:
         """Of the vectors that it is made of (`kinds`)."""
         if self.r_0 is not None:

@@ -7,18 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from delta_server.analysis.free_energy.sampling import Samples, kt
-from delta_server.analysis.free_energy.surface import common_grid
-from delta_server.analysis.free_energy.windows import (
+from delta_server.analysis.free_energy.binding import (
     STANDARD_VOLUME,
     BindingFreeEnergy,
     StandardState,
-    Window,
     binding_free_energy,
     enthalpy_of,
-    windows_surface,
     without_sphere,
 )
+from delta_server.analysis.free_energy.sampling import Samples, kt
+from delta_server.analysis.free_energy.surface import common_grid
+from delta_server.analysis.free_energy.windows import Window, windows_together
 from delta_server.errors import InputError
 from delta_server.sweep.umbrella import parse_windows
 from delta_server.terms.bias import Restraint
@@ -60,18 +59,23 @@ def exact(kelvin: float = T) -> float:
 
 
 def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> None:
-    found = binding_free_energy(windows, T, "r", STATE, resamples=4)
+    found = binding_free_energy(windows_together(windows, T), "r", STATE, resamples=4)
     assert found.value == pytest.approx(exact(), abs=0.05)
     assert 0.01 < found.error < 0.3  # of independent samples
     assert np.array(found.halves) == pytest.approx(exact(), abs=0.1)
     assert found.volume == pytest.approx(-kt(T) * math.log(STATE.shell / 1660.539), abs=1e-5)
     assert found.as_dict()["pmf"] == found.pmf
+    beyond = windows_together(windows, T).difference("r", STATE.bound, resamples=4)
+    weights = R**2 * np.exp(-lennard_jones(R) / kt(T))
+    far = (STATE.bound < R) & (R < 14)
+    by_hand = -kt(T) * math.log(weights[far].sum() / weights[~far].sum())
+    assert beyond.value == pytest.approx(by_hand, abs=0.25)  # few windows reach the end
 
 
 def test_its_potential_of_mean_force(windows: list[Window]) -> None:
     """Without 4πr² it is the pair's energy, to the end; with it, less 2 kT ln r."""
-    with_sphere = windows_surface(
-        windows, T, ["r"], common_grid([w.samples for w in windows], ["r"], 50), resamples=3
+    with_sphere = windows_together(windows, T).surface(
+        ["r"], common_grid([w.samples for w in windows], ["r"], 50), resamples=3
     )
     assert with_sphere.notes == ()
     curve = without_sphere(with_sphere, STATE)
@@ -86,7 +90,7 @@ def test_its_potential_of_mean_force(windows: list[Window]) -> None:
 
 def test_windows_of_another_temperature_add_to_it(windows: list[Window]) -> None:
     both = [*windows[::2], *(window(w.restraint.low, 200, 3.0, 350.0) for w in windows)]
-    found = binding_free_energy(both, T, "r", STATE, resamples=2)
+    found = binding_free_energy(windows_together(both, T), "r", STATE, resamples=2)
     assert found.value == pytest.approx(exact(), abs=0.1)
 
 
@@ -104,7 +108,7 @@ def test_enthalpy_and_entropy_from_the_temperatures() -> None:
 
 def test_windows_that_do_not_overlap_are_told(windows: list[Window]) -> None:
     few = [windows[0], *windows[4:]]
-    surface = windows_surface(few, T, ["r"], (np.linspace(3.3, 12, 30),), resamples=2)
+    surface = windows_together(few, T).surface(["r"], (np.linspace(3.3, 12, 30),), resamples=2)
     assert surface.notes == ("3 and 6 overlap by 0.00 only: add a window between",)
 
 
@@ -112,7 +116,7 @@ def test_what_is_no_standard_state(windows: list[Window]) -> None:
     with pytest.raises(InputError, match="the bulk beyond"):
         StandardState(7.0, 5.0, 6.0)
     with pytest.raises(InputError, match="or in 20 to 21 Å"):
-        binding_free_energy(windows[:3], T, "r", StandardState(7.0, 20.0, 21.0))
+        binding_free_energy(windows_together(windows[:3], T), "r", StandardState(7.0, 20.0, 21.0))
 
 
 @pytest.mark.parametrize("text", ["3:14", "4:3:0.5", "3,3", "a,b", "1:1000:0.1", "3,nan"])

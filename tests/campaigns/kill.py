@@ -138,6 +138,18 @@ class Mts(Sweep):
     options = ("--kind", "mts", "--time", "0.6")
 
 
+class Metadynamics(Sweep):
+    options = ("--kind", "metadynamics", "--variable", "R_CM", "--pace", "20", "--walkers", "2", "--time", "0.3")
+    outputs = tuple(f"sweep/{t}K_{k}/{t}K_{k}_md.*" for t in (200, 250) for k in (1, 2))
+
+    def wrong(self) -> Iterator[str]:
+        yield from super().wrong()
+        for path in sorted(self.folder.glob("sweep/*/hills.dat")):
+            steps = np.loadtxt(path, usecols=0)
+            if not np.array_equal(steps, np.repeat(np.arange(20, self.total + 1, 20), 2)):
+                yield f"hills: {path.parent.name} has {steps.tolist()}"
+
+
 class Files(Trial):
     """Ends with the same arrays as one that nobody killed, up to what an SCF that began elsewhere makes of them."""
 
@@ -187,7 +199,16 @@ class Label(Files):
         return [SGDML, "dataset", "info", str(self.folder / "d.npz")] if done else super().command()
 
 
-KINDS = {"nvt": Nvt, "remd": Remd, "pimd": Pimd, "mts": Mts, "run": Run, "train": Train, "label": Label}
+KINDS = {
+    "nvt": Nvt,
+    "remd": Remd,
+    "pimd": Pimd,
+    "mts": Mts,
+    "metadynamics": Metadynamics,
+    "run": Run,
+    "train": Train,
+    "label": Label,
+}
 
 
 def processes(folder: Path) -> list[int]:

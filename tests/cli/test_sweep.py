@@ -358,6 +358,9 @@ def test_models_that_changed(write: Callable[..., Path], manifest: Path) -> None
     assert "not those that the sweep was written with" in done.stderr
 
 
+METADYNAMICS = ("--kind", "metadynamics", "--variable", "R_CM")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -371,6 +374,9 @@ def test_models_that_changed(write: Callable[..., Path], manifest: Path) -> None
         (("write", "{manifest}", "-o", "{new}", "--kind", "remd", "--temperatures", "300"), "at least two"),
         (("write", "{full}", "-o", "{new}", "--kind", "mts"), "has no binding"),
         (("write", "{manifest}", "-o", "{new}", "--inet", "nowhere"), "inet:HOST:PORT"),
+        (("write", "{manifest}", "-o", "{new}", "--walkers", "2"), "--walkers goes with --kind metadynamics"),
+        (("write", "{manifest}", "-o", "{new}", *METADYNAMICS, "--width", "wide"), "a number for each variable"),
+        (("write", "{manifest}", "-o", "{new}", *METADYNAMICS, "--walls", "3"), "as 2:12 or :12"),
         (("write", "{new}", "-o", "{new}"), "no such manifest"),
         (("write", "{manifest}", "-o", "{other}", "--overwrite"), "something else than a sweep"),
         (("run", "{other}"), "is no sweep"),

@@ -58,11 +58,11 @@ def test_systems_one_after_the_other_and_of_templates() -> None:
         ({"host": "localhost"}, ("", ""), "from elsewhere"),
         ({}, ("<latency>", "<activelist> [ 0 ] </activelist> <latency>"), "activelist"),
         ({"beads": 4}, ('motion mode="dynamics"', 'motion mode="instanton"'), "does not ask for all of them at once"),
-        ({"exchange": 20, "systems": LADDER}, ('smotion mode="remd"', 'smotion mode="metad"'), "together"),
+        ({"exchange": 20, "systems": LADDER}, ('smotion mode="remd"', 'smotion mode="dmd"'), "together"),
         ({}, ("<ensemble>", '<ensemble> <bias> <force forcefield="delta"/> </bias>'), "bias"),
         ({"beads": 4}, ('nbeads="4"', 'nbeads="MANY"'), "'MANY' beads"),
     ],
-    ids=["inet", "active", "instanton", "metadynamics", "bias", "label"],
+    ids=["inet", "active", "instanton", "driven", "bias", "label"],
 )
 def test_what_needs_the_socket(options: dict, edit: tuple[str, str], why: str) -> None:
     with pytest.raises(InputError, match=why):

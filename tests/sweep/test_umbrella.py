@@ -9,7 +9,7 @@ import pytest
 from made import made_dimer
 
 from delta_server.analysis import analyze_free_energy, find_runs
-from delta_server.analysis.free_energy.windows import StandardState
+from delta_server.analysis.free_energy.binding import StandardState
 from delta_server.errors import InputError
 from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.loading import load_potential

@@ -15,7 +15,9 @@ from made_kinds import CELL, with_terms
 from delta_server import load_potential
 from delta_server.checks import check_manifest, check_term
 from delta_server.errors import InputError, ManifestError
+from delta_server.ipi.simulation import Simulation
 from delta_server.server.driver import extras_json
+from delta_server.server.supervisor import Supervisor
 from delta_server.terms.base import Frames
 from delta_server.terms.bias import Restraint
 
@@ -106,3 +108,12 @@ def test_what_is_no_bias(tmp_path: Path, change: dict[str, Any], words: str) -> 
     with pytest.raises((ManifestError, InputError), match=words) as error:
         load_potential(path)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_sockets_of_parts_would_lose_it(tmp_path: Path) -> None:
+    """An input with two sockets is told, before anything runs, that neither is served the bias."""
+    path = with_terms(made_dimer(tmp_path), bias("far"))
+    (tmp_path / "init.xyz").write_text("")
+    (tmp_path / "input.xml").write_text(Simulation("dimer", ("first", "second"), inner=2).xml())
+    with pytest.raises(InputError, match="'fragments'> is served a part of the potential, which leaves out the bias"):
+        Supervisor(tmp_path / "input.xml", path)

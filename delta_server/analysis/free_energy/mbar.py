@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
-from ..statistics import quiet_pymbar
-from .sampling import Samples, block_length
+from ..statistics import Mean, quiet_pymbar
+from .sampling import Samples, block_length, kt
 from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, build_surface
 
 RESAMPLES = 50
+_TOGETHER = 20_000  # frames of all runs under biases
 _MOST = 3000  # frames of each temperature: every resample solves for the free energies anew
 _SHARED = 0.01  # of the samples of each of two neighbours lie in the range of the other, or they do not overlap
 # pymbar's own solver; its default ones give scipy options that scipy no longer knows, with a warning for each.
@@ -99,6 +100,19 @@ class Pool:
             again = _solve(reduced, lengths, self._free)
             yield which, _weights(reduced, lengths, again, self.target[which])
 
+    def ratio(self, sides: FloatArray, temperature: float, resamples: int, seed: int) -> Mean:
+        """−kT ln of how much of that state is on one side of two, over how much is on the other, kcal/mol; by a
+        bootstrap. sides: (2, n), 1 for the samples that are there. NaN where one side has none."""
+
+        def logarithm(weights: FloatArray, which: slice | IntArray = slice(None)) -> float:
+            one, other = sides[:, which] @ weights
+            return -kt(temperature) * math.log(one / other) if one > 0 and other > 0 else math.nan
+
+        again = np.array([logarithm(weights, which) for which, weights in self.drawn(resamples, seed)])
+        sound = again[np.isfinite(again)]
+        error = float(sound.std(ddof=1)) if len(sound) > 2 else math.inf
+        return Mean(logarithm(self.weights), error, max(self.inefficiencies))
+
     def surface(
         self,
         name: str,
@@ -126,6 +140,67 @@ class Pool:
         return build_surface(
             name, temperature, variables, edges, total, counts, drawn, min_count, self.worth, list(notes)
         )
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Runs under biases that make one surface at `temperature` (K): all that they sampled, and the first and the
+    second half of each alone. notes: what casts doubt on it."""
+
+    name: str
+    temperature: float
+    whole: Pool
+    halves: tuple[Pool, Pool]
+    notes: tuple[str, ...] = ()
+
+    def difference(self, variable: str, split: float, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+        """F of all that lies above `split` less F of all below, kcal/mol. Raises InputError where one side is
+        empty."""
+        above = np.concatenate([one.values[variable] for one in self.whole.samples]) > split
+        mean = self.whole.ratio(np.stack([above, ~above]).astype(np.float64), self.temperature, resamples, seed)
+        if not math.isfinite(mean.value):
+            raise InputError(f"{self.name}: no sample with {variable} on one side of {split:g}")
+        return mean
+
+    def surface(
+        self,
+        variables: Sequence[str],
+        edges: Edges,
+        min_count: int = MIN_COUNT,
+        resamples: int = RESAMPLES,
+        seed: int = 0,
+    ) -> Surface:
+        """F without the biases; errors by a bootstrap of blocks of each run, and the curves of both halves. Raises
+        InputError."""
+        form = self.name, self.temperature, variables, edges
+        surface = self.whole.surface(*form, min_count, resamples, seed, self.notes)
+        halves = []
+        for pool in self.halves:
+            half = pool.surface(*form, 1, 2, seed)
+            both = np.isfinite(half.free_energy) & np.isfinite(surface.free_energy)
+            off = np.median((half.free_energy - surface.free_energy)[both]) if both.any() else 0.0
+            halves.append(np.where(np.isfinite(surface.free_energy), half.free_energy - off, math.nan))
+        return replace(surface, halves=(halves[0], halves[1]))
+
+
+def reweighted(*samples: Samples) -> Pool:
+    """Runs whose samples each tell the bias that they were drawn under, for what there is without it."""
+    some = thinned_together(samples)
+    bias = np.concatenate([one.bias for one in some if one.bias is not None])
+    reduced = beta_of(some[0].temperature) * np.tile(bias, (len(some), 1))
+    return Pool(some, reduced, np.zeros(len(bias)))
+
+
+def halves_of(samples: Samples) -> tuple[Samples, Samples]:
+    """The first and the second half of a run."""
+    middle = len(samples) // 2
+    return samples.take(slice(middle)), samples.take(slice(middle, None))
+
+
+def thinned_together(samples: Sequence[Samples]) -> list[Samples]:
+    """So few frames of each that every resample can solve for the free energies of all anew."""
+    every = max(1, -(-sum(map(len, samples)) // _TOGETHER))
+    return [one.take(slice(None, None, every)) for one in samples]
 
 
 def _thinned(samples: Samples) -> Samples:
@@ -165,8 +240,8 @@ def beta_of(temperature: float) -> float:
 
 def _solve(reduced: FloatArray, numbers: IntArray, start: FloatArray | None = None) -> FloatArray:
     """Reduced free energies (K,) of the sampled states."""
-    if len(numbers) == 1:
-        return np.zeros(1)
+    if (reduced == reduced[0]).all():
+        return np.zeros(len(numbers))
     mbar = quiet_pymbar("mbar")
     found: FloatArray = mbar.MBAR(reduced, numbers, initial_f_k=start, solver_protocol=_SOLVER).f_k
     return found

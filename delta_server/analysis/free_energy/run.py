@@ -8,26 +8,27 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...manifest import Manifest
+from ...sweep.record import Member, Metadynamics, Sweep, Windows
 from ...variables.definition import Variables, read_variables
-from ..runs import ladders_of, made_with, window_of
+from ..runs import biased_in, ladders_of, made_with
 from ..statistics import Mean
 from ..trajectory import OnFrames, Run
-from .choice import choose
-from .mbar import RESAMPLES, Pool, beta_of, ladder_surface
-from .sampling import Samples, alike, samples_by_temperature
-from .surface import MIN_COUNT, Edges, Surface, common_grid, difference, surface
-from .windows import (
+from .binding import (
     BindingFreeEnergy,
     Enthalpy,
     StandardState,
-    Window,
     binding_free_energy,
     enthalpy_of,
-    windows_surface,
     without_sphere,
 )
+from .choice import choose
+from .mbar import Pools, halves_of, ladder_surface, reweighted
+from .metadynamics import Flooded
+from .sampling import Samples, alike, samples_by_temperature
+from .surface import MIN_COUNT, Edges, Surface, common_grid, difference, surface
+from .windows import Window, windows_together
 
-_BINS = 40  # along the variables of windows, together
+_BINS = 40  # along the variables of biased runs, together
 
 
 @dataclass(frozen=True)
@@ -110,38 +111,36 @@ def analyze_free_energy(
     surface at this temperature for each path that the runs were found under, from all of its runs. split: as
     ``R_CM=6.5``, also the difference of F above and below. temperature: K, where i-PI recorded none. every: takes
     every n-th frame. equilibrated: without the start of each run. Umbrella windows become one surface for each path
-    and temperature (with mbar one for all of its temperatures), others one each, reweighted where their manifest had
-    a bias. standard: also ΔG° between windows of a distance. sphere: False takes 4πr² of a distance out of F. Raises
-    InputError.
+    and temperature (with mbar one for all of its temperatures), and so do walkers of metadynamics; others one each,
+    reweighted where their manifest had a bias. standard: also ΔG° of biased runs along a distance. sphere: False
+    takes 4πr² of a distance out of F. Raises InputError.
     """
     if not runs:
         raise InputError("no runs, so no free energy")
     known, names = choose(made_with(runs[0], manifest).manifest, variables, over)
     at = None if split is None else _parse_split(split)
     ladders: dict[str, list[Samples]] = {}
-    windows: dict[str, list[Window]] = {}
+    biased: list[tuple[Pools, Flooded | None]] = []
     notes: list[str] = []
     for name, some in ladders_of(runs).items():
-        there = [window_of(run) for run in some]
-        biases = [window for window in there if window is not None]
+        there = [biased_in(run) for run in some]
+        biases = [bias for bias in there if bias is not None]
         if biases and len(biases) < len(some):
-            raise InputError(f"{name}: holds windows and runs without bias; give each a folder of its own")
-        every_variable = known.merged(*(read_variables(w.definition, name) for w, _ in biases))
+            raise InputError(f"{name}: holds biased runs and others; give each a folder of its own")
+        definitions = {sweep.folder: told.definition for sweep, _ in biases for told in _told(sweep)}
+        every_variable = known.merged(*(read_variables(d, name) for d in definitions.values()))
         samples = samples_by_temperature(
             [replace(r, progress=progress) for r in some], every_variable, temperature, every
         )
         notes += [] if biases else alike(samples)
         samples = [one.equilibrated() for one in samples] if equilibrated else samples
         if biases:
-            windows[name] = [
-                Window(one, w.variable, w.restraint(member.window or 0))
-                for one, (w, member) in zip(samples, biases, strict=True)
-            ]
+            biased += _together(name, samples, biases, mbar)
         else:
             ladders[name] = samples
     alone = [one for samples in ladders.values() for one in samples]
-    everything = [*alone, *(w.samples for some_windows in windows.values() for w in some_windows)]
-    grid = common_grid(everything, names, bins if bins or not windows else _BINS // len(names))
+    everything = [*alone, *(one for pools, _ in biased for one in pools.whole.samples)]
+    grid = common_grid(everything, names, bins if bins or not biased else _BINS // len(names))
     if mbar is None:
         surfaces = [_surface(one, names, grid, min_count) for one in alone]
     else:
@@ -150,21 +149,23 @@ def analyze_free_energy(
             for name, samples in ladders.items()
         ]
     binding = []
-    for name, kelvin, some_windows in _by_temperature(windows, mbar):
-        label = f"{name} ({len(some_windows)} windows)"
-        surfaces.append(windows_surface(some_windows, kelvin, names, grid, min_count, name=label))
+    for pools, flooded in biased:
+        one = pools.surface(names, grid, min_count)
+        surfaces.append(one if flooded is None else flooded.beside(one))
         if standard is not None:
-            binding.append(binding_free_energy(some_windows, kelvin, names[0], standard, name=label))
+            of_bias = flooded.binding(standard) if flooded and flooded.variables == (names[0],) else None
+            binding.append(binding_free_energy(pools, names[0], standard, of_bias=of_bias))
     distance = len(names) == 1 and known.variables[names[0]].kind == "distance"
     if standard is not None and not (distance and binding):
-        raise InputError("--bound and --bulk: expected umbrella windows, and --over one distance")
+        raise InputError("--bound and --bulk: expected umbrella windows or metadynamics, and --over one distance")
     if not sphere:
         if not distance:
             raise InputError(f"--without-4pir2: expected --over one distance, found {', '.join(names)}")
         surfaces = [without_sphere(one, standard) for one in surfaces]
     differences = []
     if at is not None and split is not None:
-        differences = [FreeEnergyDifference(one.name, *at, split, difference(one, *at)) for one in alone]
+        differences = [FreeEnergyDifference(one.name, *at, split, _difference(one, *at)) for one in alone]
+        differences += [FreeEnergyDifference(p.name, *at, split, p.difference(*at)) for p, _ in biased]
     units = tuple(known.variables[name].unit for name in names)
     return FreeEnergies(tuple(surfaces), units, tuple(differences), tuple(notes), tuple(binding))
 
@@ -173,18 +174,48 @@ def _surface(samples: Samples, variables: Sequence[str], edges: Edges, min_count
     """Of one run; without the bias that its manifest had."""
     if samples.bias is None:
         return surface(samples, variables, edges, min_count)
-    beta = beta_of(samples.temperature)
-    pool = Pool([samples], beta * samples.bias[None], 0.0 * samples.bias)
-    return pool.surface(samples.name, samples.temperature, variables, edges, min_count, RESAMPLES, 0)
+    return _unbiased(samples).surface(variables, edges, min_count)
 
 
-def _by_temperature(
-    windows: dict[str, list[Window]], mbar: float | None
-) -> Iterator[tuple[str, float, list[Window]]]:
-    """Which windows become one surface, and its temperature: `mbar`, or their own."""
-    for name, some in windows.items():
-        for kelvin in sorted({w.samples.temperature for w in some}) if mbar is None else [mbar]:
-            yield name, kelvin, [w for w in some if mbar is not None or w.samples.temperature == kelvin]
+def _difference(samples: Samples, variable: str, split: float) -> Mean:
+    if samples.bias is None:
+        return difference(samples, variable, split)
+    return _unbiased(samples).difference(variable, split)
+
+
+def _unbiased(samples: Samples) -> Pools:
+    first, second = map(reweighted, halves_of(samples))
+    return Pools(samples.name, samples.temperature, reweighted(samples), (first, second))
+
+
+def _told(sweep: Sweep) -> Iterator[Windows | Metadynamics]:
+    """What biased a sweep."""
+    for one in (sweep.record.windows, sweep.record.metadynamics):
+        if one is not None:
+            yield one
+
+
+def _together(
+    name: str, samples: Sequence[Samples], biases: Sequence[tuple[Sweep, Member]], mbar: float | None
+) -> Iterator[tuple[Pools, Flooded | None]]:
+    """Which biased runs become one surface: the windows of a temperature, or with mbar of all; walkers that share
+    hills."""
+    windows: list[Window] = []
+    walkers: dict[Path, list[Samples]] = {}
+    for one, (sweep, member) in zip(samples, biases, strict=True):
+        if sweep.record.windows is not None:
+            told = sweep.record.windows
+            windows.append(Window(one, told.variable, told.restraint(member.window or 0)))
+        elif member.hills is not None:
+            walkers.setdefault(member.hills, []).append(one)
+    for kelvin in sorted({w.samples.temperature for w in windows}) if mbar is None else [mbar] if windows else []:
+        some = [w for w in windows if mbar is not None or w.samples.temperature == kelvin]
+        yield windows_together(some, kelvin, f"{name} ({len(some)} windows)"), None
+    if walkers and mbar is not None:
+        raise InputError(f"{name}: --mbar takes no metadynamics, whose temperatures each have their own hills")
+    for home, sharing in walkers.items():
+        flooded = Flooded.read(f"{name} ({len(sharing)} walkers)", home, sharing)
+        yield flooded.together(), flooded
 
 
 def _parse_split(text: str) -> tuple[str, float]:

@@ -32,7 +32,7 @@ class Surface:
 
     edges: of the bins along each of `variables`. error: standard error of −kT ln p, kcal/mol. counts: samples (MBAR:
     effective ones) in each bin. independent: how many samples the whole is worth. halves: F of the first and of the
-    second half of all runs alone, where that was asked for.
+    second half of all runs alone, of_bias: F by the negative bias of metadynamics alone, where there are such.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Surface:
     independent: float
     notes: tuple[str, ...] = ()
     halves: tuple[FloatArray, FloatArray] | None = None
+    of_bias: FloatArray | None = None
 
     @property
     def centres(self) -> Edges:
@@ -64,7 +65,9 @@ class Surface:
     def as_dict(self) -> dict[str, object]:
         """For machines: bins that are not known are null."""
 
-        return {
+        more = {} if self.halves is None else {"halves_kcal_per_mol": [plain(half) for half in self.halves]}
+        more |= {} if self.of_bias is None else {"by_negative_bias_kcal_per_mol": plain(self.of_bias)}
+        return more | {
             "name": self.name,
             "temperature_K": self.temperature,
             "variables": list(self.variables),
@@ -75,7 +78,7 @@ class Surface:
             "independent_samples": self.independent,
             "lowest": list(self.lowest),
             "notes": list(self.notes),
-        } | ({} if self.halves is None else {"halves_kcal_per_mol": [plain(half) for half in self.halves]})
+        }
 
 
 def common_grid(samples: Sequence[Samples], variables: Sequence[str], bins: int | None = None) -> Edges:

@@ -95,6 +95,8 @@ def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
     for one, colour in zip(surfaces, cycle((BLUE, ORANGE, *FRAGMENT_COLOURS[:3], GREY)), strict=False):
         for half in one.halves or ():
             axis.plot(one.centres[0], half, color=colour, lw=0.7, ls=":")
+        if one.of_bias is not None:
+            axis.plot(one.centres[0], one.of_bias, color=colour, lw=0.9, ls="--")
         draw_profile(axis, one, color=colour, lw=1.4, label=f"{one.name}, {one.temperature:g} K")
     axis.set(xlabel=label, ylabel="F (kcal/mol)")
     axis.legend(fontsize="small", frameon=False)

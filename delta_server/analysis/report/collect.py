@@ -22,7 +22,7 @@ from ..free_energy.sampling import Samples, alike, samples_of
 from ..free_energy.surface import Surface, common_grid, surface
 from ..rotation.diffusion import Rotation
 from ..rotation.run import rotation_in
-from ..runs import window_of
+from ..runs import biased_in
 from ..stability import StabilityReport, stability
 from ..trajectory import Run
 from .movie import FRAMES, Movie, movie_of
@@ -191,8 +191,8 @@ def _analysed(
 
     if part.run.exchanged:
         missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
-    if window_of(part.run) is not None:
-        missing["free energy"] = "a biased window: delta-sgdml analyze free-energy takes all of a sweep together"
+    if biased_in(part.run) is not None:
+        missing["free energy"] = "biased: delta-sgdml analyze free-energy takes all of a sweep together"
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments] or None
     held = attempt(
         "stability",

@@ -12,8 +12,8 @@ from ..options import JsonOption, picture
 from . import common as shared
 
 if TYPE_CHECKING:
+    from ...analysis.free_energy.binding import StandardState
     from ...analysis.free_energy.run import FreeEnergies
-    from ...analysis.free_energy.windows import StandardState
 
 
 def free_energy(
@@ -37,7 +37,7 @@ def free_energy(
     split: Annotated[str | None, typer.Option(help="As R_CM=6.5: also F of all above less F of all below.")] = None,
     bound: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Å: with --bulk, also ΔG° (1 M) of all that is nearer than this, from windows."),
+        typer.Option(min=0.0, help="Å: with --bulk, also ΔG° (1 M) of all that is nearer than this, by biased runs."),
     ] = None,
     bulk: Annotated[
         str | None, typer.Option(help="Shell in which the curve is flat, from and to (Å): 10:12.", metavar="RANGES")
@@ -64,7 +64,8 @@ def free_energy(
 
     F = −kT ln p (kcal/mol), on one grid and one colour scale for all runs. Errors are a block bootstrap's. With
     --mbar each RUN (a folder with several temperatures of one model) becomes one surface. Umbrella windows of a sweep
-    become one surface by MBAR, dotted beside it the first and the second half of each alone.
+    become one surface by MBAR, walkers of metadynamics one by reweighting (dashed: by the negative bias alone);
+    dotted beside it the first and the second half of each run alone.
 
     Example: delta-sgdml analyze free-energy sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """
@@ -97,7 +98,7 @@ def free_energy(
 
 def _standard(bound: float | None, bulk: str | None) -> StandardState | None:
     """Raises InputError."""
-    from ...analysis.free_energy.windows import StandardState
+    from ...analysis.free_energy.binding import StandardState
     from ...errors import InputError
 
     if bound is None and bulk is None:

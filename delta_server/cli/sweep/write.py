@@ -14,9 +14,10 @@ from ...units import KCAL_MOL
 from ..options import EnergyMarginOption, ManifestArg, MaxUncertaintyOption, StretchOption
 from ..process import complain
 from ..progress import Line
+from .biased import flooding, umbrella
 
 if TYPE_CHECKING:
-    from ...sweep.umbrella import Umbrella
+    from ...sweep.record import Metadynamics
 
 
 def write(
@@ -32,14 +33,18 @@ def write(
         ),
     ] = "10:400:50",
     kind: Annotated[
-        Literal["nvt", "pimd", "mts", "remd", "umbrella"],
+        Literal["nvt", "pimd", "mts", "remd", "umbrella", "metadynamics"],
         typer.Option(
             help="Classical NVT, ring polymers, multiple time steps (binding outside, fragments inside), replica "
-            "exchange, or windows of a collective variable."
+            "exchange, windows of a collective variable, or hills along one or two."
         ),
     ] = "nvt",
     variable: Annotated[
-        str | None, typer.Option(help="With umbrella: the collective variable, as R_CM.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="With umbrella: the collective variable, as R_CM; with metadynamics one or two, R_p,R_CM.",
+            metavar="NAME",
+        ),
     ] = None,
     windows: Annotated[
         str | None,
@@ -55,8 +60,44 @@ def write(
     variables: Annotated[
         Path | None,
         typer.Option(
-            help="With umbrella: groups and variables, YAML, as of analyze free-energy.",
+            help="Groups and collective variables, YAML, as of analyze free-energy.",
             show_default="R_CM, and R_p of two corannulenes",
+        ),
+    ] = None,
+    height: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            help="With metadynamics: of the first hill (kcal/mol).",
+            metavar="X",
+            show_default="kT/3 of each temperature",
+        ),
+    ] = None,
+    width: Annotated[
+        str | None,
+        typer.Option(
+            help="With metadynamics: σ of the hills in each variable's unit, as 0.2 or 0.1,0.2.",
+            metavar="X",
+            show_default="0.2 Å; 10°, of dihedrals 20°; 0.2 contacts",
+        ),
+    ] = None,
+    pace: Annotated[
+        int | None, typer.Option(min=1, help="With metadynamics: steps between hills.", show_default="500")
+    ] = None,
+    bias_factor: Annotated[
+        float | None,
+        typer.Option(min=1.01, max=1e6, help="With metadynamics: γ, F is filled up but for F/γ.", show_default="10"),
+    ] = None,
+    walkers: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="With metadynamics: walkers that share hills.", show_default="1"),
+    ] = None,
+    walls: Annotated[
+        str | None,
+        typer.Option(
+            help="With metadynamics: where each variable is held back, as 2:12, :12 or 2:12,:5.",
+            metavar="RANGES",
+            show_default="distances and heights 10 Å beyond the start",
         ),
     ] = None,
     time: Annotated[float, typer.Option(min=0.001, help="Length of each trajectory (ps).", metavar="PS")] = 500.0,
@@ -121,6 +162,9 @@ def write(
     itself and keeps apart from the potential (with --beads: on the centroid). Starts are pulled there from the start
     geometry. `sweep status` tells how far neighbours overlap, `analyze free-energy` makes one curve of them.
 
+    With --kind metadynamics (well-tempered) i-PI puts hills along the variable, all of them in hills.dat, until it
+    goes everywhere: `sweep status` tells where it has been. Several walkers at a temperature share their hills.
+
     Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 10:400:50 --time 10 -o demo/sweep
     """
     from ...server.address import parse_address
@@ -131,12 +175,14 @@ def write(
     if inet:
         address = parse_address(f"inet:{inet}")
         host, port = address.name, address.port
-    umbrella = _umbrella(manifest, variable, windows, force_constant, variables)
+    windowed = umbrella(manifest, variable, windows, force_constant, variables) if kind != "metadynamics" else None
+    given = {"height": height, "width": width, "pace": pace, "bias_factor": bias_factor, "walkers": walkers}
+    flood = flooding(manifest, variable, variables, kind == "metadynamics", given | {"walls": walls})
     plan = SweepPlan(
         parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, contract, stride, frames,
         checkpoint, exchange, seed, batch, host, port,
         Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),
-        umbrella,
+        windowed, flood,
     )  # fmt: skip
     command = shlex.join(["delta-sgdml", *sys.argv[1:]])
     with Line(elsewhere=None) as line:
@@ -160,6 +206,12 @@ def write(
             f"{len(record.windows.centres)} windows of {record.windows.variable} at {many}, force constants "
             f"{low / KCAL_MOL:.3g} to {high / KCAL_MOL:.3g} kcal/mol/{record.windows.unit}²"
         )
+    if (told := record.metadynamics) is not None:
+        widths = ", ".join(f"{n} {w:g} {u}" for n, w, u in zip(told.variables, told.widths, told.units, strict=True))
+        many = (
+            f"{told.walkers} walkers at {many}, first hills of {max(told.heights) / KCAL_MOL:.3g} kcal/mol, "
+            f"σ {widths}, each {told.pace} steps, {_held(told)}"
+        )
     print(
         f"{output}: {many}, {record.steps} steps of {record.timestep:g} fs each; "
         f"relaxed in {record.start.steps} steps to {record.start.fmax:.1e} eV/Å; "
@@ -167,25 +219,12 @@ def write(
     )
 
 
-def _umbrella(
-    manifest: Path, variable: str | None, windows: str | None, force_constant: str, variables: Path | None
-) -> Umbrella | None:
-    """The windows that are asked for, if any. Raises InputError."""
-    from ...errors import InputError
-    from ...manifest import load_manifest
-    from ...sweep.umbrella import Umbrella, parse_windows
-    from ...variables.definition import default_variables, load_variables
-
-    if variable is None and windows is None and variables is None and force_constant == "auto":
-        return None
-    if variable is None or windows is None:
-        raise InputError("--kind umbrella goes with --variable and --windows")
-    try:
-        constant = None if force_constant == "auto" else float(force_constant) * KCAL_MOL
-    except ValueError:
-        constant = 0.0
-    if constant is not None and not 0 < constant < 1e6:
-        raise InputError(f"--force-constant {force_constant}: expected auto, or kcal/mol over Å² or degrees²")
-    described = load_manifest(manifest)
-    known = load_variables(variables, described) if variables else default_variables(described)
-    return Umbrella(variable, known, parse_windows(windows), constant)
+def _held(told: Metadynamics) -> str:
+    """Where its walls are."""
+    ends = zip(told.variables, told.walls, told.units, strict=True)
+    held = [
+        f"{name} held back at {' and '.join(f'{x:g}' for x in wall if x is not None)} {unit}"
+        for name, wall, unit in ends
+        if wall != (None, None)
+    ]
+    return ", ".join(held) or "no walls"

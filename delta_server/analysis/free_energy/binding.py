@@ -1,0 +1,179 @@
+"""The standard state: binding free energies of biased runs along a distance, and the potential of mean force.
+
+ΔG° = −kT ln(K/V°), V° = 1/(1 M): the volume of a molecule at that concentration. K = ∫_bound 4πr² exp(−w(r)/kT) dr, w
+the potential of mean force without 4πr², zero in the bulk. Of the density p(r) of the distance, as it was sampled:
+
+    K = V_shell P_bound/P_shell,    ΔG° = −kT ln(P_bound/P_shell) − kT ln(V_shell/V°)
+
+with P_bound all that is nearer than `bound`, P_shell and V_shell those of a shell of the bulk, where w is flat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..._types import FloatArray
+from ...errors import InputError
+from .mbar import RESAMPLES, Pool, Pools
+from .sampling import kt
+from .surface import Surface
+
+STANDARD_VOLUME = 1e27 / 6.02214076e23  # Å³ for each molecule at 1 mol/l
+
+
+@dataclass(frozen=True)
+class StandardState:
+    """Of which distances ΔG° is asked for: bound below `bound`, the bulk's shell from `low` to `high`, Å."""
+
+    bound: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bound <= self.low < self.high < math.inf:
+            raise InputError(
+                f"--bound {self.bound:g} --bulk {self.low:g}:{self.high:g}: expected distances in Å, the bulk beyond "
+                "what is bound"
+            )
+
+    @property
+    def shell(self) -> float:
+        """Its volume, Å³."""
+        return 4 / 3 * math.pi * (self.high**3 - self.low**3)
+
+
+@dataclass(frozen=True)
+class BindingFreeEnergy:
+    """ΔG° (kcal/mol, 1 M) and its parts at a temperature (K).
+
+    pmf: −kT ln(P_bound/P_shell); volume: −kT ln(V_shell/V°); halves: ΔG° of the first and of the second half of each
+    run alone; of_bias: ΔG° by the negative bias of metadynamics alone.
+    """
+
+    name: str
+    temperature: float
+    variable: str
+    state: StandardState
+    pmf: float
+    volume: float
+    error: float
+    halves: tuple[float, float]
+    of_bias: float | None = None
+
+    @property
+    def value(self) -> float:
+        return self.pmf + self.volume
+
+    def lines(self) -> list[str]:
+        """What was found."""
+        first, second = self.halves
+        alone = "" if self.of_bias is None else f"; by the negative bias alone {self.of_bias:.2f}"
+        return [
+            f"{self.name}: ΔG°(1 M, {self.temperature:g} K) = {self.value:.2f} ± {self.error:.1g} kcal/mol "
+            f"(halves: {first:.2f}, {second:.2f}{alone})",
+            f"  −kT ln P({self.variable} < {self.state.bound:g})/P({self.state.low:g} to {self.state.high:g} Å) = "
+            f"{self.pmf:.2f}; −kT ln({self.state.shell:.0f}/{STANDARD_VOLUME:.0f} Å³) = {self.volume:.2f}",
+        ]
+
+    def as_dict(self) -> dict[str, object]:
+        """For machines."""
+        return {
+            "name": self.name,
+            "temperature_K": self.temperature,
+            "variable": self.variable,
+            "bound_A": self.state.bound,
+            "bulk_A": [self.state.low, self.state.high],
+            "kcal_per_mol": self.value,
+            "error": self.error,
+            "pmf": self.pmf,
+            "volume_correction": self.volume,
+            "halves": list(self.halves),
+        } | ({} if self.of_bias is None else {"by_negative_bias": self.of_bias})
+
+
+def binding_free_energy(
+    pools: Pools,
+    variable: str,
+    state: StandardState,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    of_bias: float | None = None,
+) -> BindingFreeEnergy:
+    """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. Raises InputError
+    where one side has no samples."""
+    kelvin = pools.temperature
+    pmf = pools.whole.ratio(_sides(pools.whole, variable, state), kelvin, resamples, seed)
+    if not math.isfinite(pmf.value):
+        raise InputError(
+            f"{pools.name}: no sample with {variable} below {state.bound:g} or in {state.low:g} to {state.high:g} Å"
+        )
+    volume = -kt(kelvin) * math.log(state.shell / STANDARD_VOLUME)
+    halves = [half.ratio(_sides(half, variable, state), kelvin, 0, seed).value + volume for half in pools.halves]
+    alone = None if of_bias is None else of_bias + volume
+    return BindingFreeEnergy(
+        pools.name, kelvin, variable, state, pmf.value, volume, pmf.error, (halves[0], halves[1]), alone
+    )
+
+
+def _sides(pool: Pool, variable: str, state: StandardState) -> FloatArray:
+    """(2, n): which samples are bound, and which in the bulk's shell."""
+    r = np.concatenate([s.values[variable] for s in pool.samples])
+    return np.stack([r < state.bound, (r >= state.low) & (r < state.high)]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Enthalpy:
+    """ΔH° (kcal/mol) and ΔS° (kcal/mol/K) of a line ΔG° = ΔH° − TΔS° through several temperatures, as if neither
+    changed between them, with their standard errors."""
+
+    enthalpy: float
+    entropy: float
+    enthalpy_error: float
+    entropy_error: float
+
+    def line(self) -> str:
+        """What was found."""
+        enthalpy = f"ΔH° = {self.enthalpy:.2f} ± {self.enthalpy_error:.1g} kcal/mol"
+        return f"{enthalpy}, TΔS° (300 K) = {300 * self.entropy:.2f} ± {300 * self.entropy_error:.1g} kcal/mol"
+
+    def as_dict(self) -> dict[str, float]:
+        """For machines."""
+        return {
+            "enthalpy_kcal_per_mol": self.enthalpy,
+            "enthalpy_error": self.enthalpy_error,
+            "entropy_kcal_per_mol_K": self.entropy,
+            "entropy_error": self.entropy_error,
+        }
+
+
+def enthalpy_of(binding: Sequence[BindingFreeEnergy]) -> Enthalpy | None:
+    """From ΔG° at each temperature, weighted by their errors; None of fewer than two temperatures."""
+    if len({one.temperature for one in binding}) < 2 or not all(0 < one.error < math.inf for one in binding):
+        return None
+    t, g, e = (np.array([getattr(one, name) for one in binding]) for name in ("temperature", "value", "error"))
+    design = np.stack([np.ones_like(t), -t], axis=1) / e[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    enthalpy, entropy = covariance @ design.T @ (g / e)
+    errors = np.sqrt(np.diag(covariance))
+    return Enthalpy(float(enthalpy), float(entropy), float(errors[0]), float(errors[1]))
+
+
+def without_sphere(surface: Surface, state: StandardState | None = None) -> Surface:
+    """F of a distance without 4πr², kcal/mol: the potential of mean force. state: in whose bulk its mean is
+    zero; None: zero at its lowest."""
+    (r,) = surface.centres
+    added = 2 * kt(surface.temperature) * np.log(r)
+
+    def shifted(free_energy: FloatArray) -> FloatArray:
+        force = free_energy + added
+        low, high = (math.inf, math.inf) if state is None else (state.low, state.high)
+        far = np.isfinite(force) & (r >= low) & (r < high)
+        return force - (force[far].mean() if far.any() else np.nanmin(force))
+
+    halves = None if surface.halves is None else (shifted(surface.halves[0]), shifted(surface.halves[1]))
+    of_bias = None if surface.of_bias is None else shifted(surface.of_bias)
+    return replace(surface, free_energy=shifted(surface.free_energy), halves=halves, of_bias=of_bias)

@@ -1,0 +1,132 @@
+"""Free energies from well-tempered metadynamics: samples reweighted, and the negative bias as a check.
+
+A sample s of the step t weighs exp((V(s, t) − c(t))/kT), V the hills before t and c(t) by what they have lifted
+everything (Tiwary and Parrinello, J. Phys. Chem. B 119, 736 (2015)),
+
+    c(t) = kT ln ∫ exp(γ/(γ − 1) V(s, t)/kT) ds − kT ln ∫ exp(1/(γ − 1) V(s, t)/kT) ds,
+
+γ the bias factor. Where the hills have converged, F(s) = −γ/(γ − 1) V(s) as well, up to where the walls begin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ..._types import FloatArray, IntArray
+from ...errors import InputError
+from ...sweep.metadynamics import Ground
+from ...sweep.record import BIAS, HILLS
+from ...terms.hills import Hills
+from ...units import KCAL_MOL
+from .binding import StandardState
+from .mbar import Pools, beta_of, halves_of, reweighted
+from .sampling import Samples, kt
+from .surface import Surface
+
+_FINE = 4  # points of a grid in a hill's width
+_BEYOND = 3  # widths of a hill, as far as grids reach beyond them
+_MOST = 20_000  # points of a grid
+
+
+@dataclass(frozen=True)
+class Flooded:
+    """Samples of walkers, and the hills that they shared."""
+
+    name: str
+    samples: tuple[Samples, ...]
+    ground: Ground
+    hills: Hills
+
+    @classmethod
+    def read(cls, name: str, home: Path, samples: Sequence[Samples]) -> Flooded:
+        """home: the folder that the hills lie in. Raises InputError."""
+        ground = Ground.read(home / BIAS)
+        hills = ground.hills(home / HILLS)
+        if not len(hills):
+            raise InputError(f"{home / HILLS}: no hills yet; run the sweep first")
+        if any(one.temperature != ground.temperature for one in samples):
+            raise InputError(f"{home}: its hills are for {ground.temperature:g} K; leave out --temperature")
+        return cls(name, tuple(samples), ground, hills)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return self.ground.told.variables
+
+    def together(self) -> Pools:
+        """The walkers as one, for F without bias."""
+        weighed = [self._weighed(one) for one in self.samples]
+        halves = list(zip(*map(halves_of, weighed), strict=True))
+        return Pools(
+            self.name, self.ground.temperature, reweighted(*weighed), (reweighted(*halves[0]), reweighted(*halves[1]))
+        )
+
+    def _weighed(self, samples: Samples) -> Samples:
+        """With V(s, t) − c(t), the walls and what the manifest had as its bias, eV."""
+        values = np.stack([samples.values[name] for name in self.variables], axis=1)
+        bias = self.hills.energy_at(values, samples.steps) + self.ground.walls.energy(values)[0]
+        manifest = 0.0 if samples.bias is None else samples.bias
+        return replace(samples, bias=bias - self.offsets(samples.steps) + manifest)
+
+    def offsets(self, steps: IntArray) -> FloatArray:
+        """c(t) (n,) eV at these steps (n,)."""
+        beta, less = beta_of(self.ground.temperature), 1 / (self.ground.told.bias_factor - 1)
+        grid = self._grid()
+        energy, offsets = np.zeros(len(grid)), [0.0]
+        starts = [*np.flatnonzero(np.diff(self.hills.steps, prepend=-1)), len(self.hills)]
+        for start, end in pairwise(starts):
+            energy += self.hills.take(slice(start, end)).energy(grid)[0]
+            offsets.append((_log_sum(beta * (1 + less) * energy) - _log_sum(beta * less * energy)) / beta)
+        return np.array(offsets)[np.searchsorted(np.unique(self.hills.steps), steps)]
+
+    def _grid(self) -> FloatArray:
+        """(m, d) over all that has hills."""
+        axes, hills = [], self.hills
+        low, high = hills.centres.min(0) - _BEYOND * hills.widths, hills.centres.max(0) + _BEYOND * hills.widths
+        for k, (width, turn) in enumerate(zip(hills.widths, hills.turns, strict=True)):
+            ends = (-turn / 2, turn / 2) if turn else (low[k], high[k])
+            points = math.ceil((ends[1] - ends[0]) / width * _FINE) + 1
+            axes.append(np.linspace(*ends, min(points, round(_MOST ** (1 / len(hills.widths)))), endpoint=not turn))
+        return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1)
+
+    def beside(self, surface: Surface) -> Surface:
+        """With F by the negative bias within the walls, if over the same variables, and how far that is off."""
+        if set(surface.variables) != set(self.variables):
+            return surface
+        centres = np.meshgrid(*surface.centres, indexing="ij")
+        at = np.stack([centres[surface.variables.index(name)].ravel() for name in self.variables], axis=1)
+        alone = self._negative(at)
+        alone[self.ground.walls.energy(at)[0] > 0] = np.nan
+        alone = alone.reshape(surface.free_energy.shape)
+        off = alone - surface.free_energy
+        known = np.isfinite(off)
+        alone -= np.median(off[known]) if known.any() else 0.0
+        off = np.abs(alone - surface.free_energy)[known]
+        note = f"by the negative bias alone F is {off.mean():.2f} kcal/mol off on average" if known.any() else ""
+        notes = (*surface.notes, note) if note else surface.notes
+        return replace(surface, of_bias=np.where(np.isfinite(surface.free_energy), alone, np.nan), notes=notes)
+
+    def binding(self, state: StandardState) -> float:
+        """−kT ln(P_bound/P_shell) by the negative bias, over the one variable, kcal/mol."""
+        energy = kt(self.ground.temperature)
+        lowest = float(self.hills.centres.min() - _BEYOND * self.hills.widths[0])
+
+        def inside(low: float, high: float) -> float:
+            r = np.linspace(low, high, 2001)
+            return _log_sum(-self._negative(r[:, None]) / energy) + math.log((high - low) / len(r))
+
+        return energy * (inside(state.low, state.high) - inside(max(0.0, lowest), state.bound))
+
+    def _negative(self, values: FloatArray) -> FloatArray:
+        factor = self.ground.told.bias_factor
+        return -factor / (factor - 1) / KCAL_MOL * self.hills.energy(values)[0]
+
+
+def _log_sum(exponents: FloatArray) -> float:
+    largest = exponents.max()
+    return float(largest + math.log(np.exp(exponents - largest).sum()))
