@@ -43,12 +43,13 @@ _MOST = 2**24  # bytes taken in at once from a file that is followed
 @dataclass(frozen=True)
 class Output:
     """One output file; stride: steps between its records, 0 where they come irregularly; lag: steps after which they
-    may come to the disk."""
+    may come to the disk; from_step: a record's number is that of the state before it, not of the one after it."""
 
     path: Path
     kind: OutputKind
     stride: int
     lag: int = 0
+    from_step: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def outputs_of(root: Element, folder: Path) -> dict[str, list[Output]]:
     smotion = root.find("smotion")
     if smotion is not None and smotion.get("mode", "").strip() != "metad":
         swaps = (root.findtext("smotion/remd/swapfile") or "remd_idx").strip()
-        outputs.setdefault("", []).append(Output(folder / f"{stem}{swaps}", "properties", 0))
+        outputs.setdefault("", []).append(Output(folder / f"{stem}{swaps}", "properties", 0, from_step=True))
     return outputs
 
 
@@ -115,7 +116,7 @@ def _beads(root: Element) -> int:
 
 def places(outputs: Iterable[Output], step: int) -> tuple[dict[Path, Place], bool]:
     """Where each output is cut for a state of this step, and whether all records that belong to it are whole."""
-    ends = {output: place(output, step) for output in outputs}
+    ends = {output: place(output, step - output.from_step) for output in outputs}
     whole = all(not o.stride or end.step == step // o.stride * o.stride for o, end in ends.items())
     return {output.path: end for output, end in ends.items()}, whole
 

@@ -54,7 +54,7 @@ def cage(r: Array) -> tuple[Array, Array]:
 FORMS = {"lennard_jones": lennard_jones, "cage": cage}
 CASES = {  # start (Å), bound below (Å), windows
     "lennard_jones": (3.8, "6", "3.5:8:1.5"),
-    "cage": (2.5, "4", "1.5:8.5:1"),
+    "cage": (2.5, "4", "1.5,2.3,3,3.4,3.6,3.8,4,4.2,4.4,4.6,5,5.7,6.6,7.6,8.6"),
 }
 
 

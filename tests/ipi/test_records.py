@@ -107,3 +107,12 @@ def test_the_names_that_i_pi_gives_to_outputs(tmp_path: Path) -> None:
     root.find("output").set("prefix", "")  # type: ignore[union-attr]
     del root.find("system").attrib["prefix"]  # type: ignore[union-attr]
     assert outputs.outputs_of(root, tmp_path)[""][0].path.name == "out"
+
+
+def test_exchanges_beyond_a_state_are_made_again(tmp_path: Path) -> None:
+    """i-PI numbers an exchange by the state before it: that of the state to go on from is not yet made."""
+    root = ElementTree.fromstring('<s><output prefix="md"/><smotion mode="remd"/></s>')
+    (swaps,) = outputs.outputs_of(root, tmp_path)[""]
+    swaps.path.write_text("".join(f"{step:10d}     0     1\n" for step in (3, 9, 10, 12)))
+    outputs.cut(outputs.places([swaps], 10)[0])
+    assert [row.split()[0] for row in swaps.path.read_text().splitlines()] == ["3", "9"]
