@@ -33,6 +33,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
+import ase.config
+
 import delta_server
 from delta_server.server import leash
 
@@ -166,6 +168,7 @@ def become(arguments: list[str], environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     show(arguments)
+    vars(ase.config.cfg).update(vars(ase.config.Config.read()))  # it was read when ase was imported
     subprocess.Popen = Popen  # type: ignore[misc]
     multiprocessing.util.spawnv_passfds = spawn  # type: ignore[attr-defined]
     at_once = bool(environment.get("PYTHONUNBUFFERED"))

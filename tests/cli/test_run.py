@@ -269,7 +269,9 @@ def test_a_system_that_breaks_in_a_thread_of_its_own_ends_all(start: Callable[..
     code, _, err = job.ended()
     assert code == 6
     (line,) = err.strip().splitlines()
-    assert "a geometry that cannot be this molecule: position of atom 0 in frame 1 is not finite" in line
+    assert (
+        "a geometry that cannot be this molecule: position of atom 0 in frame" in line
+    )  # in which, the threads decide
     assert (job.folder / "RESTART").is_file()
     assert not job.pids("i-pi")
 
