@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,7 +257,8 @@ class Supervisor:
             raise RunError(f"i-PI reports a problem: {ipi.why} (whole log: {ipi.log})")
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came
         if (left := self.directory / "RESTART").is_file():
-            self.progress.step = read_schedule(left, read_input(left)).step
+            with suppress(InputError):  # cut off while it was written: the checkpoint before it is gone on from
+                self.progress.step = read_schedule(left, read_input(left)).step
         if stopping_since is not None:
             ipi.why = ""
             return False
