@@ -106,8 +106,7 @@ def biased_in(run: Run) -> tuple[Sweep, Member] | None:
     if not (folder.parent / RECORD).is_file():
         return None
     sweep = load_sweep(folder.parent)
-    biased = sweep.record.windows is not None or sweep.record.metadynamics is not None
-    return (sweep, sweep.member(folder)) if biased else None
+    return None if sweep.record.bias is None else (sweep, sweep.member(folder))
 
 
 def read_recorded(path: Path, sha256: dict[str, str], what: str) -> MadeWith:

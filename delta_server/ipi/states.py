@@ -45,7 +45,7 @@ def newest_state(folder: Path, root: Element) -> State:
     """
     found = [path for path in _left_by(folder, root) if path.is_file()]
     states = []
-    for path, state in _whole(found):
+    for path, state in whole_states(found):
         step = read_schedule(path, state).step
         ends, complete = places((o for files in outputs_of(state, folder).values() for o in files), step)
         ended = path.name == "RESTART"  # the step at which an optimisation converges has no records
@@ -98,7 +98,7 @@ def states_with_steps(folder: Path, *others: Path) -> list[tuple[int, Element]]:
     begins anew."""
     states = []
     paths = (folder / "RESTART", *others, *numbered_checkpoints(folder))
-    for _, root in _whole(path for path in paths if path.is_file()):
+    for _, root in whole_states(path for path in paths if path.is_file()):
         with suppress(ValueError):
             step = int(root.findtext("step") or 0)
             if step > 0:
@@ -112,7 +112,7 @@ def remove_states(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _whole(paths: Iterable[Path]) -> Iterator[tuple[Path, Element]]:
+def whole_states(paths: Iterable[Path]) -> Iterator[tuple[Path, Element]]:
     """Those states, with their roots, that i-PI was not killed in the middle of writing."""
     for path in paths:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from ..ipi.input import (
     start_hills,
 )
 from ..ipi.records import Output, cut, outputs_of
-from ..ipi.states import newest_state, set_aside
+from ..ipi.states import newest_state, set_aside, whole_states
 from ..manifest import load_manifest
 from ..terms.bias import bias_extras
 from .job.driver_process import DRIVER_GRACE, DriverProcess
@@ -256,9 +256,8 @@ class Supervisor:
         if ipi.ending == "a problem":
             raise RunError(f"i-PI reports a problem: {ipi.why} (whole log: {ipi.log})")
         # i-PI also ends well on an EXIT file or its time limit: what it left tells how far it came
-        if (left := self.directory / "RESTART").is_file():
-            with suppress(InputError):  # cut off while it was written: the checkpoint before it is gone on from
-                self.progress.step = read_schedule(left, read_input(left)).step
+        for left, root in whole_states([self.directory / "RESTART"]):
+            self.progress.step = read_schedule(left, root).step
         if stopping_since is not None:
             ipi.why = ""
             return False

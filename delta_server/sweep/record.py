@@ -92,6 +92,11 @@ class SweepRecord(Strict):
     metadynamics: Metadynamics | None = None
 
     @property
+    def bias(self) -> Windows | Metadynamics | None:
+        """What it is biased by."""
+        return self.windows or self.metadynamics
+
+    @property
     def bound_together(self) -> bool:
         """Whether its trajectories act on each other: they run in one process, and end together."""
         return self.kind == "remd" or (self.metadynamics is not None and self.metadynamics.walkers > 1)

@@ -183,8 +183,13 @@ class Pools:
         return replace(surface, halves=(halves[0], halves[1]))
 
 
-def reweighted(*samples: Samples) -> Pool:
-    """Runs whose samples each tell the bias that they were drawn under, for what there is without it."""
+def reweighted(name: str, *samples: Samples) -> Pools:
+    """Runs at one temperature whose samples each tell the bias that they were drawn under, for F without it."""
+    first, second = zip(*map(halves_of, samples), strict=True)
+    return Pools(name, samples[0].temperature, _reweighted(samples), (_reweighted(first), _reweighted(second)))
+
+
+def _reweighted(samples: Sequence[Samples]) -> Pool:
     some = thinned_together(samples)
     bias = np.concatenate([one.bias for one in some if one.bias is not None])
     reduced = beta_of(some[0].temperature) * np.tile(bias, (len(some), 1))

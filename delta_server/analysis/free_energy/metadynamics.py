@@ -25,7 +25,7 @@ from ...sweep.record import BIAS, HILLS
 from ...terms.hills import Hills
 from ...units import KCAL_MOL
 from .binding import StandardState
-from .mbar import Pools, beta_of, halves_of, reweighted
+from .mbar import Pools, beta_of, reweighted
 from .sampling import Samples, kt
 from .surface import Surface
 
@@ -60,11 +60,7 @@ class Flooded:
 
     def together(self) -> Pools:
         """The walkers as one, for F without bias."""
-        weighed = [self._weighed(one) for one in self.samples]
-        halves = list(zip(*map(halves_of, weighed), strict=True))
-        return Pools(
-            self.name, self.ground.temperature, reweighted(*weighed), (reweighted(*halves[0]), reweighted(*halves[1]))
-        )
+        return reweighted(self.name, *map(self._weighed, self.samples))
 
     def _weighed(self, samples: Samples) -> Samples:
         """With V(s, t) − c(t), the walls and what the manifest had as its bias, eV."""

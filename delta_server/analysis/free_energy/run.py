@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...manifest import Manifest
-from ...sweep.record import Member, Metadynamics, Sweep, Windows
+from ...sweep.record import Member, Sweep
 from ...variables.definition import Variables, read_variables
 from ..runs import biased_in, ladders_of, made_with
 from ..statistics import Mean
@@ -22,7 +22,7 @@ from .binding import (
     without_sphere,
 )
 from .choice import choose
-from .mbar import Pools, halves_of, ladder_surface, reweighted
+from .mbar import Pools, ladder_surface, reweighted
 from .metadynamics import Flooded
 from .sampling import Samples, alike, samples_by_temperature
 from .surface import MIN_COUNT, Edges, Surface, common_grid, difference, surface
@@ -127,7 +127,9 @@ def analyze_free_energy(
         biases = [bias for bias in there if bias is not None]
         if biases and len(biases) < len(some):
             raise InputError(f"{name}: holds biased runs and others; give each a folder of its own")
-        definitions = {sweep.folder: told.definition for sweep, _ in biases for told in _told(sweep)}
+        definitions = {
+            sweep.folder: told.definition for sweep, _ in biases if (told := sweep.record.bias) is not None
+        }
         every_variable = known.merged(*(read_variables(d, name) for d in definitions.values()))
         samples = samples_by_temperature(
             [replace(r, progress=progress) for r in some], every_variable, temperature, every
@@ -174,25 +176,13 @@ def _surface(samples: Samples, variables: Sequence[str], edges: Edges, min_count
     """Of one run; without the bias that its manifest had."""
     if samples.bias is None:
         return surface(samples, variables, edges, min_count)
-    return _unbiased(samples).surface(variables, edges, min_count)
+    return reweighted(samples.name, samples).surface(variables, edges, min_count)
 
 
 def _difference(samples: Samples, variable: str, split: float) -> Mean:
     if samples.bias is None:
         return difference(samples, variable, split)
-    return _unbiased(samples).difference(variable, split)
-
-
-def _unbiased(samples: Samples) -> Pools:
-    first, second = map(reweighted, halves_of(samples))
-    return Pools(samples.name, samples.temperature, reweighted(samples), (first, second))
-
-
-def _told(sweep: Sweep) -> Iterator[Windows | Metadynamics]:
-    """What biased a sweep."""
-    for one in (sweep.record.windows, sweep.record.metadynamics):
-        if one is not None:
-            yield one
+    return reweighted(samples.name, samples).difference(variable, split)
 
 
 def _together(
