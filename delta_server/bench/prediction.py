@@ -17,10 +17,12 @@ from ..errors import InputError
 from ..gdml.descriptor.descriptor import Descriptor
 from ..gdml.descriptor.metric import Metric
 from ..gdml.descriptor.pairs import n_pairs
+from ..gdml.devices import find_device
 from ..gdml.file import arrays_of, form_of, load_model
 from ..gdml.model import Model
 from ..gdml.predictor import MeasuredPredictor
 from ..gdml.sums.contraction import Work
+from ..training.solve.memory import available_memory
 
 _COPIES = 9  # of the permuted training set that sgdml holds while it begins, measured (9.0 to 9.1); it keeps two
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
@@ -73,14 +75,15 @@ class Timing:
 
 
 def sgdml_predictor(
-    source: Path | Model, use_torch: bool = False
+    source: Path | Model, device: str = "cpu"
 ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray]]:
     """Stock sgdml's `GDMLPredict` with one process, on positions (B, N, 3) in the file's units. Raises InputError.
 
     A model whose descriptor is not sGDML's is lent its own points and coefficients with all pairs by 1/r: sgdml then
     predicts something else, at the price that it has for a model of that size.
 
-    use_torch: on the GPU; there it makes single-precision numbers of positions, and a whole one of σ.
+    device: as in `make_predictor`. On a GPU sgdml's torch predictor is taken, which makes single-precision numbers of
+    positions and a whole one of σ; weights of energies, at which it fails while it loads, are handed to it later.
     """
     logging.disable(logging.INFO)  # torch and sgdml are talkative when they are imported
     try:
@@ -99,13 +102,43 @@ def sgdml_predictor(
     else:
         with np.load(source, allow_pickle=False) as archive:
             model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
-    predictor = GDMLPredict(model, max_processes=1, use_torch=use_torch)
+    place = None if device == "cpu" else find_device(device)
+    if place is None or place.type == "cpu":
+        predictor = GDMLPredict(model, max_processes=1)
+    else:
+        predictor = _on_gpu(GDMLPredict, model)
 
     def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         energy, forces = predictor.predict(positions.reshape(len(positions), -1))
         return energy, forces.reshape(positions.shape)
 
     return predict
+
+
+def _on_gpu(predictor: Callable[..., Any], model: dict[str, Any]) -> Any:
+    """sgdml's `GDMLPredict` by torch, of a model with weights of energies as of another."""
+    import torch
+
+    weights = model.pop("alphas_E", None)
+    logging.disable(logging.INFO)
+    try:
+        made = predictor(model, max_processes=1, use_torch=True)
+    finally:
+        logging.disable(logging.NOTSET)
+    if weights is not None:
+        on_device = torch.tensor(weights, dtype=torch.float64, device=made.torch_device)
+        made.torch_predict._alphas_E = torch.nn.Parameter(on_device, requires_grad=False)
+    return made
+
+
+def memory_of(device: str) -> int:
+    """Bytes that are free where a device keeps its numbers. Raises InputError where there is no such device."""
+    place = None if device == "cpu" else find_device(device)
+    if place is None or place.type == "cpu":
+        return available_memory()
+    import torch
+
+    return int(torch.cuda.mem_get_info(place)[0])
 
 
 def sgdml_bytes(model: Model) -> int:

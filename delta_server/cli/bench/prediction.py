@@ -40,7 +40,9 @@ def bench(
     option: CalculatorOptions = [],  # noqa: B006
     charge: Annotated[int, typer.Option(help="Of the complex, for a calculator.")] = 0,
     batches: Annotated[str, typer.Option("--batch", help="Batch sizes.", metavar="N,N,…")] = "1,8,32",
-    seconds: Annotated[float, typer.Option(min=0.01, help="Time spent on each row (s).", metavar="SECONDS")] = 1.0,
+    seconds: Annotated[  # named here: typer 0.27 takes a metavar that spells the name for it, in capitals
+        float, typer.Option("--seconds", min=0.01, help="Time spent on each row (s).", metavar="SECONDS")
+    ] = 1.0,
     steps: Annotated[
         int,
         typer.Option(
@@ -79,7 +81,7 @@ def bench(
 
     from ...bench.growth import growth as measure_growth
     from ...bench.growth import some_points
-    from ...bench.prediction import Machine, Timing, alternate, bench_term, sgdml_predictor
+    from ...bench.prediction import Machine, Timing, alternate, bench_term, memory_of, sgdml_predictor
     from ...errors import InputError
     from ...gdml import make_predictor
     from ...loading import load_potential, read_model
@@ -116,9 +118,9 @@ def bench(
         if points:
             model = some_points(model, points)
         fits = True
-        if stock and device == "cpu":
-            model, fits = _that_fits(names[0], model)
-        rival = sgdml_predictor(model, device not in ("cpu", "torch-cpu")) if stock and fits else None
+        if stock:
+            model, fits = _that_fits(names[0], model, memory_of(device))
+        rival = sgdml_predictor(model, device) if stock and fits else None
         predictor = make_predictor(model, threads, device)
         limits = machine.at(model.n_bytes) if device == "cpu" else None
         for size in sizes:
@@ -186,13 +188,12 @@ def bench(
         print(json.dumps(found))
 
 
-def _that_fits(name: str, model: Model) -> tuple[Model, bool]:
-    """The model with as many points as stock sgdml has memory for; false where that is none at all."""
+def _that_fits(name: str, model: Model, memory: int) -> tuple[Model, bool]:
+    """The model with as many points as stock sgdml has memory (bytes) for; false where that is none at all."""
     from ...bench.growth import some_points
     from ...bench.prediction import points_for_sgdml, sgdml_bytes
-    from ...training.solve.memory import available_memory
 
-    room = int(_SHARE * available_memory())
+    room = int(_SHARE * memory)
     if (needed := sgdml_bytes(model)) <= room:
         return model, True
     needs = f"{name}: sgdml needs {needed / 1e9:.1f} GB for {model.n_train} points, {room / 1e9:.1f} GB may be taken"
