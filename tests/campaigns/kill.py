@@ -96,6 +96,7 @@ class Run(Dynamics):
         text = text.replace('stride="20"', 'stride="10"').replace(
             'stride="1000" filename="chk"', 'stride="50" filename="chk"'
         )
+        text = re.sub(r'flush="\d+"', 'flush="1"', text)  # as often as the checkpoints now, or more of them are lost
         (folder / "input.xml").write_text(text.replace('overwrite="True"', 'overwrite="False"'))
         shutil.copy(source / "init.xyz", folder)
 

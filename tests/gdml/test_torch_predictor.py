@@ -348,10 +348,11 @@ def test_gpu(tmp_path: Path) -> None:
     for path in shipped_models():
         model = load_model(path)
         numpy, torched = CpuPredictor(model), TorchPredictor(model, device)
+        energy = 1e-5 if model.energy_weights is None else 1e-4
         x, first = geometries(model, 5), {}
         for size in sizes:
             found = torched.predict(x[:size])
-            assert_same(found, numpy.predict(x[:size]))
+            assert_same(found, numpy.predict(x[:size]), energy)
             first.setdefault(size, found)
         assert torched._graphs is not None
         assert torched._graphs._possible
@@ -359,4 +360,4 @@ def test_gpu(tmp_path: Path) -> None:
         x += 0.01
         x[:, 0] += 0.02
         for size in (3, 1, 5):
-            assert_same(torched.predict(x[:size]), numpy.predict(x[:size]))
+            assert_same(torched.predict(x[:size]), numpy.predict(x[:size]), energy)
