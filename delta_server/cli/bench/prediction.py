@@ -126,7 +126,7 @@ def bench(
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, sites[0]])
             units = model.angstrom, model.electronvolt
-            same = model.metric.is_stock
+            same = model.metric.is_stock and (device == "cpu" or float(model.sigma).is_integer())
             named.add(f"{model.energy_unit} and {model.energy_unit}/{model.length_unit}")
             rows.append(
                 bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same, model.n_train)
@@ -149,7 +149,7 @@ def bench(
             if not as_json:
                 print(f"{against}, batch {size}: {ms:.3f} ms, {ratio:.1f} times the sum", flush=True)
     if stock and not as_json:
-        print(f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor)")
+        print(f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor, or on a GPU another σ)")
     cost = _steps(described, potential, steps) if steps else None
     transports = _transports(described, steps, threads) if steps >= _LEAST_STEPS else []
     if cost and not as_json:
