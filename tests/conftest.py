@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import json
+import multiprocessing.util
 import os
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import warm
 from made import made_dimer
 from made_kinds import RIPPLE, SPRING, made_kinds, with_terms
 
@@ -18,6 +20,7 @@ from delta_server.data.dataset import Dataset, load_dataset
 from delta_server.gdml import Model, load_model
 
 ROOT = Path(__file__).resolve().parent.parent
+multiprocessing.util.spawnv_passfds = warm.spawn  # type: ignore[attr-defined]  # workers need not import it all again
 SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
 
 

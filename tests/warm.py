@@ -91,10 +91,12 @@ def start(
     out: Path,
     err: Path | None = None,
     env: dict[str, str] | None = None,
+    session: bool = False,
 ) -> Forked:
     """Fork a process for one of COMMANDS, with an empty standard input. out, err: files for what it prints, or one
-    for both."""
-    task = [str(folder or Path.cwd()), [*map(str, command)], env or dict(os.environ), str(out), str(err or out)]
+    for both. session: whether it leads a session, and so a group, of its own."""
+    words = [*map(str, command)]
+    task = [session, str(folder or Path.cwd()), words, env or dict(os.environ), str(out), str(err or out)]
     for path in task[-2:]:
         open(path, "wb").close()
     server = _server()
@@ -154,7 +156,9 @@ def serve() -> None:
             if pid := os.fork():
                 os.write(1, str(pid).encode())
                 os._exit(0)
-            folder, arguments, environment, *outputs = json.loads(line)
+            session, folder, arguments, environment, *outputs = json.loads(line)
+            if session:
+                os.setsid()
             os.chdir(folder)
             for number, name in enumerate((os.devnull, *outputs)):
                 os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)

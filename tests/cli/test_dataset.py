@@ -118,11 +118,13 @@ class Slow:
         self.command = [SGDML, "dataset", "label", METHANE, "-o", "d.npz", "-j", "2", "--calculator", "slow:Slow"]
         self.folder = folder
 
-    def start(self) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self.command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
-        )  # fmt: skip
+    def start(self) -> warm.Forked:
+        outputs = self.folder / "out", self.folder / "err"
+        return warm.start(self.command, self.folder, *outputs, env=self.environment, session=True)
+
+    def words(self) -> tuple[str, str]:
+        """What the last one printed, to stdout and to stderr."""
+        return (self.folder / "out").read_text(), (self.folder / "err").read_text()
 
     def wait_for(self, records: int) -> int:
         """Bytes of the working file once so many records more are in it."""
@@ -163,14 +165,13 @@ def test_killed_torn_and_gone_on_with(tmp_path: Path) -> None:
         process = slow.start()
         slow.wait_for(8)
         process.kill()
-        process.communicate(timeout=30)
+        process.wait(30)
         slow.gone(process.pid)  # its workers see that nobody listens
         kept = slow.working.read_bytes()
         slow.working.write_bytes(kept[:-50])
     size = slow.size()
     process = slow.start()
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+    assert process.wait(120) == 0, slow.words()
     assert size > 10 * 8 * 66
     data = load_dataset(slow.output)
     reference = load_dataset(METHANE)
@@ -189,8 +190,8 @@ def test_stopped_softly(tmp_path: Path, number: signal.Signals) -> None:
     process = slow.start()
     size = slow.wait_for(6)
     os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
+    assert process.wait(30) == 128 + number
+    out, err = slow.words()
     assert out == ""
     assert "Traceback" not in err
     assert "go on: delta-sgdml dataset label" in err
@@ -201,9 +202,7 @@ def test_stopped_softly(tmp_path: Path, number: signal.Signals) -> None:
         return  # the rest is the same
     fails(tmp_path, *slow.command[2:], "--option", "sigma=3", words="another task", env=slow.environment)
     fails(tmp_path, "label", METHANE, "-o", "d.npz", "--every", "2", words="another task")
-    process = slow.start()
-    process.communicate(timeout=120)
-    assert process.returncode == 0
+    assert slow.start().wait(120) == 0
     assert len(load_dataset(slow.output)) == 40
 
 

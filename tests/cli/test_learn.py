@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -121,14 +120,11 @@ def test_killed_and_gone_on_with_it_comes_to_the_same_end(undisturbed: Path, tra
     begin(tmp_path, trained, *FLAKY)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     for file in ("rounds/01/asked/test.npz", "rounds/01/test.npz", "rounds/01/model/training.json"):
-        process = subprocess.Popen(
-            [SGDML, "learn", "run", "dir", "-j", "1"], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
+        process = warm.start([SGDML, "learn", "run", "dir", "-j", "1"], tmp_path, tmp_path / "log", env=environment)
         deadline = time.monotonic() + 60
         while not (tmp_path / "dir" / file).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     learn(tmp_path, "run", "dir", "-j", 1, code=1)
     assert records(tmp_path) == records(undisturbed)

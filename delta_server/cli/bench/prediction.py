@@ -149,7 +149,9 @@ def bench(
             if not as_json:
                 print(f"{against}, batch {size}: {ms:.3f} ms, {ratio:.1f} times the sum", flush=True)
     if stock and not as_json:
-        print(f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor, or on a GPU another σ)")
+        print(
+            f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor, or on a GPU another σ)"
+        )
     cost = _steps(described, potential, steps) if steps else None
     transports = _transports(described, steps, threads) if steps >= _LEAST_STEPS else []
     if cost and not as_json:
