@@ -150,7 +150,8 @@ def bench(
                 print(f"{against}, batch {size}: {ms:.3f} ms, {ratio:.1f} times the sum", flush=True)
     if stock and not as_json:
         print(
-            f"(energy, force: largest differences, {'; '.join(sorted(named))}; –: another descriptor, or on a GPU another σ)"
+            f"(energy, force: largest differences, {'; '.join(sorted(named))}; "
+            "–: another descriptor, or on a GPU another σ)"
         )
     cost = _steps(described, potential, steps) if steps else None
     transports = _transports(described, steps, threads) if steps >= _LEAST_STEPS else []
@@ -168,7 +169,7 @@ def bench(
     curves: list[Growth] = []
     if growth:
         (last, *_), sites = terms[-1]
-        for curve in measure_growth(read_model(described, models[last]), x[:, sites[0]], threads=threads):
+        for curve in measure_growth(read_model(described, models[last]), x[:, sites[0]], 0.3 * seconds, threads):
             curves.append(curve)
             if not as_json:
                 print(_growth(last, curve), flush=True)
