@@ -32,8 +32,9 @@ from .sums.numpy_sum import correlations, synthesis
 LEFT, FAR = 3.0, 6.0  # of the distance between a training point and the others; sound models walk up to 2.8
 _USUAL = 0.95  # of the training points
 _POINTS = 300  # of training that are looked at: the cost is theirs squared
+_ROUNDS = 16  # in which the covariances of points among themselves are computed
 _JITTER = 1e-10  # ε, of the mean of the diagonal; s is √ε at least
-_CHUNK_BYTES = 64 * 2**20
+_CHUNK_BYTES = 16 * 2**20  # of temporaries: more would leave the cache
 
 
 class Calibration(NamedTuple):
@@ -64,6 +65,10 @@ class Points(NamedTuple):
     rows: list[FloatArray]  # in the basis, representation by representation
     norms: FloatArray  # (M,)
 
+    def take(self, which: slice) -> Points:
+        """Some of them."""
+        return Points(self.x[which], [row[which] for row in self.rows], self.norms[which])
+
 
 class EnergyKernel:
     """k(x, y) for descriptors in 1/Å, with the permutations summed over as in `Expansion`."""
@@ -83,12 +88,11 @@ class EnergyKernel:
         return Points(y, self._basis.parts(self._basis.forward(y)), np.einsum("md,md->m", y, y))
 
     def cross(self, x: FloatArray, points: Points, lengths: tuple[float, ...]) -> FloatArray:
-        """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 64 MB."""
+        """(L, B, M) for x (B, D), M points, and each ℓ. Large batches are cut: temporaries stay below 16 MB."""
         most = max(1, _CHUNK_BYTES // (40 * self._n_perms))
         if len(points.x) > most:  # so many permutations that a single query's temporaries are too large
             cuts = [slice(i, i + most) for i in range(0, len(points.x), most)]
-            parts = [Points(points.x[c], [row[c] for row in points.rows], points.norms[c]) for c in cuts]
-            return np.concatenate([self.cross(x, part, lengths) for part in parts], axis=2)
+            return np.concatenate([self.cross(x, points.take(cut), lengths) for cut in cuts], axis=2)
         y, rows, norms = points
         covariances = np.empty((len(lengths), len(x), len(y)))
         step = self._chunk(len(y))
@@ -99,6 +103,17 @@ class EnergyKernel:
             products *= -2.0
             products += norms[:, None, None] + np.einsum("bd,bd->b", query, query)[:, None]
             covariances[:, start : start + step] = self._sum(products, lengths).transpose(0, 2, 1)
+        return covariances
+
+    def among(self, points: Points, lengths: tuple[float, ...]) -> FloatArray:
+        """(L, M, M): `cross` of the points with themselves, of which half is computed."""
+        m = len(points.x)
+        covariances = np.empty((len(lengths), m, m))
+        step = -(-m // _ROUNDS)
+        for start in range(0, m, step):
+            part, before = slice(start, start + step), slice(start + step)
+            covariances[:, part, before] = self.cross(points.x[part], points.take(before), lengths)
+            covariances[:, before, part] = covariances[:, part, before].transpose(0, 2, 1)
         return covariances
 
     def diagonal(self, x: FloatArray, lengths: tuple[float, ...]) -> FloatArray:
@@ -120,7 +135,7 @@ class EnergyKernel:
         return variances
 
     def _chunk(self, n_points: int) -> int:
-        """Queries whose temporaries stay below 64 MB."""
+        """Queries whose temporaries stay below 16 MB."""
         each = 8 * (5 * self._n_perms * n_points + 4 * self._cosets.count * len(self._cosets.basis.order))
         return max(1, _CHUNK_BYTES // each)
 
@@ -158,7 +173,7 @@ class Uncertainty:
             )
         self._metric = model.metric
         self._points = self.kernel.points(_some(model))
-        self._inverse = _inverse_root(self.kernel.cross(self._points.x, self._points, (self.length,))[0])
+        self._inverse = _inverse_root(self.kernel.among(self._points, (self.length,))[0])
 
     def describe(self, positions: FloatArray) -> FloatArray:
         """Descriptors (B, D), 1/Å, of positions (B, N, 3), Å."""

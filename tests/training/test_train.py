@@ -75,7 +75,8 @@ def test_from_a_data_set_to_a_potential(system: str, tmp_path: Path) -> None:
     assert sum(len(m["trials"]) for m in record["models"].values()) == len(listener.trials)
     assert record["models"]["binding"]["n_far"] == 4
 
-    assert [c for c in check_manifest(manifest) if not c.passed and c.name != "separated fragments"] == []
+    walk = system == "h2o_benzene"
+    assert [c for c in check_manifest(manifest, walk=walk) if not c.passed and c.name != "separated fragments"] == []
     potential = load_potential(manifest)
     free = np.setdiff1d(np.arange(len(data)), record["train"] + record["validation"])
     result = evaluate(potential, data, free)
@@ -97,7 +98,8 @@ def test_a_metric_of_its_own_is_better(tmp_path: Path) -> None:
         free = np.setdiff1d(np.arange(len(data)), record["train"] + record["validation"])
         errors.append(evaluate(load_potential(manifest), data, free).total.force_mae)
         assert bool(listener.learned) == (metric == "auto")
-        assert [c for c in check_manifest(manifest) if not c.passed and c.name != "separated fragments"] == []
+        wrong = [c for c in check_manifest(manifest, walk=False) if not c.passed]
+        assert [c for c in wrong if c.name != "separated fragments"] == []
     assert {t["metric"] for t in record["models"]["benzene"]["trials"]} > {"1/r", "learned", "r^-2"}
     assert errors[1] < 0.9 * errors[0]
     with pytest.raises(InputError, match="1/r alone"):

@@ -46,7 +46,7 @@ def calibrate(model: Model, positions: FloatArray, forces: FloatArray) -> Calibr
     points = kernel.points(_some(model))
     query = Descriptor.of(positions, model.metric).x
     own = kernel.diagonal(query, _LENGTHS)
-    trained, asked = (kernel.cross(x, points, _LENGTHS) for x in (points.x, query))
+    trained, asked = kernel.among(points, _LENGTHS), kernel.cross(query, points, _LENGTHS)
     tried = []
     for i, length in enumerate(_LENGTHS):
         s = novelty(1.0 - ((asked[i] @ _inverse_root(trained[i]).T) ** 2).sum(1) / own[i])
