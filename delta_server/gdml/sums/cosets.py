@@ -13,7 +13,7 @@ it are a product of two groups of 12.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import product
 from math import factorial, prod
 from typing import Literal
@@ -57,7 +57,8 @@ class Cosets:
         fallback = None
         if method != "plain" and len(permutations) > 1:
             try:
-                subgroup, others, groups = _best(permutations, len(metric.pairs), method)
+                elements = np.ascontiguousarray(permutations, dtype=np.intp)
+                subgroup, others, groups = _best(elements.tobytes(), elements.shape, len(metric.pairs), method)
                 if len(subgroup) > 1:
                     return cls(metric.permutations(others), Basis.of(subgroup, metric, groups), len(subgroup))
             except ValueError:
@@ -114,13 +115,17 @@ def most_permutations(n_atoms: int, n_pairs: int) -> int:
     return min(factorial(min(n_atoms, 20)), _MOST // n_pairs)
 
 
+@lru_cache(maxsize=8)  # large groups take seconds, and expected errors want what the sum wants
 def _best(
-    permutations: IntArray, dim: int, method: Method | None
+    elements: bytes, shape: tuple[int, int], dim: int, method: Method | None
 ) -> tuple[IntArray, IntArray, tuple[Irreps, Irreps]]:
-    """A subgroup (P', N), representatives of its cosets (R, N), and the two groups that it is a product of.
+    """A subgroup (P', N), representatives of its cosets (R, N), and the two groups that it is a product of; not to be
+    changed.
 
-    Raises ValueError where the permutations (P, N) are no group, ArithmeticError where representations are not found.
+    elements: the permutations (P, N), as they lie in memory. Raises ValueError where they are no group,
+    ArithmeticError where representations are not found.
     """
+    permutations = np.frombuffer(elements, dtype=np.intp).reshape(shape)
     kinds: dict[tuple[float, ...], tuple[Subgroup, ...]] = {}  # one of each: the others are most likely its images
     for choice in product(*(_subgroups(f, method) for f in independent_factors(permutations))):
         products = dim * prod(s.index * s.dimension for s in choice)
