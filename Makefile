@@ -22,8 +22,8 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(ALONE) $(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/mypy & types=$$!; $(ALONE) $(BIN)/python -m pytest -n 3 --dist worksteal; tests=$$?; \
+	wait $$types && exit $$tests
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
