@@ -69,6 +69,9 @@ def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path)
     assert surface.name == "windows (1 windows)"
     assert np.isfinite(surface.free_energy).sum() > 3
     assert np.isfinite(binding.value)
+    twice = find_runs(*(runs["200K_3.75"].path.parent for _ in range(2)))
+    (surface,) = analyze_free_energy(twice, over="R_CM", bins=12, min_count=1, together=True).surfaces
+    assert surface.name == "200K_3.75 (2 windows)"
 
 
 def test_what_is_shared() -> None:

@@ -67,7 +67,7 @@ def thin(windows: Sequence[Window]) -> list[str]:
             if sampled < APART:
                 raise InputError(
                     f"{overlap.line()}; nothing that was sampled leads from one to the other, and no free energy is "
-                    "known across: write the sweep anew with these as well"
+                    "known across: run a sweep of these, and give both with --together"
                 )
             notes += [overlap.line()] if overlap.proposed else []
     return notes
