@@ -1,6 +1,6 @@
 """Two pairs whose ΔG° quadrature tells, through i-PI: a Lennard-Jones pair, and a charge in a charged cage.
 
-python tests/campaigns/binding.py                       # a quarter of an hour of one core
+python tests/campaigns/binding.py                       # an hour of a busy core; --ps 240 for errors of 0.04
 python tests/campaigns/binding.py --only cage --ps 100 --folder /tmp/binding   # longer, and what it ran is kept
 
 `sweep write`, `run` and `analyze free-energy` of umbrella windows and of metadynamics, as a user types them. Exits
