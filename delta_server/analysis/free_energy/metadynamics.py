@@ -63,7 +63,8 @@ class Flooded:
         """The walkers as one, for F without bias; without what they did while the first hills filled the wells, in
         which they were never in equilibrium."""
         filled = self._filled
-        some = [one.take(np.flatnonzero(one.steps > min(filled, np.median(one.steps)))) for one in self.samples]
+        starts = [min(filled, float(np.median(one.steps))) for one in self.samples]
+        some = [one.take(np.flatnonzero(one.steps > start)) for one, start in zip(self.samples, starts, strict=True)]
         return reweighted(self.name, *map(self._weighed, some))
 
     @property
