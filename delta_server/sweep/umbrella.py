@@ -26,7 +26,8 @@ from .record import PREFIX, Member, Sweep, Windows
 _MOST = 200
 _STIFF = 10.0  # times a window's force constant, while pulled
 _PIECE, _PIECES = 100, 200  # steps between moves of the centre, and how many at most for a window
-THIN = 0.1  # overlap of two neighbours below which a window between them is proposed
+THIN = 0.1  # overlap of two neighbours below which windows between them are proposed
+APART = 0.03  # below which nothing leads from one to the other
 _BINS = 40
 
 
@@ -188,14 +189,16 @@ class Overlap:
     shared: float
 
     @property
-    def proposed(self) -> float | None:
-        return (self.low + self.high) / 2 if self.shared < THIN else None
+    def proposed(self) -> tuple[float, ...]:
+        """Windows to add, if any: at quarters of the way, so that `auto` makes them stiff against what is between."""
+        quarters = tuple(self.low + k * (self.high - self.low) / 4 for k in (1, 2, 3))
+        return quarters if self.shared < THIN else ()
 
     def line(self) -> str:
         """What is told of it."""
         between = f"{self.temperature:g} K, {self.variable} {self.low:g} and {self.high:g}"
-        more = "" if self.proposed is None else f": thin; add a window at {self.proposed:g}"
-        return f"{between} overlap by {self.shared:.2f}{more}"
+        more = ",".join(f"{centre:.4g}" for centre in self.proposed)
+        return f"{between} overlap by {self.shared:.2f}" + f": thin; add windows at {more}" * bool(more)
 
 
 def overlaps(sweep: Sweep) -> list[Overlap]:
@@ -215,8 +218,9 @@ def overlaps(sweep: Sweep) -> list[Overlap]:
 
 
 def shared(a: FloatArray, b: FloatArray) -> float:
-    """∫ min(p, q) of the densities of two samples, by histograms."""
-    edges = np.histogram_bin_edges(np.concatenate([a, b]), _BINS)
+    """∫ min(p, q) of the densities of two samples, by histograms: the coarser, the fewer there are."""
+    bins = min(_BINS, math.ceil(math.sqrt(min(len(a), len(b)))))
+    edges = np.histogram_bin_edges(np.concatenate([a, b]), bins)
     p, q = (np.histogram(sample, edges)[0] / len(sample) for sample in (a, b))
     return float(np.minimum(p, q).sum())
 

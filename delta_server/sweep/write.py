@@ -58,15 +58,15 @@ _STAGED = ".part"  # where a sweep is written before it appears in its folder
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau in fs;
-    stride (of energies), frames (of geometries), checkpoint and exchange in steps; umbrella, metadynamics: of
-    that kind."""
+    """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau
+    (default: 1000, but 100 of windows, in which nothing that moves freely is to be seen) in fs; stride (of energies),
+    frames (of geometries), checkpoint and exchange in steps; umbrella, metadynamics: of that kind."""
 
     temperatures: Sequence[float]
     kind: SweepKind = "nvt"
     time: float = 500.0
     timestep: float | None = None
-    tau: float = 1000.0
+    tau: float | None = None
     beads: int = 1
     inner: int = 1
     contract: int = 0
@@ -213,7 +213,8 @@ def _checked(plan: SweepPlan) -> SweepPlan:
     default = 0.25 if plan.beads > 1 else {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
     inner = max(2, plan.inner) if plan.kind == "mts" else 1
     beads = 16 if plan.kind == "pimd" and plan.beads == 1 else plan.beads
-    return replace(plan, timestep=plan.timestep or default, inner=inner, beads=beads)
+    tau = plan.tau or (100.0 if plan.kind == "umbrella" else 1000.0)
+    return replace(plan, timestep=plan.timestep or default, tau=tau, inner=inner, beads=beads)
 
 
 def _make_room(folder: Path, overwrite: bool) -> Sweep | None:
@@ -294,6 +295,7 @@ def _refuse_far(potential: Potential, positions: FloatArray, step: int) -> None:
 
 def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
     assert plan.timestep is not None  # `_checked` saw to it
+    assert plan.tau is not None
     flooding = plan.metadynamics
     return Simulation(
         described.name,

@@ -15,7 +15,9 @@ to `high`, and nothing within; `linear` slope · ξ. A dihedral is taken the sho
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -145,7 +147,7 @@ class BiasTerm:
     periodic: bool = False
     part: Side = field(default="bias", init=False)
 
-    @property
+    @cached_property
     def sites(self) -> IntArray:
         """See `Term`: those atoms that the variable is of."""
         groups = [self.known.atoms(group) for name in self.variables for group in self.known.variables[name].groups]
@@ -153,12 +155,17 @@ class BiasTerm:
 
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`."""
+        return self.with_values(frames)[0]
+
+    def with_values(self, frames: Frames) -> tuple[Contribution, dict[str, FloatArray]]:
+        """What `evaluate` and `values` return, at the price of the first."""
         each = self._each(frames)
         energies, slopes = self.bias.energy(np.stack([one.values for one in each], axis=1))
         parts = list(zip(slopes.T[:, :, None, None], each, strict=True))
         forces = sum(-slope * one.gradients[:, self.sites[0]] for slope, one in parts)
         virials = sum(-slope * one.strains for slope, one in parts)
-        return Contribution(energies[:, None], np.asarray(forces)[:, None], np.asarray(virials)[:, None])
+        contribution = Contribution(energies[:, None], np.asarray(forces)[:, None], np.asarray(virials)[:, None])
+        return contribution, self._named(each)
 
     def expected_error(self, frames: Frames) -> FloatArray:
         """See `Term`: none, it is what it says."""
@@ -166,7 +173,10 @@ class BiasTerm:
 
     def values(self, frames: Frames) -> dict[str, FloatArray]:
         """Each variable (F,) by its name."""
-        return {name: one.values for name, one in zip(self.variables, self._each(frames), strict=True)}
+        return self._named(self._each(frames))
+
+    def _named(self, each: Sequence[Evaluated]) -> dict[str, FloatArray]:
+        return {name: one.values for name, one in zip(self.variables, each, strict=True)}
 
     def _each(self, frames: Frames) -> list[Evaluated]:
         cells = frames.cells if self.periodic else None

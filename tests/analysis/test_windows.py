@@ -16,8 +16,10 @@ from delta_server.analysis.free_energy.binding import (
     without_sphere,
 )
 from delta_server.analysis.free_energy.sampling import Samples, kt
+from delta_server.analysis.free_energy.states import _SOLVER, States
 from delta_server.analysis.free_energy.surface import common_grid
 from delta_server.analysis.free_energy.windows import Window, windows_together
+from delta_server.analysis.statistics import quiet_pymbar, statistical_inefficiency
 from delta_server.errors import InputError
 from delta_server.sweep.umbrella import parse_windows
 from delta_server.terms.bias import Restraint
@@ -88,6 +90,29 @@ def test_its_potential_of_mean_force(windows: list[Window]) -> None:
     assert len(with_sphere.as_dict()["halves_kcal_per_mol"]) == 2  # type: ignore[arg-type]
 
 
+def test_the_errors_cover_what_vibrates() -> None:
+    """An underdamped window comes back to its centre at once, but keeps its energy: so few of its samples are
+    independent."""
+    rng = np.random.default_rng(1)
+    size = np.repeat(rng.exponential(size=100), 40) ** 0.5
+    swinging = Samples("swing", T, {"r": size * np.cos(2.6 * np.arange(4000))})
+    assert statistical_inefficiency(swinging.values["r"]) < 3
+    assert swinging.inefficiency() > 10
+
+
+def test_free_energies_of_states_are_those_of_pymbar(windows: list[Window]) -> None:
+    """Also where some samples count several times, and others not at all."""
+    pool = windows_together(windows, T).whole
+    times = np.random.default_rng(2).integers(0, 4, pool.reduced.shape[1])
+    again = States.solved(pool.reduced, pool.numbers).again(np.asarray(times, dtype=np.float64))
+    free = np.log(again.likely[:, 0]) + again.logs[0] + pool.reduced[:, 0]
+    mbar = quiet_pymbar("mbar").MBAR(
+        np.repeat(pool.reduced, times, axis=1), again.numbers.astype(int), solver_protocol=_SOLVER
+    )
+    assert free - free[0] == pytest.approx(mbar.f_k - mbar.f_k[0], abs=1e-6)
+    assert again.weights(pool.target).sum() == pytest.approx(1)
+
+
 def test_windows_of_another_temperature_add_to_it(windows: list[Window]) -> None:
     both = [*windows[::2], *(window(w.restraint.low, 200, 3.0, 350.0) for w in windows)]
     found = binding_free_energy(windows_together(both, T), "r", STATE, resamples=2)
@@ -106,10 +131,14 @@ def test_enthalpy_and_entropy_from_the_temperatures() -> None:
     assert enthalpy_of(points[:1]) is None
 
 
-def test_windows_that_do_not_overlap_are_told(windows: list[Window]) -> None:
-    few = [windows[0], *windows[4:]]
-    surface = windows_together(few, T).surface(["r"], (np.linspace(3.3, 12, 30),), resamples=2)
-    assert surface.notes == ("3 and 6 overlap by 0.00 only: add a window between",)
+def test_windows_that_do_not_overlap_are_refused(windows: list[Window]) -> None:
+    """With those to add; where the overlap is thin, it is told."""
+    with pytest.raises(
+        InputError, match=r"r 3 and 6 overlap by 0\.00: thin; add windows at 3\.75,4\.5,5\.25; nothing"
+    ):
+        windows_together([windows[0], *windows[4:]], T)
+    thin = windows_together([*windows[:3], *windows[4:]], T)
+    assert thin.notes == ("300 K, r 4.5 and 6 overlap by 0.06: thin; add windows at 4.875,5.25,5.625",)
 
 
 def test_what_is_no_standard_state(windows: list[Window]) -> None:

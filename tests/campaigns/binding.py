@@ -1,6 +1,6 @@
 """Two pairs whose ΔG° quadrature tells, through i-PI: a Lennard-Jones pair, and a charge in a charged cage.
 
-python tests/campaigns/binding.py                       # a quarter of an hour of one core
+python tests/campaigns/binding.py                       # an hour of a busy core; --ps 240 for errors of 0.04
 python tests/campaigns/binding.py --only cage --ps 100 --folder /tmp/binding   # longer, and what it ran is kept
 
 `sweep write`, `run` and `analyze free-energy` of umbrella windows and of metadynamics, as a user types them. Exits
@@ -53,7 +53,7 @@ def cage(r: Array) -> tuple[Array, Array]:
 
 FORMS = {"lennard_jones": lennard_jones, "cage": cage}
 CASES = {  # start (Å), bound below (Å), windows
-    "lennard_jones": (3.8, "6", "3.5:8:1.5"),
+    "lennard_jones": (3.8, "6", "3.5:8.5:1"),
     "cage": (2.5, "4", "1.5,2.3,3,3.4,3.6,3.8,4,4.2,4.4,4.6,5,5.7,6.6,7.6,8.6"),
 }
 
@@ -115,8 +115,9 @@ def run(*words: object) -> str:
 def measured(folder: Path, form: str, kind: str, picoseconds: float) -> tuple[float, float, str]:
     """ΔG°, its error, and what is told of it."""
     _, bound, windows = CASES[form]
-    dynamics = ("--temperatures", 300, "--timestep", 3, "--tau", 500, "--stride", 20, "--frames", 20, "--no-relax")
-    how = ("--windows", windows) if kind == "umbrella" else ("--walkers", 4, "--pace", 50, "--walls", ":9")
+    dynamics = ("--temperatures", 300, "--timestep", 3, "--stride", 10, "--frames", 10, "--no-relax")
+    flooding = ("--walkers", 4, "--pace", 50, "--walls", ":9", "--tau", 500)
+    how = ("--windows", windows) if kind == "umbrella" else flooding
     length = picoseconds if kind == "umbrella" else 2 * picoseconds
     sweep = folder / kind
     write = ("sweep", "write", folder / "manifest.yaml", "--kind", kind, "--variable", "R_CM", *how)

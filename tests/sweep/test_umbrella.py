@@ -17,7 +17,7 @@ from delta_server.manifest import load_manifest
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.session import RunOptions, Session
 from delta_server.sweep.state import MemberState
-from delta_server.sweep.umbrella import Umbrella, overlaps, shared
+from delta_server.sweep.umbrella import Overlap, Umbrella, overlaps, shared
 from delta_server.sweep.write import SweepPlan, write_sweep
 from delta_server.variables.definition import default_variables
 
@@ -61,16 +61,22 @@ def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path)
         spread = np.sqrt(8.617e-5 * 200 / constant)
         assert abs(values[0] - centre) < 4 * spread
         assert np.ptp(table["conserved"]) < 0.02
-    assert overlaps(sweep)[1].proposed == pytest.approx(4.375)
-    state = StandardState(4.0, 4.0, 6.0)
-    result = analyze_free_energy(find_runs(folder), over="R_CM", bins=12, min_count=1, standard=state)
+    assert [(overlap.low, overlap.high) for overlap in overlaps(sweep)] == [(3.5, 3.75), (3.75, 5.0)]
+    state = StandardState(3.75, 3.75, 4.25)
+    middle = [runs["200K_3.75"]]
+    result = analyze_free_energy(middle, over="R_CM", bins=12, min_count=1, standard=state)
     (surface,), (binding,) = result.surfaces, result.binding
-    assert surface.name == "windows (3 windows)"
+    assert surface.name == "windows (1 windows)"
     assert np.isfinite(surface.free_energy).sum() > 3
     assert np.isfinite(binding.value)
+    twice = find_runs(*(runs["200K_3.75"].path.parent for _ in range(2)))
+    (surface,) = analyze_free_energy(twice, over="R_CM", bins=12, min_count=1, together=True).surfaces
+    assert surface.name == "200K_3.75 (2 windows)"
 
 
 def test_what_is_shared() -> None:
+    assert Overlap(200.0, "R_CM", 3.75, 5.0, 0.09).proposed == (4.0625, 4.375, 4.6875)
+    assert Overlap(200.0, "R_CM", 3.75, 5.0, 0.11).proposed == ()
     x = np.random.default_rng(0).standard_normal((2, 20000))
     assert shared(x[0], x[1]) > 0.95
     assert shared(x[0], x[1] + 2) == pytest.approx(0.317, abs=0.02)  # 2 Φ(−1)

@@ -113,10 +113,11 @@ def binding_free_energy(
         )
     volume = -kt(kelvin) * math.log(state.shell / STANDARD_VOLUME)
     halves = [half.ratio(_sides(half, variable, state), kelvin, 0, seed).value + volume for half in pools.halves]
-    alone = None if of_bias is None else of_bias + volume
-    return BindingFreeEnergy(
-        pools.name, kelvin, variable, state, pmf.value, volume, pmf.error, (halves[0], halves[1]), alone
-    )
+    error, alone = pmf.error, None
+    if of_bias is not None:  # walkers share hills: a bootstrap takes them for more independent than they are
+        error, alone = max(error, abs(halves[0] - halves[1]) / 2), of_bias + volume
+    ends = halves[0], halves[1]
+    return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf.value, volume, error, ends, alone)
 
 
 def _sides(pool: Pool, variable: str, state: StandardState) -> FloatArray:

@@ -1,5 +1,4 @@
-"""Free energies at one temperature from a whole ladder of them: MBAR (Shirts and Chodera, J. Chem. Phys. 129, 124105
-(2008)) by pymbar."""
+"""Free energies at one temperature from runs at several, or under several biases, by MBAR."""
 
 from __future__ import annotations
 
@@ -12,16 +11,15 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
-from ..statistics import Mean, quiet_pymbar
+from ..statistics import Mean
 from .sampling import Samples, block_length, kt
+from .states import States
 from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, build_surface
 
 RESAMPLES = 50
-_TOGETHER = 20_000  # frames of all runs under biases
-_MOST = 3000  # frames of each temperature: every resample solves for the free energies anew
+_NUMBERS = 3_000_000  # reduced potentials of all runs under biases: every resample solves for the free energies anew
+_MOST = 3000  # frames of each temperature
 _SHARED = 0.01  # of the samples of each of two neighbours lie in the range of the other, or they do not overlap
-# pymbar's own solver; its default ones give scipy options that scipy no longer knows, with a warning for each.
-_SOLVER = ({"method": "adaptive", "options": {"min_sc_iter": 0}},)
 
 
 def ladder_surface(
@@ -73,42 +71,36 @@ class Pool:
         return [s.inefficiency() for s in self.samples]
 
     @cached_property
-    def _free(self) -> FloatArray:
-        return _solve(self.reduced, self.numbers)
+    def _states(self) -> States:
+        return States.solved(self.reduced, self.numbers)
 
     @cached_property
     def weights(self) -> FloatArray:
         """(n,) of every sample in the state that is asked for, summing to one."""
-        return _weights(self.reduced, self.numbers, self._free, self.target)
+        return self._states.weights(self.target)
 
     @property
     def worth(self) -> float:
         """How many independent samples of that state all of them are worth."""
         return 1 / float(np.sum(self.weights**2) * np.average(self.inefficiencies, weights=self.numbers))
 
-    def drawn(self, resamples: int, seed: int) -> Iterator[tuple[IntArray, FloatArray]]:
-        """Blocks of each state drawn with replacement, and solved anew: which samples, and their weights."""
+    def drawn(self, resamples: int, seed: int) -> Iterator[FloatArray]:
+        """The weights of all samples, blocks of each state drawn with replacement, and solved anew."""
         rng = np.random.default_rng(seed)
-        starts = np.cumsum(self.numbers) - self.numbers
+        blocks = [block_length(len(s), g) for s, g in zip(self.samples, self.inefficiencies, strict=True)]
         for _ in range(resamples):
-            each = [
-                _blocks(n, block_length(n, g), rng)
-                for n, g in zip(self.numbers.tolist(), self.inefficiencies, strict=True)
-            ]
-            which = np.concatenate([start + one for start, one in zip(starts, each, strict=True)])
-            lengths, reduced = np.array([len(one) for one in each]), self.reduced[:, which]
-            again = _solve(reduced, lengths, self._free)
-            yield which, _weights(reduced, lengths, again, self.target[which])
+            times = [_times(n, length, rng) for n, length in zip(self.numbers.tolist(), blocks, strict=True)]
+            yield self._states.again(np.concatenate(times)).weights(self.target)
 
     def ratio(self, sides: FloatArray, temperature: float, resamples: int, seed: int) -> Mean:
         """−kT ln of how much of that state is on one side of two, over how much is on the other, kcal/mol; by a
         bootstrap. sides: (2, n), 1 for the samples that are there. NaN where one side has none."""
 
-        def logarithm(weights: FloatArray, which: slice | IntArray = slice(None)) -> float:
-            one, other = sides[:, which] @ weights
+        def logarithm(weights: FloatArray) -> float:
+            one, other = sides @ weights
             return -kt(temperature) * math.log(one / other) if one > 0 and other > 0 else math.nan
 
-        again = np.array([logarithm(weights, which) for which, weights in self.drawn(resamples, seed)])
+        again = np.array([logarithm(weights) for weights in self.drawn(resamples, seed)])
         sound = again[np.isfinite(again)]
         error = float(sound.std(ddof=1)) if len(sound) > 2 else math.inf
         return Mean(logarithm(self.weights), error, max(self.inefficiencies))
@@ -135,8 +127,8 @@ class Pool:
         counts: FloatArray = np.zeros(size)
         counts[squares > 0] = total[squares > 0] ** 2 / squares[squares > 0]
         drawn = np.empty((resamples, size))
-        for r, (which, weights) in enumerate(self.drawn(resamples, seed)):
-            drawn[r] = np.bincount(places[which], weights, size)
+        for r, weights in enumerate(self.drawn(resamples, seed)):
+            drawn[r] = np.bincount(places, weights, size)
         return build_surface(
             name, temperature, variables, edges, total, counts, drawn, min_count, self.worth, list(notes)
         )
@@ -204,7 +196,7 @@ def halves_of(samples: Samples) -> tuple[Samples, Samples]:
 
 def thinned_together(samples: Sequence[Samples]) -> list[Samples]:
     """So few frames of each that every resample can solve for the free energies of all anew."""
-    every = max(1, -(-sum(map(len, samples)) // _TOGETHER))
+    every = max(1, -(-sum(map(len, samples)) * len(samples) // _NUMBERS))
     return [one.take(slice(None, None, every)) for one in samples]
 
 
@@ -212,10 +204,11 @@ def _thinned(samples: Samples) -> Samples:
     return samples.take(slice(None, None, -(-len(samples) // _MOST)))
 
 
-def _blocks(n: int, length: int, rng: np.random.Generator) -> IntArray:
-    """As many blocks of 0 … n − 1 as there are, drawn with replacement."""
-    starts = np.arange(0, n, length)
-    return np.concatenate([np.arange(a, min(a + length, n)) for a in rng.choice(starts, len(starts))])
+def _times(n: int, length: int, rng: np.random.Generator) -> FloatArray:
+    """(n,) how often each of 0 … n − 1 is drawn, in as many blocks as there are, with replacement."""
+    blocks = -(-n // length)
+    drawn = rng.multinomial(blocks, np.full(blocks, 1 / blocks))
+    return np.repeat(drawn, length)[:n].astype(np.float64)
 
 
 def connected(samples: Sequence[Samples], temperature: float) -> tuple[list[Samples], list[Samples]]:
@@ -241,22 +234,3 @@ def beta_of(temperature: float) -> float:
     from ase.units import kB
 
     return float(1 / (kB * temperature))
-
-
-def _solve(reduced: FloatArray, numbers: IntArray, start: FloatArray | None = None) -> FloatArray:
-    """Reduced free energies (K,) of the sampled states."""
-    if (reduced == reduced[0]).all():
-        return np.zeros(len(numbers))
-    mbar = quiet_pymbar("mbar")
-    found: FloatArray = mbar.MBAR(reduced, numbers, initial_f_k=start, solver_protocol=_SOLVER).f_k
-    return found
-
-
-def _weights(reduced: FloatArray, numbers: IntArray, free: FloatArray, target: FloatArray) -> FloatArray:
-    """Of every sample in the target state, summing to one (Shirts and Chodera, Eq. 13)."""
-    exponents = np.log(numbers)[:, None] + free[:, None] - reduced
-    largest = exponents.max(0)
-    logs = -target - largest - np.log(np.exp(exponents - largest).sum(0))
-    weights = np.exp(logs - logs.max())
-    normalised: FloatArray = weights / weights.sum()
-    return normalised

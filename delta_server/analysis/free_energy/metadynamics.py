@@ -32,6 +32,7 @@ from .surface import Surface
 _FINE = 4  # points of a grid in a hill's width
 _BEYOND = 3  # widths of a hill, as far as grids reach beyond them
 _MOST = 20_000  # points of a grid
+_PIECES = 40  # of the hills, over which their heights are averaged
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,20 @@ class Flooded:
         return self.ground.told.variables
 
     def together(self) -> Pools:
-        """The walkers as one, for F without bias."""
-        return reweighted(self.name, *map(self._weighed, self.samples))
+        """The walkers as one, for F without bias; without what they did while the first hills filled the wells, in
+        which they were never in equilibrium."""
+        filled = self._filled
+        starts = [min(filled, float(np.median(one.steps))) for one in self.samples]
+        some = [one.take(np.flatnonzero(one.steps > start)) for one, start in zip(self.samples, starts, strict=True)]
+        return reweighted(self.name, *map(self._weighed, some))
+
+    @property
+    def _filled(self) -> int:
+        """The step from which on hills are on average less than 1/e as high as the first."""
+        ends = np.linspace(0, len(self.hills), min(_PIECES, len(self.hills)) + 1).astype(np.intp)
+        means = np.add.reduceat(self.hills.heights, ends[:-1]) / np.diff(ends)
+        low = np.flatnonzero(means < self.ground.told.heights[0] / math.e)
+        return int(self.hills.steps[ends[low[0]]] if len(low) else self.hills.steps[-1])
 
     def _weighed(self, samples: Samples) -> Samples:
         """With V(s, t) − c(t), the walls and what the manifest had as its bias, eV."""

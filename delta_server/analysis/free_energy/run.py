@@ -96,6 +96,7 @@ def analyze_free_energy(
     equilibrated: bool = True,
     standard: StandardState | None = None,
     sphere: bool = True,
+    together: bool = False,
     progress: OnFrames | None = None,
 ) -> FreeEnergies:
     """F = −kT ln p (kcal/mol) over one or two collective variables, for all runs on one grid.
@@ -113,7 +114,7 @@ def analyze_free_energy(
     every n-th frame. equilibrated: without the start of each run. Umbrella windows become one surface for each path
     and temperature (with mbar one for all of its temperatures), and so do walkers of metadynamics; others one each,
     reweighted where their manifest had a bias. standard: also ΔG° of biased runs along a distance. sphere: False
-    takes 4πr² of a distance out of F. Raises InputError.
+    takes 4πr² of a distance out of F. together: windows of all paths are one ladder's. Raises InputError.
     """
     if not runs:
         raise InputError("no runs, so no free energy")
@@ -122,11 +123,16 @@ def analyze_free_energy(
     ladders: dict[str, list[Samples]] = {}
     biased: list[tuple[Pools, Flooded | None]] = []
     notes: list[str] = []
-    for name, some in ladders_of(runs).items():
+    ladders_there = ladders_of(runs)
+    if together:
+        ladders_there = {" and ".join(ladders_there): list(runs)}
+    for name, some in ladders_there.items():
         there = [biased_in(run) for run in some]
         biases = [bias for bias in there if bias is not None]
         if biases and len(biases) < len(some):
             raise InputError(f"{name}: holds biased runs and others; give each a folder of its own")
+        if together:
+            _alike(name, [sweep for sweep, _ in biases])
         definitions = {
             sweep.folder: told.definition for sweep, _ in biases if (told := sweep.record.bias) is not None
         }
@@ -183,6 +189,15 @@ def _difference(samples: Samples, variable: str, split: float) -> Mean:
     if samples.bias is None:
         return difference(samples, variable, split)
     return reweighted(samples.name, samples).difference(variable, split)
+
+
+def _alike(name: str, sweeps: Sequence[Sweep]) -> None:
+    """Raises InputError where these are not windows of one variable of one model."""
+    windows = [sweep.record.windows for sweep in sweeps]
+    same = {(told.variable, str(told.definition)) if told else None for told in windows}
+    models = {tuple(sorted(sweep.record.sha256.items())) for sweep in sweeps}
+    if None in same or len(same) != 1 or len(models) != 1:
+        raise InputError(f"{name}: --together takes umbrella windows of one variable, all of the same model")
 
 
 def _together(

@@ -46,8 +46,10 @@ class Samples:
         return replace(self, values=values, energies=energies, steps=steps, bias=bias)
 
     def inefficiency(self) -> float:
-        """Frames from one independent sample to the next, for the slowest variable."""
-        return max(statistical_inefficiency(series) for series in self.values.values())
+        """Frames from one independent sample to the next, for the slowest variable, or the square of what it is off
+        its mean: one that vibrates comes back at once, but as far as before for as long as it keeps its energy."""
+        off = [series - series.mean() for series in self.values.values()]
+        return max(statistical_inefficiency(series) for one in off for series in (one, one**2))
 
     def equilibrated(self) -> Samples:
         """Without the start, up to where the last of the variables and the energy is in equilibrium."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._types import FloatArray
 from ...errors import InputError
-from ...sweep.umbrella import THIN, shared
+from ...sweep.umbrella import APART, Overlap, shared
 from ...terms.bias import Restraint
 from .mbar import Pool, Pools, beta_of, halves_of, thinned_together
 from .sampling import Samples
@@ -55,14 +55,19 @@ def _pool(windows: Sequence[Window], temperature: float) -> Pool:
 
 
 def thin(windows: Sequence[Window]) -> list[str]:
-    """A line for each two neighbours of one temperature that hardly overlap."""
+    """A line for each two neighbours of one temperature that hardly overlap. Raises InputError for such as do not:
+    MBAR would tell by the tails of both what neither has sampled, and no bootstrap of these shows how wrong that
+    is."""
     notes = []
     ordered = sorted(windows, key=lambda w: (w.samples.temperature, w.restraint.low))
     for a, b in pairwise(ordered):
         if a.samples.temperature == b.samples.temperature and a.variable == b.variable:
-            overlap = shared(a.samples.values[a.variable], b.samples.values[b.variable])
-            if overlap < THIN:
-                notes.append(
-                    f"{a.samples.name} and {b.samples.name} overlap by {overlap:.2f} only: add a window between"
+            sampled = shared(a.samples.values[a.variable], b.samples.values[b.variable])
+            overlap = Overlap(a.samples.temperature, a.variable, a.restraint.low, b.restraint.low, sampled)
+            if sampled < APART:
+                raise InputError(
+                    f"{overlap.line()}; nothing that was sampled leads from one to the other, and no free energy is "
+                    "known across: run a sweep of these, and give both with --together"
                 )
+            notes += [overlap.line()] if overlap.proposed else []
     return notes

@@ -46,6 +46,9 @@ def free_energy(
         bool,
         typer.Option("--with-4pir2/--without-4pir2", help="F of a distance with its 4πr², or without."),
     ] = True,
+    together: Annotated[
+        bool, typer.Option("--together", help="Windows of all RUNS as one ladder: those of one, and others added.")
+    ] = False,
     highest: Annotated[float | None, typer.Option(min=0.0, help="kcal/mol at the end of the colours.")] = None,
     all_of_it: Annotated[bool, typer.Option("--all", help="Also the start, before a run is in equilibrium.")] = False,
     prefix: shared.PrefixOption = None,
@@ -77,7 +80,7 @@ def free_energy(
         result = analyze_free_energy(
             chosen, complex_, variables, over, bins=bins, min_count=min_count, mbar=mbar, split=split,
             temperature=temperature, every=every, equilibrated=not all_of_it,
-            standard=_standard(bound, bulk), sphere=sphere, progress=progress,
+            standard=_standard(bound, bulk), sphere=sphere, together=together, progress=progress,
         )  # fmt: skip
     path = output or shared.beside(runs, "free_energy.png")
     plot_surfaces(result.surfaces, result.units, path, highest)

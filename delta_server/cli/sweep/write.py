@@ -112,8 +112,14 @@ def write(
         ),
     ] = None,
     tau: Annotated[
-        float, typer.Option(min=1.0, help="Time constant of the Langevin thermostat (fs).", metavar="FS")
-    ] = 1000.0,
+        float | None,
+        typer.Option(
+            min=1.0,
+            help="Time constant of the Langevin thermostat (fs).",
+            metavar="FS",
+            show_default="1000; umbrella 100",
+        ),
+    ] = None,
     beads: Annotated[int, typer.Option(min=1, help="Beads of pimd's ring polymers.", show_default="16")] = 1,
     inner: Annotated[
         int,
