@@ -13,7 +13,7 @@ declare -A metric=([c60_buckycatcher]=auto [h2o_benzene]=auto)
 system=${1:?a folder of models/: ${!points[*]}}
 n=${points[$system]:?no such system; there are ${!points[*]}}
 declare -A learned=([c60_buckycatcher]="-n 180 --points c60=100,binding=110,full=100 --n-validation 91 --metric auto"
-                    [no3_corona]="-n 357 --points nitrate=100,corona=300,binding=140,full=100 --n-validation 126")
+                    [no3_corona]="-n 461 --points nitrate=100,corona=300,binding=160,full=100 --n-validation 152")
 if [ -n "${learned[$system]:-}" ] && [ "${2:-}" != paper ]; then  # the choices of the models that are there
     exec delta-sgdml train "models/$system/dataset.npz" ${learned[$system]} --n-far 10 --full sgdml \
         --like "models/$system/manifest.yaml" --structure "models/$system/geometry.xyz" \
