@@ -4,8 +4,8 @@ python run/molecules.py models/water/box.yaml -o molecules
 
 MANIFEST is of an assembly of one species. A box is repeated, to two, four and eight times as many molecules; in place
 of a cluster there are packed ones of 8 to 64. Forces of one body, of one and two, and so on are timed with one
-thread: of one structure, and of eight in one batch. Times are of CPU, which neighbours of the process disturb least.
-Writes OUTPUT/molecules.json and .md.
+thread: of one structure, and of eight in one batch. Times are of CPU, the least of several, which neighbours
+disturb least. Writes OUTPUT/molecules.json and .md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ BATCH = 8
 
 
 def cpu_time(call: Callable[[], object], seconds: float) -> float:
-    """The median CPU time (s) of a call, made for so many seconds, three times at least after the first."""
+    """The least CPU time (s) of a call, made for so many seconds, three times at least after the first."""
     call()
     times: list[float] = []
     deadline = time.perf_counter() + seconds
@@ -38,7 +37,7 @@ def cpu_time(call: Callable[[], object], seconds: float) -> float:
         began = time.process_time()
         call()
         times.append(time.process_time() - began)
-    return median(times)
+    return min(times)
 
 
 def assemblies(path: Path) -> Iterator[tuple[int, Atoms]]:
