@@ -1,4 +1,4 @@
-# make demo     set up and watch a molecule move (SYSTEM=h2o_benzene, or any other folder of models/)
+# make demo     set up and watch a molecule move (SYSTEM=h2o_benzene, or any other complex of models/)
 # make test     set up and run every check
 # make clean    remove what the two made
 

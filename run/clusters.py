@@ -4,7 +4,8 @@ python run/clusters.py models/water/cluster.yaml -o clusters --sizes 6 8 10 12 1
 
 MANIFEST is of a cluster of one species. For each size some clusters are packed, relaxed and walked a little with the
 models at a temperature, and labelled whole. Errors are of energies, by molecule, and of forces, against the method.
-Writes OUTPUT/clusters.json, .md and .png; started again, it goes on with the sizes that are missing.
+Writes OUTPUT/clusters.json, .md and .png, and the labelled clusters as OUTPUT/SIZE.extxyz (REF_energy in eV,
+REF_forces in eV/Å); started again, it goes on with the sizes that are missing.
 """
 
 from __future__ import annotations
@@ -29,16 +30,21 @@ from delta_server.units import KCAL_MOL
 ORDERS = ("1", "1 + 2", "1 + 2 + 3")
 
 
-def potentials(manifest: Path, count: int, folder: Path, density: float) -> list[Potential]:
-    """Of so many molecules, up to one, two and three bodies; beside a structure of them, packed."""
+def packed(manifest: Path, count: int, density: float) -> Atoms:
+    """A cluster of so many of the manifest's molecules, g/cm³."""
+    structure = yaml.safe_load(manifest.read_text())["structure"]
+    return pack([(geometries(manifest.parent / structure), count)], density, periodic=False, seed=count)
+
+
+def potentials(manifest: Path, atoms: Atoms, count: int, folder: Path) -> list[Potential]:
+    """Up to one, two and three bodies, with a structure of so many molecules in place of the manifest's."""
     entries = yaml.safe_load(manifest.read_text())
-    molecules = geometries(manifest.parent / entries["structure"])
-    write(folder / "cluster.extxyz", pack([(molecules, count)], density, periodic=False, seed=count))
+    write(folder / "assembly.extxyz", atoms)
     (species,) = entries["species"].values()
     bindings = sorted(entries["binding"], key=lambda binding: len(binding["between"]))
     for part in (species, *bindings):
         part["model"] = str((manifest.parent / part["model"]).resolve())
-    entries["structure"], species["count"] = "cluster.extxyz", count
+    entries["structure"], species["count"] = "assembly.extxyz", count
     loaded = []
     for k in range(len(bindings) + 1):
         path = folder / f"{k + 1}.yaml"
@@ -57,12 +63,23 @@ def walked(potential: Potential, frames: int, temperature: float, steps: int) ->
     return walkers.positions[walkers.alive]
 
 
-def errors_of(by_order: list[Potential], positions: np.ndarray, method: Method) -> dict[str, Any]:
+def labelled(numbers: np.ndarray, positions: np.ndarray, method: Method) -> list[Atoms]:
+    """The clusters with the method's energies (eV) and forces (eV/Å)."""
+    clusters = []
+    for x in positions:
+        atoms = Atoms(numbers, x, calculator=method.make())
+        atoms.arrays["REF_forces"], atoms.info["REF_energy"] = atoms.get_forces(), atoms.get_potential_energy()
+        atoms.calc = None
+        clusters.append(atoms)
+    return clusters
+
+
+def errors_of(by_order: list[Potential], clusters: list[Atoms]) -> dict[str, Any]:
     """MAE by order, of energies (kcal/mol a molecule) and of forces (kcal/mol/Å); and the mean force."""
-    numbers, count = by_order[0].numbers, len(by_order[0].fragments)
-    clusters = [Atoms(numbers, x, calculator=method.make()) for x in positions]
-    forces = np.array([atoms.get_forces() for atoms in clusters]) / KCAL_MOL
-    energies = np.array([atoms.get_potential_energy() for atoms in clusters]) / KCAL_MOL
+    count = len(by_order[0].fragments)
+    positions = np.array([atoms.positions for atoms in clusters])
+    forces = np.array([atoms.arrays["REF_forces"] for atoms in clusters]) / KCAL_MOL
+    energies = np.array([atoms.info["REF_energy"] for atoms in clusters]) / KCAL_MOL
     errors: dict[str, Any] = {"molecules": count, "frames": len(positions), "force": float(np.abs(forces).mean())}
     for order, potential in zip(ORDERS, by_order, strict=False):
         result = potential.compute(positions)
@@ -86,8 +103,9 @@ def markdown(theory: str, rows: list[dict[str, Any]]) -> str:
 
 def draw(path: Path, theory: str, rows: list[dict[str, Any]]) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    figure = Figure(figsize=(8, 3.3), layout="constrained")
     sizes = [row["molecules"] for row in rows]
     names = "energy (kcal/mol a molecule)", "force (kcal/mol/Å)"
     for k, (axis, what) in enumerate(zip(figure.subplots(1, 2), names, strict=True)):
@@ -95,9 +113,10 @@ def draw(path: Path, theory: str, rows: list[dict[str, Any]]) -> None:
             if order in rows[0]:
                 axis.plot(sizes, [row[order][k] for row in rows], marker="o", label=order)
         axis.set(xlabel="molecules", ylabel=f"MAE of the {what}", yscale="log")
-    axis.legend(title="bodies")
+        axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter="")
+    figure.legend(*axis.get_legend_handles_labels(), title="bodies", loc="outside right center")
     figure.suptitle(f"many-body sums beside {theory}", fontsize="medium")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:
@@ -117,9 +136,12 @@ def main() -> None:
     record = options.output / "clusters.json"
     rows = json.loads(record.read_text())["rows"] if record.exists() else []
     for size in sorted(set(options.sizes) - {row["molecules"] for row in rows}):
-        by_order = potentials(options.manifest, size, options.output, options.density)
+        atoms = packed(options.manifest, size, options.density)
+        by_order = potentials(options.manifest, atoms, size, options.output)
         positions = walked(by_order[-1], options.frames, options.temperature, options.steps)
-        rows = sorted([*rows, errors_of(by_order, positions, method)], key=lambda row: int(row["molecules"]))
+        clusters = labelled(by_order[-1].numbers, positions, method)
+        write(options.output / f"{size}.extxyz", clusters)
+        rows = sorted([*rows, errors_of(by_order, clusters)], key=lambda row: int(row["molecules"]))
         write_whole(record, json.dumps({"theory": method.theory, "rows": rows}, indent=1))
         print(markdown(method.theory, rows))
     write_whole(options.output / "clusters.md", markdown(method.theory, rows))

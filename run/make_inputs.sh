@@ -6,8 +6,16 @@ cd "$(dirname "$0")/.."
 
 run=()
 [ "${1:-}" != -n ] || { run=(echo); shift; }
-[ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona
+[ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona water
 for system in "$@"; do
+    if [ "$system" = water ]; then # a box of 64
+        input=("${run[@]}" delta-sgdml input models/water/box.yaml --overwrite --temperature 300)
+        "${input[@]}" -o inputs/water/nvt.xml --time 20
+        "${input[@]}" -o inputs/water/nve.xml --ensemble nve --time 20
+        "${input[@]}" -o inputs/water/npt.xml --ensemble npt --pressure 1 --time 20
+        "${input[@]}" -o inputs/water/pimd.xml --beads 8 --time 0.1 --timestep 0.25 --stride 10 --frames 50
+        continue
+    fi
     manifest=models/$system/manifest.yaml to=inputs/$system
     kelvin=300 time=1 stride=10
     case $system in # what holds together, and what is over within a minute

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from made_assembly import made_assembly, made_waters
 from typer.testing import CliRunner
 
 from delta_server.bench.growth import some_points
@@ -65,6 +66,17 @@ def test_a_calculator_beside_the_sum() -> None:
     found = bench("--against", "d4", "--option", "method=pbe0")
     assert [(row["name"], row["batch"]) for row in found["against"]] == [("d4", 1), ("d4", 2)]
     assert all(row["ms"] > 0 and row["ratio"] > 0 for row in found["against"])
+
+
+def test_an_assembly_order_by_order(tmp_path: Path) -> None:
+    box = str(made_assembly(tmp_path / "box", made_waters(27), 6.0))
+    rows = bench(manifest=box)["rows"]
+    assert [(r["term"], r["batch"]) for r in rows] == [
+        (term, batch) for term in ("1_water", "2_water_water", "sum") for batch in (1, 2)
+    ]
+    assert all(row["ms"] > 0 for row in rows)
+    result = CliRunner().invoke(app, ["bench", box, "--growth", str(tmp_path / "growth.png")])
+    assert (result.exit_code, "run/molecules.py" in str(result.exception)) == (1, True)
 
 
 def test_growth_and_steps(tmp_path: Path) -> None:

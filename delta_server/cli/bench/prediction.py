@@ -16,6 +16,7 @@ from ..options import DeviceOption, JsonOption, ManifestArg, ThreadsOption, pict
 from ..process import complain, set_threads
 
 if TYPE_CHECKING:
+    from ..._types import FloatArray
     from ...bench.dynamics import StepCost, TransportCost
     from ...bench.growth import Growth
     from ...bench.prediction import Machine, Timing
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ...ipi.simulation import Simulation
     from ...manifest import Manifest
     from ...potential import Potential
+    from ...terms.base import Frames
 
 _LEAST_STEPS = 200  # i-PI tells the time of a hundred steps at once
 _SHARE = 0.8  # of the memory that is free, for the rival
@@ -70,7 +72,8 @@ def bench(
 
     Milliseconds a structure, on displaced copies of the manifest's structure. roofline: the least that this machine
     could take, by what a matrix product and reading memory reach in the same run, of what was taken. Where sgdml
-    would not fit into memory, a model is timed with fewer of its points, and a line says so.
+    would not fit into memory, a model is timed with fewer of its points, and a line says so. Of an assembly, in its
+    cell: all molecules, all pairs and all triples together.
 
     Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
 
@@ -87,7 +90,6 @@ def bench(
     from ...loading import load_potential, read_model
     from ...manifest import load_manifest
     from ...methods import Method, parse_options
-    from ...terms.base import Frames
     from ...terms.calculator import Computer
     from ...terms.sgdml import SgdmlTerm
 
@@ -97,6 +99,8 @@ def bench(
     described = load_manifest(manifest)
     potential = load_potential(described, threads=threads, device=device)
     models = described.models()
+    if growth and described.species:
+        raise InputError("--growth is of one complex; run/molecules.py has the time of an assembly by its molecules")
     rng = np.random.default_rng(0)
     x = potential.reference + 0.03 * rng.standard_normal((max(sizes), *potential.reference.shape))
 
@@ -110,7 +114,7 @@ def bench(
     if not as_json:
         print(_machine(machine))
         print(
-            f"{'term':14} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
+            f"{'term':20} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
             + (f" {'sgdml ms':>9} {'ratio':>7}  {'energy':>8} {'force':>8}" if stock else "")
         )
     for names, sites in terms:
@@ -133,12 +137,20 @@ def bench(
             )
             if not as_json:
                 print(_row(rows[-1]), flush=True)
+    for term in potential.terms if described.species else ():
+        for size in sizes:
+            (taken,) = alternate([lambda: term.evaluate(_frames(x[:size], potential.cell))], seconds)  # noqa: B023
+            rows.append(Timing(term.names[0], size, 1e3 * float(np.median(taken)) / size))
+            if not as_json:
+                print(_row(rows[-1]), flush=True)
     compared: list[dict[str, Any]] = []
     for size in () if points else sizes:
         frames, moves = x[:size], itertools.count(1)  # each time elsewhere: calculators remember
-        calls: list[Callable[[], object]] = [lambda: potential.compute(frames + 1e-3 * next(moves))]  # noqa: B023
+        calls: list[Callable[[], object]] = [
+            lambda: potential.compute(frames + 1e-3 * next(moves), cells=potential.cell)  # noqa: B023
+        ]
         if computer is not None:
-            calls.append(lambda: computer(Frames(frames + 1e-3 * next(moves))))  # noqa: B023
+            calls.append(lambda: computer(_frames(frames + 1e-3 * next(moves), potential.cell)))  # noqa: B023
         ours, *theirs = alternate(calls, seconds)
         rows.append(Timing("sum", size, 1e3 * float(np.median(ours)) / size))
         if not as_json:
@@ -191,6 +203,15 @@ def bench(
         print(json.dumps(found))
 
 
+def _frames(positions: FloatArray, cell: FloatArray | None) -> Frames:
+    """Frames (F, N, 3), all in the same cell (3, 3), or in none; Å."""
+    import numpy as np
+
+    from ...terms.base import Frames
+
+    return Frames(positions, None if cell is None else np.repeat(cell[None], len(positions), axis=0))
+
+
 def _that_fits(name: str, model: Model, memory: int) -> tuple[Model, bool]:
     """The model with as many points as stock sgdml has memory (bytes) for; false where that is none at all."""
     from ...bench.growth import some_points
@@ -226,7 +247,8 @@ def _write(described: Manifest, steps: int, folder: Path) -> Path:
     """An input of so many steps, and its start geometry, in a folder."""
     from ...molecule.structures import read_structure, write_structure
 
-    write_structure(folder / "init.xyz", read_structure(described.resolve(described.structure)))
+    structure = read_structure(described.resolve(described.structure))
+    write_structure(folder / "init.xyz", structure, bool(described.periodic))
     (folder / "input.xml").write_text(_simulation(described, steps).xml("init.xyz", "bench"), encoding="utf-8")
     return folder / "input.xml"
 
@@ -234,8 +256,10 @@ def _write(described: Manifest, steps: int, folder: Path) -> Path:
 def _simulation(described: Manifest, steps: int) -> Simulation:
     from ...ipi.simulation import Simulation
 
-    names = tuple(f.name for f in described.fragments)
-    return Simulation("bench", names, 100.0, steps * 5e-4, 0.5, binding=described.has_binding)
+    return Simulation(
+        "bench", described.recorded, 100.0, steps * 5e-4, 0.5, binding=described.has_binding,
+        periodic=bool(described.periodic),
+    )  # fmt: skip
 
 
 def _machine(machine: Machine) -> str:
@@ -244,7 +268,7 @@ def _machine(machine: Machine) -> str:
 
 def _row(t: Timing) -> str:
     roofline = "" if t.roofline is None else f"{t.roofline:.2f}"
-    line = f"{t.term:14} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
+    line = f"{t.term:20} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
     if t.sgdml_ms is None or t.ratio is None:
         return line.rstrip()
     energy, force = (
