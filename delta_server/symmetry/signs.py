@@ -4,9 +4,9 @@ With N = C₂ᵏ the largest such subgroup found, G the union of its cosets N t,
 
     ρ_ij(n t) = χ_i(n) ρ_ij(t),
 
-so that the Fourier transform on G is that of N for each t, sums and differences alone, and for each of the characters
-χ of N a matrix of |G|/|N| columns: |G|²/|N| multiplications in place of |G|² (the first step of Clausen's and Diaconis
-and Rockmore's transforms, J. Amer. Math. Soc. 3, 297 (1990)).
+so that the Fourier transform on G is that of N for each t, sums and differences alone, and for each of the
+characters χ of N a matrix of |G|/|N| columns: |G|²/|N| multiplications in place of |G|² (the first step of Diaconis
+and Rockmore's transform, J. Amer. Math. Soc. 3, 297 (1990)).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Signs:
     @property
     def matrices(self) -> int:
         """P/K, the number of columns of each matrix that is left."""
-        return self.elements.shape[1]
+        return int(self.elements.shape[1])
 
     @property
     def sides(self) -> float:

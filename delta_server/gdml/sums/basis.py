@@ -56,8 +56,11 @@ class Basis:
 
         Raises ValueError or ArithmeticError as `Irreps`.
         """
-        groups = groups or tuple(map(diagonalised, two_groups(permutations)))
-        (first, second), signs = zip(*groups, strict=True)
+        if groups is None:
+            one, other = two_groups(permutations)
+            groups = diagonalised(one), diagonalised(other)
+        (first, *_), (second, *_) = groups
+        signs = groups[0][1], groups[1][1]
         pair = _Pair.of(first, second)
         perms = metric.permutations(pair.whole.elements)
         own = (signs[0].elements[:, :1] * second.order + signs[1].elements[:, 0]).reshape(-1)  # N among all elements

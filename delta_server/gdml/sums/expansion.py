@@ -59,7 +59,7 @@ class Expansion:
     def predictor(
         self, scale: float, offset: float, threads: int
     ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]] | None:
-        """Energies offset + scale × E, forces and virials of positions (B, N, 3) in Å, in one call of compiled code and
+        """Energies offset + scale × E, forces and virials of positions (B, N, 3) in Å, in one call of compiled code,
         with the weights as they are now; None without it."""
         if not isinstance(self._sum, CompiledContraction):
             return None

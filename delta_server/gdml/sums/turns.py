@@ -1,4 +1,4 @@
-"""The change to a symmetry-adapted basis and back, as few multiplications as `symmetry.signs` leaves, for compiled code.
+"""The change to a symmetry-adapted basis and back with few multiplications (`symmetry.signs`), for compiled code.
 
 In an orbit of descriptor entries, a basis vector is on all of n·e what it is on e, times χ(n): sums and differences
 over each N-orbit come first, then for each character χ of N a small matrix. All orbits with the same stabiliser take
@@ -58,8 +58,8 @@ def _kinds(vectors: FloatArray, moves: IntArray) -> IntArray:
 
 
 def _n_orbits(moves: IntArray) -> list[tuple[IntArray, IntArray]]:
-    """The orbits of N, (h,) entries n_ν·e in the order of a basis of N over the stabiliser of e, and κ of each character
-    of that quotient, as sums and differences leave them."""
+    """The orbits of N, (h,) entries n_ν·e in the order of a basis of N over the stabiliser of e, and κ of each
+    character of that quotient, as sums and differences leave them."""
     k, size = moves.shape
     left, orbits = np.ones(size, dtype=bool), []
     for e in range(size):
