@@ -24,8 +24,9 @@ class CpuPredictor:
         length = model.angstrom
         self._scale, self._offset = model.scale * model.electronvolt, model.offset * model.electronvolt
         points, sigma = model.descriptors / length, model.sigma / length
-        self._expansion = Expansion(points, model.metric, model.permutations, sigma, threads=threads)
+        self._expansion = Expansion(points, model.metric, model.permutations, sigma)
         self._expansion.set_weights(model.weights / length, model.energy_weights)
+        self._compiled = self._expansion.predictor(self._scale, self._offset, threads)
         self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
 
     @property
@@ -50,6 +51,8 @@ class CpuPredictor:
         return chunks[0] if len(chunks) == 1 else Prediction(*map(np.concatenate, zip(*chunks, strict=True)))
 
     def _predict(self, positions: FloatArray) -> Prediction:
+        if self._compiled:
+            return Prediction(*self._compiled(positions))
         descriptor = Descriptor.of(positions, self._metric)
         energy, gradient = self._expansion(descriptor.x)
         gradient *= self._scale

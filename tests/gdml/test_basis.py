@@ -176,18 +176,6 @@ def test_the_sum_is_the_plain_one(elements: np.ndarray, backend: str, constraine
         assert found[1] == pytest.approx(gradient, abs=1e-9)
 
 
-def test_threads_change_nothing() -> None:
-    elements, rng = GROUPS["S3wrC2"], np.random.default_rng(2)
-    points, weights, queries = rng.standard_normal((3, 4000, 15))
-    results = []
-    for threads in (1, 3):
-        expansion = Expansion(points, Metric(elements.shape[1]), elements, 2.0, threads=threads)
-        expansion.set_weights(weights)
-        results.append(expansion(queries[:20]))
-    assert results[0][0] == pytest.approx(results[1][0], rel=1e-12, abs=1e-9)
-    assert results[0][1] == pytest.approx(results[1][1], rel=1e-12, abs=1e-9)
-
-
 def test_far_away_nothing_is_left() -> None:
     """e^{−n} of a large n is no subnormal number, no NaN."""
     for backend in backends():

@@ -159,3 +159,20 @@ def test_a_training_point_itself_is_no_special_case(tmp_path: Path) -> None:
     near = CpuPredictor(model).predict(positions[None] + 1e-9 * np.arange(9).reshape(1, 3, 3))
     assert np.isfinite(here.forces).all()
     assert near.forces == pytest.approx(here.forces, abs=1e-5)
+
+
+def test_one_call_of_compiled_code_is_the_descriptor_the_sum_and_the_pull_back(
+    model_and_geometry: tuple[Model, np.ndarray],
+) -> None:
+    """And threads, by structures or by training points, leave a structure's numbers as they are in any batch."""
+    model, x = model_and_geometry
+    frames, apart = displaced(x, 5), CpuPredictor(model)
+    apart._compiled = None
+    for threads in (1, 3):
+        predictor = CpuPredictor(model, threads)
+        together = predictor.predict(frames)
+        for found, alone, expected in zip(
+            together, predictor.predict(frames[:1]), apart.predict(frames), strict=True
+        ):
+            assert np.array_equal(found[:1], alone)
+            assert found == pytest.approx(expected, rel=1e-7, abs=1e-8 + 1e-7 * np.abs(expected).max())  # eV

@@ -71,121 +71,239 @@ INLINE void NAME(multiply)(Py_ssize_t rows, Py_ssize_t K, const double *A,
     }
 }
 
-/* Adds Σ_c x_j[c] y_u[c] for J queries and U rows of y, `row` apart, of LANES training points (a pack) each: of both
-   kinds of a pack, then of the next pack. One addition after the other, so that the result is the same whatever J and U. */
-INLINE void NAME(dots)(const int U, const int J, Py_ssize_t n, const double *y, Py_ssize_t row,
-                       const double *const *x, double *const *to, Py_ssize_t kind, Py_ssize_t pack)
+/* Σ_c x_j[c] y_u[c] for J queries and U of a block's sides, which are `row` apart from entry to entry; `more`: is added.
+   One addition after the other, so that the result is the same whatever J and U. */
+INLINE void NAME(dots)(const int U, const int J, Py_ssize_t n, const double *y, Py_ssize_t row, const double *const *x,
+                       double *const *to, int more)
 {
-    vec sum[8][6];
-    for (int u = 0; u < U; u++)
+    vec sum[6][8];
+    for (int j = 0; j < J; j++)
+        for (int u = 0; u < U; u++)
+            sum[j][u] = more ? *(const vec *)(to[j] + LANES * u) : (vec){0.0};
+    for (Py_ssize_t c = 0; c < n; c++, y += row) {
+        vec a[6];
         for (int j = 0; j < J; j++)
-            sum[u][j] = *(vec *)(to[j] + u % 2 * kind + u / 2 * pack);
-    for (Py_ssize_t c = 0; c < n; c++)
+            a[j] = (vec){0.0} + x[j][c];
         for (int u = 0; u < U; u++) {
-            vec a = *(const vec *)(y + u * row + LANES * c);
+            vec b = *(const vec *)(y + LANES * u);
             for (int j = 0; j < J; j++)
-                sum[u][j] += a * x[j][c];
+                sum[j][u] += a[j] * b;
         }
-    for (int u = 0; u < U; u++)
+    }
+    for (int j = 0; j < J; j++)
+        for (int u = 0; u < U; u++)
+            *(vec *)(to[j] + LANES * u) = sum[j][u];
+}
+
+/* The same for all sides of a block. */
+INLINE void NAME(all_sides)(const int J, Py_ssize_t sides, Py_ssize_t n, const double *y, const double *const *x, double **to,
+                            int more)
+{
+    const int most = J == 1 ? 8 : J == 2 ? SUMS / 2 : J == 3 ? SUMS / 3 : SUMS / 6;
+    Py_ssize_t left = sides, row = LANES * sides;
+    while (left) {
+        int U = LEAST(left, LEAST(most, 8));
+        switch (U / 2) {
+        case 4: NAME(dots)(LEAST(8, most), J, n, y, row, x, to, more); break;
+        case 3: NAME(dots)(LEAST(6, most), J, n, y, row, x, to, more); break;
+        case 2: NAME(dots)(LEAST(4, most), J, n, y, row, x, to, more); break;
+        default: NAME(dots)(2, J, n, y, row, x, to, more); break;
+        }
+        y += LANES * U;
         for (int j = 0; j < J; j++)
-            *(vec *)(to[j] + u % 2 * kind + u / 2 * pack) = sum[u][j];
-}
-
-/* x̂·ŷ of T packs of training points from `pack` on, the block's own from `q` on, to the places of the tables' rows. */
-INLINE void NAME(multiply_packs)(const int T, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t pack,
-                                 Py_ssize_t q, const double *query, Py_ssize_t batch)
-{
-    const int most = T == 1 ? 6 : T == 2 ? SUMS / 4 : 1;
-    Py_ssize_t d = irrep->d, all = irrep->n, row = LANES * t->width, next = LANES * batch;
-    for (Py_ssize_t i = 0; i < d; i++)
-        for (Py_ssize_t c = 0; c < all; c += STRETCH) { /* stays in the cache for all queries */
-            Py_ssize_t n = all - c < STRETCH ? all - c : STRETCH;
-            const double *y = t->rows + LANES * (2 * pack * t->width + irrep->start + i * all + c);
-            for (Py_ssize_t k = 0; k < batch * d;) {
-                const double *x[6];
-                double *to[6];
-                int J = 0;
-                for (; J < most && k < batch * d; J++, k++) {
-                    x[J] = query + k / d * t->width + irrep->start + k % d * all + c;
-                    to[J] = s->x + t->place[irrep->first + i * d + k % d] * s->lanes + LANES * (q * batch + k / d);
-                }
-                switch (J) {
-                case 6: NAME(dots)(2 * T, LEAST(6, most), n, y, row, x, to, s->pairs, next); break;
-                case 5: NAME(dots)(2 * T, LEAST(5, most), n, y, row, x, to, s->pairs, next); break;
-                case 4: NAME(dots)(2 * T, LEAST(4, most), n, y, row, x, to, s->pairs, next); break;
-                case 3: NAME(dots)(2 * T, LEAST(3, most), n, y, row, x, to, s->pairs, next); break;
-                case 2: NAME(dots)(2 * T, LEAST(2, most), n, y, row, x, to, s->pairs, next); break;
-                default: NAME(dots)(2 * T, 1, n, y, row, x, to, s->pairs, next); break;
-                }
-            }
-        }
-}
-
-/* As many packs at once as keep the arithmetic units busy. */
-INLINE void NAME(forward)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t packs, const double *query,
-                          Py_ssize_t batch)
-{
-    for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
-        Py_ssize_t q = 0;
-        for (; batch * t->irreps[r].d == 1 && q + 4 <= packs; q += 4)
-            NAME(multiply_packs)(4, t, s, t->irreps + r, pack + q, q, query, batch);
-        for (; q + 2 <= packs; q += 2)
-            NAME(multiply_packs)(2, t, s, t->irreps + r, pack + q, q, query, batch);
-        if (q < packs)
-            NAME(multiply_packs)(1, t, s, t->irreps + r, pack + q, q, query, batch);
+            to[j] += LANES * U;
+        left -= U;
     }
 }
 
-/* From representations to group elements (tables transposed) or back: x → x, through y. */
-INLINE void NAME(transform)(const Space *s, Py_ssize_t na, Py_ssize_t ka, const double *A, Py_ssize_t nb, Py_ssize_t kb,
-                      const double *B)
+/* Where the elements ij of all queries are among the products of the factors' rows, i by i, and where the j begin in a row. */
+INLINE void NAME(find)(const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t batch)
 {
-    Py_ssize_t lanes = s->lanes;
-    if (kb == 1 && nb == 1) /* one factor only: its table is 1 */
-        memcpy(s->y, s->x, sizeof(double) * ka * lanes);
-    else
-        for (Py_ssize_t a = 0; a < ka; a++) {
-            for (Py_ssize_t k = 0; k < kb; k++)
-                s->in[k] = s->x + (a * kb + k) * lanes;
-            for (Py_ssize_t g = 0; g < nb; g++)
-                s->out[g] = s->y + (a * nb + g) * lanes;
-            NAME(multiply)(nb, kb, B, s->in, lanes, s->out);
-        }
-    for (Py_ssize_t k = 0; k < ka; k++)
-        s->in[k] = s->y + k * nb * lanes;
-    for (Py_ssize_t g = 0; g < na; g++)
-        s->out[g] = s->x + g * nb * lanes;
-    NAME(multiply)(na, ka, A, s->in, nb * lanes, s->out);
+    double **spot = s->spots;
+    const int64_t *place = t->place + irrep->first;
+    for (Py_ssize_t i = 0; i < irrep->d; i++, place += irrep->d)
+        for (Py_ssize_t b = 0; b < batch; b++)
+            for (Py_ssize_t j = 0; j < irrep->d; j++)
+                *spot++ = s->x + place[j] * s->lanes + LANES * s->sides * b;
+    for (Py_ssize_t b = 0, k = 0; b < batch; b++)
+        for (Py_ssize_t j = 0; j < irrep->d; j++)
+            s->begins[k++] = b * t->width + irrep->start + j * irrep->n;
 }
 
-/* ⟨x, P_g y⟩ → the coefficients of the rows in the gradient; energies and the query's own coefficient beside them. The
-   Matérn kernel and its derivatives, of which sums/matern.py is the reference. */
-INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t used)
+/* x̂·ŷ of a block's training points, to the places of the factors' rows. */
+INLINE void NAME(forward)(const Terms *t, const Space *s, const double *rows, const double *query, Py_ssize_t batch)
 {
-    Py_ssize_t pairs = s->pairs, elements = t->a * t->b;
-    double root = sqrt(5.0) / t->sigma, front = 5.0 / (3.0 * t->sigma * t->sigma), square = 5.0 / (t->sigma * t->sigma);
-    int constrained = t->energy_weights != NULL;
+    for (const Irrep *irrep = t->irreps; irrep < t->irreps + t->n_irreps; irrep++) {
+        Py_ssize_t d = irrep->d, all = irrep->n;
+        NAME(find)(t, s, irrep, batch);
+        double **spot = s->spots;
+        for (Py_ssize_t i = 0; i < d; i++, spot += batch * d)
+            for (Py_ssize_t c = 0; c < all; c += STRETCH) { /* stays in the cache for all queries */
+                Py_ssize_t n = LEAST(STRETCH, all - c);
+                const double *y = rows + LANES * s->sides * (irrep->start + i * all + c);
+                for (Py_ssize_t k = 0, J; k < batch * d; k += J) {
+                    Py_ssize_t left = batch * d - k;
+                    J = left == 4 ? 2 : LEAST(left, 3);
+                    const double *x[3];
+                    double *to[3];
+                    for (int j = 0; j < J; j++) {
+                        x[j] = query + s->begins[k + j] + c;
+                        to[j] = spot[k + j];
+                    }
+                    switch (J) {
+                    case 3: NAME(all_sides)(3, s->sides, n, y, x, to, c > 0); break;
+                    case 2: NAME(all_sides)(2, s->sides, n, y, x, to, c > 0); break;
+                    default: NAME(all_sides)(1, s->sides, n, y, x, to, c > 0); break;
+                    }
+                }
+            }
+    }
+}
+
+/* What is at s->y is the result now. */
+INLINE void NAME(swap)(Space *s)
+{
+    double *x = s->x;
+    s->x = s->y;
+    s->y = x;
+}
+
+/* The matrices of a factor's characters, from its rows to (character, column) or back. The rows are `stride` blocks of n
+   apart, and there are `outer` of them, `in` and `out` blocks apart. */
+INLINE void NAME(matrices)(Space *s, const Factor *f, int back, Py_ssize_t outer, Py_ssize_t n)
+{
+    Py_ssize_t from = back ? f->order : f->rows, to = back ? f->rows : f->order;
+    for (Py_ssize_t o = 0; o < outer; o++) {
+        const double *x = s->x + o * from * n, *matrix = back ? f->back : f->there;
+        double *y = s->y + o * to * n;
+        for (Py_ssize_t kind = 0; kind < f->kinds; kind++) {
+            Py_ssize_t K = back ? f->size : f->counts[kind], rows = back ? f->counts[kind] : f->size;
+            for (Py_ssize_t k = 0; k < K; k++, x += n)
+                s->in[k] = x;
+            for (Py_ssize_t g = 0; g < rows; g++, y += n)
+                s->out[g] = y;
+            NAME(multiply)(rows, K, matrix, s->in, n, s->out);
+            matrix += rows * K;
+        }
+    }
+    NAME(swap)(s);
+}
+
+/* From representations to the columns of the characters' matrices, or back. */
+INLINE void NAME(transform)(const Terms *t, Space *s, int back)
+{
+    if (back && !t->a.unit)
+        NAME(matrices)(s, &t->a, 1, 1, t->b.order * s->lanes);
+    if (!t->b.unit)
+        NAME(matrices)(s, &t->b, back, t->a.rows, s->lanes);
+    if (!back && !t->a.unit)
+        NAME(matrices)(s, &t->a, 0, 1, t->b.order * s->lanes);
+}
+
+/* x_κ → Σ_κ (−1)^(bits that κ and ν share) x_κ, in place, for R of them (1, 2, 4 or 8). */
+INLINE void NAME(few_signs)(const int R, vec *x)
+{
+    for (int h = 1; h < R; h *= 2)
+        for (int i = 0; i < R; i++)
+            if (!(i & h)) {
+                vec sum = x[i] + x[i + h];
+                x[i + h] = x[i] - x[i + h];
+                x[i] = sum;
+            }
+}
+
+/* The bits of κ from that of h = R on, of n (a power of 2). */
+INLINE void NAME(high_signs)(const int R, vec *x, Py_ssize_t h, Py_ssize_t n)
+{
+    for (Py_ssize_t i = 0; i < n; i += R * h)
+        for (vec *a = x + i; a < x + i + h; a++) {
+            vec few[8];
+            for (int r = 0; r < R; r++)
+                few[r] = a[r * h];
+            NAME(few_signs)(R, few);
+            for (int r = 0; r < R; r++)
+                a[r * h] = few[r];
+        }
+}
+
+/* All bits from that of h on. */
+INLINE void NAME(signs)(vec *x, Py_ssize_t h, Py_ssize_t n)
+{
+    for (; 8 * h <= n; h *= 8)
+        NAME(high_signs)(8, x, h, n);
+    for (; 4 * h <= n; h *= 4)
+        NAME(high_signs)(4, x, h, n);
+    for (; 2 * h <= n; h *= 2)
+        NAME(high_signs)(2, x, h, n);
+}
+
+/* The R lowest of n, from the rows of s->x to the tile, or with `back` from there. */
+INLINE void NAME(low_signs)(const int R, const Space *s, double *first, vec *tile, Py_ssize_t n, int back)
+{
+    for (Py_ssize_t k = 0; k < n; k += R) {
+        vec few[8];
+        for (int r = 0; r < R; r++)
+            few[r] = back ? tile[k + r] : *(const vec *)(first + s->reach[k + r]);
+        NAME(few_signs)(R, few);
+        for (int r = 0; r < R; r++)
+            if (back)
+                *(vec *)(first + s->reach[k + r]) = few[r];
+            else
+                tile[k + r] = few[r];
+    }
+}
+
+/* Both steps; they may follow each other either way. */
+INLINE void NAME(signs_of_rows)(const Space *s, double *first, vec *tile, Py_ssize_t n, int back)
+{
+    if (back)
+        NAME(signs)(tile, 8, n);
+    switch (n) {
+    case 1: NAME(low_signs)(1, s, first, tile, n, back); break;
+    case 2: NAME(low_signs)(2, s, first, tile, n, back); break;
+    case 4: NAME(low_signs)(4, s, first, tile, n, back); break;
+    default: NAME(low_signs)(8, s, first, tile, n, back); break;
+    }
+    if (!back)
+        NAME(signs)(tile, 8, n);
+}
+
+/* Columns of the characters' matrices → ⟨x, P_g y⟩ → the coefficients of the rows in the gradient, and back to the
+   columns; energies and the query's own coefficient beside them. The Matérn kernel and its derivatives, of which
+   sums/matern.py is the reference. */
+INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t b, Py_ssize_t q)
+{
+    const Py_ssize_t pairs = LANES * s->packs, lanes = s->lanes, kinds = t->a.kinds * t->b.kinds, row = t->b.order * lanes;
+    const double root = sqrt(5.0) / t->sigma, front = 5.0 / (3.0 * t->sigma * t->sigma), square = 5.0 / (t->sigma * t->sigma);
+    const int constrained = t->energy_weights != NULL;
     const vec zero = {0.0}, farthest = zero + 700.0;
-    for (Py_ssize_t q = 0; q < used; q += LANES) {
-        vec base = *(vec *)(s->base + q), centre = *(vec *)(s->centre + q), weight = *(vec *)(s->weight + q);
-        vec energy = {0.0}, pull = {0.0};
-        for (Py_ssize_t g = 0; g < elements; g++) {
-            vec *x = (vec *)(s->x + g * s->lanes + q), *w = (vec *)(s->x + g * s->lanes + pairs + q);
-            vec n = SMALLER(ROOT(LARGER(base - 2.0 * *x, zero)) * root, farthest);
-            vec slope = *w - centre, fall = NAME(decay_of)(n), decay = fall * front;
-            vec bell = (1.0 + n) * decay, force = slope * decay * square;
-            energy += slope * bell;
-            if (constrained) {
-                force += bell * weight;
-                energy += (1.0 + n + n * n * (1.0 / 3.0)) * fall * weight;
+    vec *const x = (vec *)s->tile, *const w = x + kinds;
+    const vec base = s->norms[b] + *(const vec *)(t->norms + LANES * pack), centre = *(const vec *)(t->products + LANES * pack);
+    const vec weight = constrained ? *(const vec *)(t->energy_weights + LANES * pack) : zero;
+    vec energy = zero, pull = zero; /* of these points: less is rounded away than in a long sum */
+    for (Py_ssize_t i = 0; i < t->a.size; i++)
+        for (Py_ssize_t j = 0; j < t->b.size; j++) {
+            double *const first = s->x + i * row + j * lanes + LANES * (s->sides * b + q);
+            NAME(signs_of_rows)(s, first, x, kinds, 0);
+            NAME(signs_of_rows)(s, first + pairs, w, kinds, 0);
+            for (Py_ssize_t k = 0; k < kinds; k++) {
+                vec n = SMALLER(ROOT(LARGER(base - 2.0 * x[k], zero)) * root, farthest);
+                vec slope = w[k] - centre, fall = NAME(decay_of)(n), decay = fall * front;
+                vec bell = (1.0 + n) * decay, force = slope * decay * square;
+                energy += slope * bell;
+                if (constrained) {
+                    force += bell * weight;
+                    energy += (1.0 + n + n * n * (1.0 / 3.0)) * fall * weight;
+                }
+                pull += force;
+                x[k] = -force;
+                w[k] = -bell;
             }
-            pull += force;
-            *x = -force;
-            *w = -bell;
+            NAME(signs_of_rows)(s, first, x, kinds, 1);
+            NAME(signs_of_rows)(s, first + pairs, w, kinds, 1);
         }
-        *(vec *)(s->energy + q) = energy;
-        *(vec *)(s->pull + q) = pull;
-    }
+    *(vec *)(s->energy + LANES * b) += energy;
+    *(vec *)(s->own + LANES * b) += pull;
 }
 
 /* Sum over the lanes of a vector, in quarters. */
@@ -208,32 +326,30 @@ INLINE v4 NAME(sums)(v4 a, v4 b, v4 c, v4 d)
 INLINE double NAME(total)(v4 a) { return a[0] + a[1] + a[2] + a[3]; }
 
 /* C entries of the gradient of J queries, from the k-th on: what the block's points add to them. */
-INLINE void NAME(pull)(const int J, const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t pack,
-                       Py_ssize_t packs, Py_ssize_t k, Py_ssize_t c, double *gradient, Py_ssize_t batch)
+INLINE void NAME(pull)(const int J, const int C, const Space *s, const Irrep *irrep, const double *rows, Py_ssize_t all,
+                       Py_ssize_t k, Py_ssize_t c, double *gradient)
 {
-    Py_ssize_t d = irrep->d, n = irrep->n;
+    Py_ssize_t d = irrep->d, n = irrep->n, sides = s->sides;
+    double *const *f = s->spots + k;
     vec sum[6][8];
     for (int j = 0; j < J; j++)
         for (int e = 0; e < C; e++)
             sum[j][e] = (vec){0.0};
-    for (Py_ssize_t i = 0; i < d; i++) {
-        const double *y = t->rows + LANES * (2 * pack * t->width + irrep->start + i * n + c), *f[6];
-        for (int j = 0; j < J; j++)
-            f[j] = s->x + t->place[irrep->first + i * d + (k + j) % d] * s->lanes + LANES * ((k + j) / d);
-        for (Py_ssize_t q = 0; q < packs; q++)
-            for (int kind = 0; kind < 2; kind++, y += LANES * t->width) {
-                vec a[6];
+    for (Py_ssize_t i = 0; i < d; i++, f += all) {
+        const double *y = rows + LANES * sides * (irrep->start + i * n + c);
+        for (Py_ssize_t u = 0; u < LANES * sides; u += LANES) {
+            vec a[6];
+            for (int j = 0; j < J; j++)
+                a[j] = *(const vec *)(f[j] + u);
+            for (int e = 0; e < C; e++) {
+                vec b = *(const vec *)(y + LANES * sides * e + u);
                 for (int j = 0; j < J; j++)
-                    a[j] = *(const vec *)(f[j] + kind * s->pairs + LANES * q * batch);
-                for (int e = 0; e < C; e++) {
-                    vec b = *(const vec *)(y + LANES * e);
-                    for (int j = 0; j < J; j++)
-                        sum[j][e] += a[j] * b;
-                }
+                    sum[j][e] += a[j] * b;
             }
+        }
     }
     for (int j = 0; j < J; j++) {
-        double *to = gradient + (k + j) / d * t->width + irrep->start + (k + j) % d * n + c;
+        double *to = gradient + s->begins[k + j] + c;
         for (int e = 0; e + 4 <= C; e += 4)
             *(v4 *)(to + e) += NAME(sums)(NAME(quarters)(sum[j][e]), NAME(quarters)(sum[j][e + 1]),
                                            NAME(quarters)(sum[j][e + 2]), NAME(quarters)(sum[j][e + 3]));
@@ -243,48 +359,48 @@ INLINE void NAME(pull)(const int J, const int C, const Terms *t, const Space *s,
 }
 
 /* All queries, C entries. */
-INLINE void NAME(pull_column)(const int C, const Terms *t, const Space *s, const Irrep *irrep, Py_ssize_t pack,
-                              Py_ssize_t packs, Py_ssize_t c, double *gradient, Py_ssize_t batch)
+INLINE void NAME(pull_column)(const int C, const Space *s, const Irrep *irrep, const double *rows, Py_ssize_t all,
+                              Py_ssize_t c, double *gradient)
 {
     const int most = SUMS / 4;
-    Py_ssize_t left = batch * irrep->d;
+    Py_ssize_t left = all;
     while (left) {
         int J = left == most + 1 ? (most + 1) / 2 : LEAST(left, most); /* not one alone at the end */
-        Py_ssize_t k = batch * irrep->d - left;
+        Py_ssize_t k = all - left;
         switch (J) {
-        case 6: NAME(pull)(LEAST(6, most), C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
-        case 5: NAME(pull)(LEAST(5, most), C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
-        case 4: NAME(pull)(LEAST(4, most), C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
-        case 3: NAME(pull)(3, C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
-        case 2: NAME(pull)(2, C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
-        default: NAME(pull)(1, C, t, s, irrep, pack, packs, k, c, gradient, batch); break;
+        case 6: NAME(pull)(LEAST(6, most), C, s, irrep, rows, all, k, c, gradient); break;
+        case 5: NAME(pull)(LEAST(5, most), C, s, irrep, rows, all, k, c, gradient); break;
+        case 4: NAME(pull)(LEAST(4, most), C, s, irrep, rows, all, k, c, gradient); break;
+        case 3: NAME(pull)(3, C, s, irrep, rows, all, k, c, gradient); break;
+        case 2: NAME(pull)(2, C, s, irrep, rows, all, k, c, gradient); break;
+        default: NAME(pull)(1, C, s, irrep, rows, all, k, c, gradient); break;
         }
         left -= J;
     }
 }
 
 /* The block's part of the gradient. */
-INLINE void NAME(backward)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t packs, double *gradient,
-                           Py_ssize_t batch)
+INLINE void NAME(backward)(const Terms *t, const Space *s, const double *rows, double *gradient, Py_ssize_t batch)
 {
-    for (Py_ssize_t r = 0; r < t->n_irreps; r++) {
-        const Irrep *irrep = t->irreps + r;
-        Py_ssize_t c = 0, n = irrep->n;
-        for (; batch * irrep->d == 1 && c + 8 <= n; c += 8)
-            NAME(pull)(1, 8, t, s, irrep, pack, packs, 0, c, gradient, batch);
+    for (const Irrep *irrep = t->irreps; irrep < t->irreps + t->n_irreps; irrep++) {
+        Py_ssize_t c = 0, n = irrep->n, all = batch * irrep->d;
+        NAME(find)(t, s, irrep, batch);
+        for (; all == 1 && c + 8 <= n; c += 8)
+            NAME(pull)(1, 8, s, irrep, rows, 1, 0, c, gradient);
         for (; c + 4 <= n; c += 4)
-            NAME(pull_column)(4, t, s, irrep, pack, packs, c, gradient, batch);
+            NAME(pull_column)(4, s, irrep, rows, all, c, gradient);
         switch (n - c) {
-        case 3: NAME(pull_column)(3, t, s, irrep, pack, packs, c, gradient, batch); break;
-        case 2: NAME(pull_column)(2, t, s, irrep, pack, packs, c, gradient, batch); break;
-        case 1: NAME(pull_column)(1, t, s, irrep, pack, packs, c, gradient, batch); break;
+        case 3: NAME(pull_column)(3, s, irrep, rows, all, c, gradient); break;
+        case 2: NAME(pull_column)(2, s, irrep, rows, all, c, gradient); break;
+        case 1: NAME(pull_column)(1, s, irrep, rows, all, c, gradient); break;
         default: break;
         }
     }
 }
 
-static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_t stop, const double *query,
-                           Py_ssize_t batch, double *energy, double *gradient)
+/* Blocks of `most` packs of all `packs`. */
+static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most,
+                           Py_ssize_t packs, const double *query, Py_ssize_t batch, double *energy, double *gradient)
 {
     Py_ssize_t width = t->width;
     for (Py_ssize_t b = 0; b < batch; b++) {
@@ -296,30 +412,32 @@ static void NAME(contract)(const Terms *t, Space *s, Py_ssize_t start, Py_ssize_
         for (; c < width; c++)
             sum[0] += x[c] * x[c];
         s->norms[b] = NAME(total)(sum);
-        s->own[b] = 0.0;
+        *(vec *)(s->energy + LANES * b) = *(vec *)(s->own + LANES * b) = (vec){0.0};
     }
-    for (Py_ssize_t pack = start; pack < stop; pack += s->packs) {
-        Py_ssize_t packs = stop - pack < s->packs ? stop - pack : s->packs;
-        for (Py_ssize_t q = 0; q < packs * batch; q++) { /* a pack with a structure */
-            vec *norm = (vec *)(t->norms + LANES * (pack + q / batch));
-            ((vec *)s->base)[q] = s->norms[q % batch] + *norm;
-            ((vec *)s->centre)[q] = *(vec *)(t->products + LANES * (pack + q / batch));
-            ((vec *)s->weight)[q] = t->energy_weights ? *(vec *)(t->energy_weights + LANES * (pack + q / batch)) : (vec){0.0};
-        }
-        memset(s->x, 0, sizeof(double) * t->ra * t->rb * s->lanes);
-        NAME(forward)(t, s, pack, packs, query, batch);
-        NAME(transform)(s, t->a, t->ra, t->tat, t->b, t->rb, t->tbt);
-        NAME(kernel)(t, s, LANES * packs * batch);
-        for (Py_ssize_t q = 0; q < LANES * packs * batch; q++) {
-            energy[q / LANES % batch] += s->energy[q];
-            s->own[q / LANES % batch] += s->pull[q];
-        }
-        NAME(transform)(s, t->ra, t->a, t->ta, t->rb, t->b, t->tb);
-        NAME(backward)(t, s, pack, packs, gradient, batch);
+    for (Py_ssize_t block = start; block < stop; block++) {
+        Py_ssize_t pack = block * most;
+        const double *rows = t->rows + 2 * LANES * width * pack;
+        s->packs = LEAST(most, packs - pack);
+        s->sides = 2 * s->packs;
+        s->lanes = LANES * s->sides * batch + 8; /* a stride of 4096 bytes would leave one set of the cache for all rows */
+        for (Py_ssize_t k = 0; k < t->a.kinds * t->b.kinds; k++)
+            s->reach[k] = s->lanes * (k / t->b.kinds * t->a.size * t->b.order + k % t->b.kinds * t->b.size);
+        if (!t->complete)
+            memset(s->x, 0, sizeof(double) * t->a.rows * t->b.rows * s->lanes);
+        NAME(forward)(t, s, rows, query, batch);
+        NAME(transform)(t, s, 0);
+        for (Py_ssize_t b = 0; b < batch; b++)
+            for (Py_ssize_t q = 0; q < s->packs; q++)
+                NAME(kernel)(t, s, pack + q, b, q);
+        NAME(transform)(t, s, 1);
+        NAME(backward)(t, s, rows, gradient, batch);
     }
-    for (Py_ssize_t b = 0; b < batch; b++)
+    for (Py_ssize_t b = 0; b < batch; b++) {
+        double own = NAME(total)(NAME(quarters)(*(vec *)(s->own + LANES * b)));
+        energy[b] += NAME(total)(NAME(quarters)(*(vec *)(s->energy + LANES * b)));
         for (Py_ssize_t c = 0; c < width; c++)
-            gradient[b * width + c] += s->own[b] * query[b * width + c];
+            gradient[b * width + c] += own * query[b * width + c];
+    }
 }
 
 /* out[b, to] = x[b, from] times a matrix for each block of orbits; in and product: room for the rows of six orbits. */

@@ -10,9 +10,7 @@ from .contraction import Contraction
 from .numpy_sum import NumpyContraction
 
 
-def contraction(
-    basis: Basis, points: FloatArray, sigma: float, threads: int = 1, backend: str = "auto"
-) -> Contraction:
+def contraction(basis: Basis, points: FloatArray, sigma: float, backend: str = "auto") -> Contraction:
     """The fastest that this machine has, or the one of this name: ``numpy``, or one of `backends`.
 
     Raises ImportError where that is not here.
@@ -22,8 +20,8 @@ def contraction(
         raise ImportError(f"no backend {backend!r} here, expected one of {', '.join(here)}")
     name = here[-1] if backend == "auto" else backend
     if name == "numpy":
-        return NumpyContraction(basis, points, sigma, threads)
-    return CompiledContraction(compiled_module(), name, basis, points, sigma, threads)
+        return NumpyContraction(basis, points, sigma)
+    return CompiledContraction(compiled_module(), name, basis, points, sigma)
 
 
 def backends() -> list[str]:

@@ -28,6 +28,7 @@ from ..._types import FloatArray, IntArray
 from ...symmetry.elements import orbits
 from ...symmetry.factors import two_groups
 from ...symmetry.irreps import Irreps
+from ...symmetry.signs import Diagonal, Signs, diagonalised
 from ..compiled.module import compiled_module
 from ..descriptor.metric import Metric
 
@@ -41,27 +42,38 @@ class Basis:
 
     shapes: tuple[tuple[int, int], ...]  # d and n of each representation that occurs
     tables: tuple[FloatArray, FloatArray]  # ρ_ij(g) of the two factors of the group, (P_f, P_f) or more rows
+    signs: tuple[Signs, Signs]  # what makes the transform by each table a fast one
     place: IntArray  # (Σ d²,) where element ij of each A_ρ goes among the rows of the tables' product
     blocks: tuple[tuple[IntArray, FloatArray], ...]  # (orbits, size) entries, and (size, size) their transform
     order: IntArray  # (D,) where coefficient k is among the blocks' results
+    moves: tuple[
+        IntArray, ...
+    ]  # of each block (K, size) which of an orbit's entries each n_ν of both `signs` makes of them
 
     @classmethod
-    def of(cls, permutations: IntArray, metric: Metric, groups: tuple[Irreps, Irreps] | None = None) -> Basis:
-        """permutations: (P, N) of the atoms, a group; groups: its `two_groups`, where they are known.
+    def of(cls, permutations: IntArray, metric: Metric, groups: tuple[Diagonal, Diagonal] | None = None) -> Basis:
+        """permutations: (P, N) of the atoms, a group; groups: its `two_groups`, diagonalised, where they are known.
 
         Raises ValueError or ArithmeticError as `Irreps`.
         """
-        groups = groups or two_groups(permutations)
-        pair = _Pair.of(*groups)
+        if groups is None:
+            one, other = two_groups(permutations)
+            groups = diagonalised(one), diagonalised(other)
+        (first, *_), (second, *_) = groups
+        signs = groups[0][1], groups[1][1]
+        pair = _Pair.of(first, second)
         perms = metric.permutations(pair.whole.elements)
-        blocks, owners = [], []
+        own = (signs[0].elements[:, :1] * second.order + signs[1].elements[:, 0]).reshape(-1)  # N among all elements
+        blocks, owners, moves = [], [], []
         for entries, stabilizer in _orbits_by_type(perms):
+            sorter = np.argsort(entries[0])
+            moves.append(sorter[np.searchsorted(entries[0], perms[own][:, entries[0]], sorter=sorter)])
             vectors, copies = pair.adapted(perms, entries, stabilizer)
             blocks.append((entries, vectors))
             owners.append(copies)
         order, shapes, kept = _ordered(blocks, owners, pair.whole)
         place = np.concatenate([pair.places[k] for k in kept])
-        return cls(shapes, (groups[0].table, groups[1].table), place, tuple(blocks), order)
+        return cls(shapes, (first.table, second.table), signs, place, tuple(blocks), order, tuple(moves))
 
     @property
     def is_plain(self) -> bool:
@@ -70,8 +82,11 @@ class Basis:
     @classmethod
     def plain(cls, dim: int) -> Basis:
         """That of no symmetry: the entries themselves."""
-        unit, entries = np.ones((1, 1)), np.arange(dim)
-        return cls(((1, dim),), (unit, unit), np.zeros(1, dtype=np.intp), ((entries[:, None], unit),), entries)
+        unit, entries, signs = np.ones((1, 1)), np.arange(dim), Signs.none(1)
+        place = np.zeros(1, dtype=np.intp)
+        return cls(
+            ((1, dim),), (unit, unit), (signs, signs), place, ((entries[:, None], unit),), entries, (place[None],)
+        )
 
     @cached_property
     def _turns(self) -> tuple[tuple[FloatArray | IntArray, ...], tuple[FloatArray | IntArray, ...]]:
@@ -228,8 +243,8 @@ def _ordered(
         for (entries, _), copies in zip(blocks, owners, strict=True):
             n, size = entries.shape
             before = sum(c * m.shape[1] for c, m in zip(copies[:k], whole.matrices, strict=False))
-            here = start + np.arange(n)[:, None] * size + before + np.arange(copies[k] * d)
-            columns.append(here.reshape(-1, d))
+            here = start + np.arange(n)[:, None] * size + before + np.arange(copies[k] * d).reshape(-1, 1, d)
+            columns.append(here.reshape(-1, d))  # copy by copy, those of one in all orbits together
             start += entries.size
         places = np.concatenate(columns)  # (n, d)
         if len(places):

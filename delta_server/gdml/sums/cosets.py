@@ -23,7 +23,7 @@ import numpy as np
 from ..._types import FloatArray, IntArray
 from ...symmetry.elements import Elements
 from ...symmetry.factors import independent_factors, two_groups
-from ...symmetry.irreps import Irreps
+from ...symmetry.signs import Diagonal, diagonalised
 from ...symmetry.subgroups import Subgroup, normal_subgroups
 from ..descriptor.metric import Metric
 from .basis import Basis
@@ -35,7 +35,7 @@ _SEARCHED = 50_000  # order of a factor up to which its subgroups are looked for
 _MOST = 2**25  # permutations times pairs; each takes about 50 bytes while a sum is made
 _SMALLEST = 12  # order of a factor from which on its subgroups are looked at
 # in multiplications with descriptors: one of the transform on the group, the kernel function for an element
-_TRANSFORM, _KERNEL = 0.5, 25.0
+_TRANSFORM, _KERNEL = 0.5, 12.0
 # what rounding there is is alike for all elements of a subgroup and adds up: so much more work for a smaller one
 _ALIKE, _SMALL = 1.15, 48
 
@@ -118,7 +118,7 @@ def most_permutations(n_atoms: int, n_pairs: int) -> int:
 @lru_cache(maxsize=8)  # large groups take seconds, and expected errors want what the sum wants
 def _best(
     elements: bytes, shape: tuple[int, int], dim: int, method: Method | None
-) -> tuple[IntArray, IntArray, tuple[Irreps, Irreps]]:
+) -> tuple[IntArray, IntArray, tuple[Diagonal, Diagonal]]:
     """A subgroup (P', N), representatives of its cosets (R, N), and the two groups that it is a product of; not to be
     changed.
 
@@ -137,16 +137,18 @@ def _best(
         return products + len(permutations) * (_TRANSFORM * sides + _KERNEL)
 
     def hope(kind: tuple[float, ...]) -> float:
-        """The least work that may come of it: that of a transform on two groups of equal order."""
-        return work(kind[0], 2 * kind[1] ** 0.5)
+        """The least work that may come of it: that of a transform on two groups alike, with all powers of 2 gone."""
+        order = int(kind[1])
+        return work(kind[0], 2 * (order // (order & -order)) ** 0.5)
 
     candidates, least = [], np.inf
     for kind in sorted(kinds, key=hope):
         if hope(kind) > _ALIKE * least:
             break
         subgroup = _product([s.elements for s in kinds[kind]])
-        groups = two_groups(subgroup)
-        needed = work(kind[0], sum(len(g.table) for g in groups))
+        first, second = map(diagonalised, two_groups(subgroup))
+        groups = first, second
+        needed = work(kind[0], sum(signs.sides for _, signs in groups))
         least = min(least, needed)
         candidates.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
     _, _, subgroup, choice, groups = min((c for c in candidates if c[1] <= _ALIKE * least), key=lambda c: c[:2])

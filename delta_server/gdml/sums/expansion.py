@@ -14,12 +14,15 @@ centred on a mean that the permutations leave alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...symmetry.elements import orbits
 from ..descriptor.metric import Metric
 from .backends import contraction
+from .compiled_sum import CompiledContraction
 from .contraction import Work
 from .cosets import Cosets, Method
 
@@ -34,7 +37,6 @@ class Expansion:
         permutations: IntArray,
         sigma: float,
         *,
-        threads: int = 1,
         method: Method | None = None,
         backend: str = "auto",
     ) -> None:
@@ -42,17 +44,27 @@ class Expansion:
 
         method: see `Cosets.of`; backend: see `contraction`.
         """
-        perms = metric.permutations(permutations)
+        perms, self._metric = metric.permutations(permutations), metric
         self._centre = invariant_mean(descriptors, perms)
         self._points = descriptors - self._centre
         self._cosets = Cosets.of(permutations, metric, method)
-        self._sum = contraction(self._cosets.basis, self._cosets.basis.forward(self._points), sigma, threads, backend)
+        self._sum = contraction(self._cosets.basis, self._cosets.basis.forward(self._points), sigma, backend)
 
     def set_weights(self, weights: FloatArray, energy_weights: FloatArray | None = None) -> None:
         """Take these weights J_m α_m (M, D), and the coefficients of energy constraints (M,) if there are any."""
         products = np.einsum("md,md->m", self._points, weights)
         energies = None if energy_weights is None else np.ascontiguousarray(energy_weights, dtype=np.float64)
         self._sum.set_weights(self._cosets.basis.forward(weights), products, energies)
+
+    def predictor(
+        self, scale: float, offset: float, threads: int
+    ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]] | None:
+        """Energies offset + scale × E, forces and virials of positions (B, N, 3) in Å, in one call of compiled code,
+        with the weights as they are now; None without it."""
+        if not isinstance(self._sum, CompiledContraction):
+            return None
+        metric = (self._metric.n_atoms, self._metric.compiled)
+        return self._sum.predictor(metric, self._centre, self._cosets.inverse, scale, offset, threads)
 
     @property
     def method(self) -> str:

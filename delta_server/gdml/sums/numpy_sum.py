@@ -16,7 +16,7 @@ class NumpyContraction:
 
     backend = "numpy"
 
-    def __init__(self, basis: Basis, points: FloatArray, sigma: float, threads: int = 1) -> None:
+    def __init__(self, basis: Basis, points: FloatArray, sigma: float) -> None:
         """points: (M, D), in the basis. Threads are BLAS's own."""
         self._basis, self._sigma, self._n_train = basis, sigma, len(points)
         self._norms = np.einsum("md,md->m", points, points)
