@@ -6,12 +6,12 @@ group; `Basis` says what the coefficients are and how ⟨x, P_g y⟩ comes of th
 Which is used was decided by measuring. NumPy's matrix products go through the training points twice and through
 their own results a dozen times; at one structure the limit is then memory. The compiled form (`_compiled.c`) does all
 that a few training points have to give while they and their results are in the cache, eight points to a vector where
-the processor has AVX-512, four otherwise: on C60@buckycatcher's binding model, a structure in 1.6 ms in place of 5.1.
-It is built where there is a C compiler when the package is installed.
+the processor has AVX-512, four otherwise. It is built where there is a C compiler when the package is installed.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple, Protocol
 
 from ..._types import FloatArray
@@ -58,8 +58,8 @@ class Contraction(Protocol):
 
 def work_of(basis: Basis, n_train: int) -> Work:
     """Products with descriptors and weights, transforms on the group, the kernel function; forward and back."""
-    (ra, a), (rb, b) = (t.shape for t in basis.tables)
+    order = prod(t.shape[1] for t in basis.tables)
     products = sum(d * d * n for d, n in basis.shapes)
-    transforms = 0 if a * b == 1 else rb * b * ra + ra * a * b
-    flops = 2 * 2 * 2 * n_train * (products + transforms) + _KERNEL * n_train * a * b
+    transforms = 0.0 if order == 1 else order * sum(signs.sides for signs in basis.signs)
+    flops = 2 * 2 * 2 * n_train * (products + transforms) + _KERNEL * n_train * order
     return Work(float(flops), float(2 * 8 * n_train * basis.order.size))

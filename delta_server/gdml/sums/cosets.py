@@ -6,8 +6,8 @@ With G the union of the cosets N s of a subgroup N, and P_{n s} = P_s P_n,
 
 so that queries permuted by one s of each coset leave only N to the Fourier transform (`Basis`). N of one element is
 the plain way, with P permuted queries; N = G takes one query. In between lies the best for groups that are no
-product: the exchange of two benzenes makes 288 elements whose transform is one table of 288², while the 144 without
-it are a product of two groups of 12.
+product: the exchange of two benzenes makes 288 elements whose transform is one of them all, while the 144 without it
+are a product of two groups of 12.
 """
 
 from __future__ import annotations
