@@ -37,7 +37,7 @@ _SMALLEST = 12  # order of a factor from which on its subgroups are looked at
 # in multiplications with descriptors: one of the transform on the group, the kernel function for an element
 _TRANSFORM, _KERNEL = 0.5, 12.0
 # what rounding there is is alike for all elements of a subgroup and adds up: so much more work for a smaller one
-_ALIKE, _SMALL = 1.15, 48
+_ALIKE, _SMALL = 1.35, 48
 
 
 @dataclass(frozen=True, eq=False)
