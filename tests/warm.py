@@ -48,6 +48,7 @@ BESIDES = (
     "scipy.integrate", "scipy.optimize", "scipy.stats", "tblite.ase", "yaml", COMMANDS["i-pi"],
 )  # fmt: skip
 INHERITED: list[object] = []  # of another process; it is not to be closed
+STARTED = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
 
@@ -220,7 +221,12 @@ class Popen(subprocess.Popen):  # type: ignore[type-arg]
 
 
 def spawn(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
-    """As multiprocessing's for what it spawns, forked: a worker, or the one that tidies up after them."""
+    """As multiprocessing's for what it spawns, forked: a worker, or the one that tidies up after them.
+
+    Where numba's OpenMP is at work nothing is: it ends what was forked from it.
+    """
+    if "numba.np.ufunc.omppool" in sys.modules:
+        return int(STARTED(path, arguments, descriptors))
     pid = os.fork()
     if not pid:
         INHERITED.append(multiprocessing.process._children)  # type: ignore[attr-defined]

@@ -175,4 +175,4 @@ def test_one_call_of_compiled_code_is_the_descriptor_the_sum_and_the_pull_back(
             together, predictor.predict(frames[:1]), apart.predict(frames), strict=True
         ):
             assert np.array_equal(found[:1], alone)
-            assert found == pytest.approx(expected, rel=1e-7, abs=1e-8 + 1e-7 * np.abs(expected).max())  # eV
+            assert found == pytest.approx(expected, rel=1e-7, abs=1e-7 + 1e-7 * np.abs(expected).max())  # eV
