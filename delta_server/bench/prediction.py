@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from ..gdml.model import Model
 from ..gdml.predictor import MeasuredPredictor
 from ..gdml.sums.contraction import Work
 from ..training.solve.memory import available_memory
+
+if TYPE_CHECKING:
+    import torch
 
 _COPIES = 9  # of the permuted training set that sgdml holds while it begins, measured (9.0 to 9.1); it keeps two
 _KEYS = ("z", "R_desc", "R_d_desc_alpha", "perms", "tril_perms_lin", "sig", "std", "c", "alphas_E")
@@ -102,11 +105,7 @@ def sgdml_predictor(
     else:
         with np.load(source, allow_pickle=False) as archive:
             model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
-    place = None if device == "cpu" else find_device(device)
-    if place is None or place.type == "cpu":
-        predictor = GDMLPredict(model, max_processes=1)
-    else:
-        predictor = _on_gpu(GDMLPredict, model)
+    predictor = _on_gpu(GDMLPredict, model) if gpu_of(device) else GDMLPredict(model, max_processes=1)
 
     def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         energy, forces = predictor.predict(positions.reshape(len(positions), -1))
@@ -131,14 +130,20 @@ def _on_gpu(predictor: Callable[..., Any], model: dict[str, Any]) -> Any:
     return made
 
 
+def gpu_of(device: str) -> torch.device | None:
+    """The GPU that a device's name stands for, or None. Raises InputError where there is no such device."""
+    place = None if device == "cpu" else find_device(device)
+    return None if place is None or place.type == "cpu" else place
+
+
 def memory_of(device: str) -> int:
     """Bytes that are free where a device keeps its numbers. Raises InputError where there is no such device."""
-    place = None if device == "cpu" else find_device(device)
-    if place is None or place.type == "cpu":
+    gpu = gpu_of(device)
+    if gpu is None:
         return available_memory()
     import torch
 
-    return int(torch.cuda.mem_get_info(place)[0])
+    return int(torch.cuda.mem_get_info(gpu)[0])
 
 
 def sgdml_bytes(model: Model) -> int:

@@ -50,7 +50,7 @@ def multiplication_table(elements: IntArray) -> IntArray:
 
 def classes(table: IntArray) -> IntArray:
     """(P,) number of the conjugacy class of each element."""
-    inverse = np.argmax(table == _identity(table), axis=1)
+    inverse = np.argmax(table == neutral_element(table), axis=1)
     label = np.full(len(table), -1)
     for g in range(len(table)):
         if label[g] < 0:
@@ -58,7 +58,7 @@ def classes(table: IntArray) -> IntArray:
     return label
 
 
-def _identity(table: IntArray) -> int:
+def neutral_element(table: IntArray) -> int:
     return int(np.flatnonzero((table == np.arange(len(table))).all(1))[0])
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from .elements import _identity, classes, multiplication_table
+from .elements import classes, multiplication_table, neutral_element
 
 _GAP = 1e-7  # relative distance of eigenvalues that are told apart
 _EXACT = 1e-12  # largest deviation from a homomorphism that is accepted
@@ -88,7 +88,7 @@ def _products(a: FloatArray, b: FloatArray) -> FloatArray:
 def _decompose(table: IntArray, rng: np.random.Generator) -> tuple[tuple[FloatArray, ...], tuple[bool, ...]] | None:
     """Matrices and kinds, or None where this random element does not tell the representations apart."""
     n = len(table)
-    inverse = np.argmax(table == _identity(table), axis=1)
+    inverse = np.argmax(table == neutral_element(table), axis=1)
     weight = rng.standard_normal(n)
     # e_h → Σ_k (weight_k + weight_k⁻¹) e_{h k}: at (h', h) stands the weight of k = h⁻¹ h'
     between = table[inverse]  # (h, h') → h⁻¹ h'

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from .elements import _identity, multiplication_table
+from .elements import multiplication_table, neutral_element
 from .irreps import Irreps
 
 
@@ -81,7 +81,7 @@ def _characters(k: int) -> FloatArray:
 def _subgroup(table: IntArray) -> IntArray:
     """(K,) places of n_ν, of the largest that is had by taking, from each element of order 2 on, those that commute
     with all that were taken."""
-    neutral = _identity(table)
+    neutral = neutral_element(table)
     twice = np.flatnonzero((table.diagonal() == neutral) & (np.arange(len(table)) != neutral))
     best = np.array([neutral])
     for first in twice:

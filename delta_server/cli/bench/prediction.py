@@ -84,7 +84,7 @@ def bench(
 
     from ...bench.growth import growth as measure_growth
     from ...bench.growth import some_points
-    from ...bench.prediction import Machine, Timing, alternate, bench_term, memory_of, sgdml_predictor
+    from ...bench.prediction import Machine, Timing, alternate, bench_term, gpu_of, memory_of, sgdml_predictor
     from ...errors import InputError
     from ...gdml import make_predictor
     from ...loading import load_potential, read_model
@@ -108,7 +108,7 @@ def bench(
     if against and not stock:
         computer = Computer(Method(against, parse_options(option)), potential.numbers, charge, 1, Path.cwd())
     terms = [(term.names, term.sites) for term in potential.terms if isinstance(term, SgdmlTerm)]
-    machine = Machine.measure()
+    machine, gpu = Machine.measure(), gpu_of(device)
     rows: list[Timing] = []
     named: set[str] = set()  # units
     if not as_json:
@@ -130,7 +130,7 @@ def bench(
         for size in sizes:
             positions = np.ascontiguousarray(x[:size, sites[0]])
             units = model.angstrom, model.electronvolt
-            same = model.metric.is_stock and (device == "cpu" or float(model.sigma).is_integer())
+            same = model.metric.is_stock and (gpu is None or float(model.sigma).is_integer())
             named.add(f"{model.energy_unit} and {model.energy_unit}/{model.length_unit}")
             rows.append(
                 bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same, model.n_train)

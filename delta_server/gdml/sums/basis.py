@@ -46,9 +46,8 @@ class Basis:
     place: IntArray  # (Σ d²,) where element ij of each A_ρ goes among the rows of the tables' product
     blocks: tuple[tuple[IntArray, FloatArray], ...]  # (orbits, size) entries, and (size, size) their transform
     order: IntArray  # (D,) where coefficient k is among the blocks' results
-    moves: tuple[
-        IntArray, ...
-    ]  # of each block (K, size) which of an orbit's entries each n_ν of both `signs` makes of them
+    # of each block (K, size), which of an orbit's entries each n_ν of both `signs` makes of them
+    moves: tuple[IntArray, ...]
 
     @classmethod
     def of(cls, permutations: IntArray, metric: Metric, groups: tuple[Diagonal, Diagonal] | None = None) -> Basis:
