@@ -112,7 +112,7 @@ def _permutation(
     chosen = permutations[rng.permutation(len(permutations))[:32]]
     energies = term.predictor.predict(np.concatenate([x[None], x[chosen]])).energy
     error = float(np.abs(energies - energies[0]).max())
-    tolerance = float(max(3e-6, 1e-10 * abs(energies[0])))  # eV; weights of energies, 1e8 and more, cancel to that
+    tolerance = float(max(1e-6, 1e-10 * abs(energies[0])))  # eV; weights of energies, 1e8 and more, cancel to that
     return Check(
         f"permutations {name}",
         error < tolerance,

@@ -3,7 +3,8 @@
 The left regular representation holds every irreducible one. A random symmetric element of its commutant (a sum of
 right translations) has eigenspaces that are irreducible; one of each kind is kept (Serre, Linear Representations of
 Finite Groups, 1977, Sec. 2.4; the random element is that of Dixon, Math. Comp. 24, 707 (1970)). What rounding leaves
-of the homomorphism is removed by averaging, ρ(g) ← mean_h ρ(gh) ρ(h)ᵀ, whose error is the square of the one before.
+of the homomorphism is removed by averaging, ρ(g) ← mean_h ρ(gh) ρ(h)ᵀ, whose error is the square of the one before,
+for a few generators g; the others are products of these.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .elements import classes, multiplication_table, neutral_element
 
 _GAP = 1e-7  # relative distance of eigenvalues that are told apart
 _EXACT = 1e-12  # largest deviation from a homomorphism that is accepted
+_GENERATORS = 8  # more than needed: products of few of them are all elements
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +106,11 @@ def _decompose(table: IntArray, rng: np.random.Generator) -> tuple[tuple[FloatAr
         mark = space[:, 0] @ central @ space[:, 0]
         if not any(abs(mark - known) < 1e-6 * n**0.5 for known in kinds):
             kinds[mark] = space
+    growth = _Growth.of(table, rng)
     matrices, real = [], []
     total = 0.0
     for space in kinds.values():
-        rho = _polished(np.stack([space[row].T for row in table]) @ space, table)
+        rho = _homomorphism(np.stack([space[row].T @ space for row in table[growth.generators]]), growth, table)
         if rho is None:
             return None
         # |χ|² averaged is 1, 2 or 4: real, complex, quaternionic
@@ -121,16 +124,54 @@ def _decompose(table: IntArray, rng: np.random.Generator) -> tuple[tuple[FloatAr
     return tuple(matrices[i] for i in order), tuple(real[i] for i in order)
 
 
-def _polished(rho: FloatArray, table: IntArray) -> FloatArray | None:
-    """A homomorphism near to ρ (P, d, d), or None where there is none."""
-    n, d = rho.shape[:2]
-    for _ in range(4):
-        side_by_side = rho.transpose(1, 0, 2).reshape(d, n * d)
-        averaged = np.stack([rho[row].transpose(1, 0, 2).reshape(d, n * d) @ side_by_side.T for row in table]) / n
-        u, _, v = np.linalg.svd(averaged)
-        better = u @ v
-        change = np.abs(better - rho).max()
-        rho = better
-        if change < _EXACT:
-            return rho
+@dataclass(frozen=True, eq=False)
+class _Growth:
+    """How a group of P elements comes from a few random ones, so that what is known of those is known of all."""
+
+    generators: IntArray  # (K,)
+    steps: tuple[tuple[IntArray, IntArray, IntArray], ...]  # new elements, and the k and h of which each is g_k h
+
+    @classmethod
+    def of(cls, table: IntArray, rng: np.random.Generator) -> _Growth:
+        order = rng.permutation(len(table))
+        for k in range(min(_GENERATORS, len(table)), len(table) + 1, _GENERATORS):
+            generators, known, steps = order[:k], np.zeros(len(table), dtype=bool), []
+            known[generators] = True
+            while not known.all():
+                old = np.flatnonzero(known)
+                reached, first = np.unique(table[np.ix_(generators, old)], return_index=True)
+                new = ~known[reached]
+                if not new.any():
+                    break
+                steps.append((reached[new], first[new] // len(old), old[first[new] % len(old)]))
+                known[reached] = True
+            if known.all():
+                return cls(generators, tuple(steps))
+        return cls(order, ())
+
+    def all(self, matrices: FloatArray, n: int) -> FloatArray:
+        """ρ of all n elements (n, d, d), of that of the generators (K, d, d)."""
+        rho = np.empty((n, *matrices.shape[1:]))
+        rho[self.generators] = matrices
+        for elements, k, h in self.steps:
+            rho[elements] = matrices[k] @ rho[h]
+        return rho
+
+
+def _homomorphism(matrices: FloatArray, growth: _Growth, table: IntArray) -> FloatArray | None:
+    """The one (P, d, d) that is near to these matrices (K, d, d) of the generators, or None where there is none."""
+    g = growth.generators
+    for _ in range(5):
+        rho = growth.all(matrices, len(table))
+        if np.abs(matrices[:, None] @ rho - rho[table[g]]).max() < _EXACT:
+            # each was had by one of many ways; the mean over some of them has less of their rounding
+            return _orthogonal((rho[table[:, g]] @ rho[g].transpose(0, 2, 1)).mean(1))
+        matrices = _orthogonal(np.tensordot(rho[table[g]], rho, axes=([1, 3], [0, 2])) / len(table))
     return None
+
+
+def _orthogonal(matrices: FloatArray) -> FloatArray:
+    """The nearest orthogonal matrices."""
+    u, _, v = np.linalg.svd(matrices)
+    nearest: FloatArray = u @ v
+    return nearest

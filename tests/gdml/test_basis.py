@@ -176,6 +176,23 @@ def test_the_sum_is_the_plain_one(elements: np.ndarray, backend: str, constraine
         assert found[1] == pytest.approx(gradient, abs=1e-9)
 
 
+@pytest.mark.parametrize("backend", backends())
+def test_energy_constraints_round_no_more_than_their_terms(backend: str) -> None:
+    """Coefficients of 1e8 and kernels near 1, as in a binding: against the definition in extended precision."""
+    elements = GROUPS["S3xD4"]
+    rng, perms = np.random.default_rng(2), pair_permutations(elements)
+    points, queries = (0.1 * rng.standard_normal((n, perms.shape[1])) for n in (50, 4))
+    alphas = 1e8 * rng.standard_normal(50)
+    alphas -= alphas.mean()  # their sum, too, is one that cancels
+    wide = [a.astype(np.longdouble) for a in (queries, points[:, perms].reshape(-1, perms.shape[1]), alphas)]
+    zero = np.zeros_like(wide[1])
+    energy, _ = plain_sum(wide[0], wide[1], zero, 10.0, np.repeat(wide[2], len(perms)))
+    expansion = Expansion(points, Metric(elements.shape[1]), elements, 10.0, backend=backend)
+    expansion.set_weights(np.zeros_like(points), alphas)
+    noise = 2.0**-53 * np.sqrt(len(perms) * (alphas**2).sum())  # of terms that round by themselves
+    assert np.abs(expansion(queries)[0] - energy).max() < 4 * noise
+
+
 def test_far_away_nothing_is_left() -> None:
     """e^{−n} of a large n is no subnormal number, no NaN."""
     for backend in backends():

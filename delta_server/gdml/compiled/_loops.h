@@ -293,7 +293,7 @@ INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssi
                 energy += slope * bell;
                 if (constrained) {
                     force += bell * weight;
-                    energy += (1.0 + n + n * n * (1.0 / 3.0)) * fall * weight;
+                    energy += ((1.0 + n + n * n * (1.0 / 3.0)) * fall - 1.0) * weight; /* sums/expansion.py says why */
                 }
                 pull += force;
                 x[k] = -force;

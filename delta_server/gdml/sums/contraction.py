@@ -48,7 +48,8 @@ class Contraction(Protocol):
         ...
 
     def set_weights(self, weights: FloatArray, products: FloatArray, energy_weights: FloatArray | None) -> None:
-        """Take weights (M, D), in the basis, x_m·w_m (M,), and the coefficients of energy constraints (M,)."""
+        """Take weights (M, D), in the basis, x_m·w_m (M,), and the coefficients α (M,) of energy constraints: what is
+        added up of those is α (k − 1)."""
         ...
 
     def __call__(self, query: FloatArray) -> Sums:

@@ -36,8 +36,6 @@ _MOST = 2**25  # permutations times pairs; each takes about 50 bytes while a sum
 _SMALLEST = 12  # order of a factor from which on its subgroups are looked at
 # in multiplications with descriptors: one of the transform on the group, the kernel function for an element
 _TRANSFORM, _KERNEL = 0.5, 12.0
-# what rounding there is is alike for all elements of a subgroup and adds up: so much more work for a smaller one
-_ALIKE, _SMALL = 1.35, 48
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,18 +139,18 @@ def _best(
         order = int(kind[1])
         return work(kind[0], 2 * (order // (order & -order)) ** 0.5)
 
-    candidates, least = [], np.inf
+    least, best = np.inf, None
     for kind in sorted(kinds, key=hope):
-        if hope(kind) > _ALIKE * least:
+        if hope(kind) >= least:
             break
         subgroup = _product([s.elements for s in kinds[kind]])
         first, second = map(diagonalised, two_groups(subgroup))
         groups = first, second
         needed = work(kind[0], sum(signs.sides for _, signs in groups))
-        least = min(least, needed)
-        candidates.append((max(kind[1], _SMALL), needed, subgroup, kinds[kind], groups))
-    _, _, subgroup, choice, groups = min((c for c in candidates if c[1] <= _ALIKE * least), key=lambda c: c[:2])
-    return subgroup, _product([s.others for s in choice]), groups
+        if needed < least:
+            least, best = needed, (subgroup, _product([s.others for s in kinds[kind]]), groups)
+    assert best is not None
+    return best
 
 
 def _subgroups(elements: IntArray, method: Method | None) -> list[Subgroup]:

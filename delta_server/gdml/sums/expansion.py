@@ -9,12 +9,14 @@ the training set and streams P copies of it through memory. Here each training r
 permuted copies come at once, from a basis adapted to the group, from permuted queries, or both (`Cosets`).
 
 Weights reach 1e8–1e11 and cancel, so nothing may be single precision, and |x − x_m|² is expanded only after both are
-centred on a mean that the permutations leave alone.
+centred on a mean that the permutations leave alone. With energy constraints Σ α_m k is larger than all else, and what
+it rounds away is the energy's noise: added up are α_m (k − 1), a thousandth of that near the points, and P Σ α_m.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import fsum
 
 import numpy as np
 
@@ -45,6 +47,7 @@ class Expansion:
         method: see `Cosets.of`; backend: see `contraction`.
         """
         perms, self._metric = metric.permutations(permutations), metric
+        self._order, self._constant = len(perms), 0.0
         self._centre = invariant_mean(descriptors, perms)
         self._points = descriptors - self._centre
         self._cosets = Cosets.of(permutations, metric, method)
@@ -54,6 +57,7 @@ class Expansion:
         """Take these weights J_m α_m (M, D), and the coefficients of energy constraints (M,) if there are any."""
         products = np.einsum("md,md->m", self._points, weights)
         energies = None if energy_weights is None else np.ascontiguousarray(energy_weights, dtype=np.float64)
+        self._constant = 0.0 if energies is None else self._order * fsum(energies)
         self._sum.set_weights(self._cosets.basis.forward(weights), products, energies)
 
     def predictor(
@@ -64,6 +68,7 @@ class Expansion:
         if not isinstance(self._sum, CompiledContraction):
             return None
         metric = (self._metric.n_atoms, self._metric.compiled)
+        offset += scale * self._constant
         return self._sum.predictor(metric, self._centre, self._cosets.inverse, scale, offset, threads)
 
     @property
@@ -93,7 +98,8 @@ class Expansion:
 
     def __call__(self, descriptors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """E (B,) and −∂E/∂x (B, D) at the queries (B, D)."""
-        return self._cosets.backward(*self._sum(self._cosets.forward(descriptors - self._centre)))
+        energy, gradient = self._cosets.backward(*self._sum(self._cosets.forward(descriptors - self._centre)))
+        return energy + self._constant, gradient
 
 
 def invariant_mean(descriptors: FloatArray, pair_perms: IntArray) -> FloatArray:

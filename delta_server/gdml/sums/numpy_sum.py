@@ -62,7 +62,7 @@ class NumpyContraction:
         if self._energy_weights is not None:
             # energy constraints: k = (1 + n + n²/3) e^{−n}, and −∂k/∂x = bell d
             weight = self._energy_weights
-            energy += np.einsum("mbg,m->b", (1.0 + n_ + n_ * n_ / 3.0) * exponential, weight)
+            energy += np.einsum("mbg,m->b", (1.0 + n_ + n_ * n_ / 3.0) * exponential - 1.0, weight)
             pull += bell * weight[:, None, None]
         np.negative(pull, out=products[:m])
         np.negative(bell, out=products[m:])
