@@ -50,7 +50,7 @@ Diagonal = tuple[Irreps, Signs]
 def diagonalised(irreps: Irreps) -> Diagonal:
     """Equivalent representations, diagonal on a subgroup, and which that is."""
     table = multiplication_table(irreps.elements)
-    subgroup = _subgroup(table)
+    subgroup = own_inverses(table)
     left, cosets = np.ones(len(table), dtype=bool), []
     for t in [subgroup[0], *range(len(table))]:  # the neutral element first: its matrices are 1
         if left[t]:
@@ -78,9 +78,9 @@ def _characters(k: int) -> FloatArray:
     return values
 
 
-def _subgroup(table: IntArray) -> IntArray:
-    """(K,) places of n_ν, of the largest that is had by taking, from each element of order 2 on, those that commute
-    with all that were taken."""
+def own_inverses(table: IntArray) -> IntArray:
+    """(K,) places of n_ν in a multiplication table, of the largest subgroup of elements that are their own inverses
+    that is had by taking, from each of order 2 on, those that commute with all that were taken."""
     neutral = neutral_element(table)
     twice = np.flatnonzero((table.diagonal() == neutral) & (np.arange(len(table)) != neutral))
     best = np.array([neutral])

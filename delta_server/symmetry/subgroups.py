@@ -12,6 +12,7 @@ import numpy as np
 from .._types import BoolArray, IntArray
 from .elements import Elements, classes, multiplication_table
 from .factors import independent_factors
+from .signs import own_inverses
 
 _CLASSES = 40  # that are looked at: those that move the fewest atoms
 
@@ -43,10 +44,19 @@ class Subgroup:
         return independent_factors(self.elements) if self.order > 1 else []
 
     @cached_property
+    def tables(self) -> list[IntArray]:
+        """`multiplication_table` of each factor."""
+        return [multiplication_table(f) for f in self.factors]
+
+    @cached_property
     def dimension(self) -> float:
         """Root mean square of those of its representations: as many as classes, their squares add up to the order."""
-        kinds = [len(np.unique(classes(multiplication_table(f)))) for f in self.factors]
-        return float((self.order / prod(kinds)) ** 0.5)
+        return float((self.order / prod(len(np.unique(classes(t))) for t in self.tables)) ** 0.5)
+
+    @cached_property
+    def signs(self) -> list[int]:
+        """The order of what `Signs` would make diagonal of each factor."""
+        return [len(own_inverses(t)) for t in self.tables]
 
     @property
     def others(self) -> IntArray:

@@ -12,10 +12,11 @@ are a product of two groups of 12.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
 from itertools import product
-from math import factorial, prod
+from math import factorial, log2, prod
 from typing import Literal
 
 import numpy as np
@@ -139,18 +140,28 @@ def _best(
         order = int(kind[1])
         return work(kind[0], 2 * (order // (order & -order)) ** 0.5)
 
-    least, best = np.inf, None
+    least, best = np.inf, tuple[Subgroup, ...]()
     for kind in sorted(kinds, key=hope):
         if hope(kind) >= least:
             break
-        subgroup = _product([s.elements for s in kinds[kind]])
-        first, second = map(diagonalised, two_groups(subgroup))
-        groups = first, second
-        needed = work(kind[0], sum(signs.sides for _, signs in groups))
+        needed = work(kind[0], _sides(kinds[kind]))
         if needed < least:
-            least, best = needed, (subgroup, _product([s.others for s in kinds[kind]]), groups)
-    assert best is not None
-    return best
+            least, best = needed, kinds[kind]
+    subgroup = _product([s.elements for s in best])
+    first, second = map(diagonalised, two_groups(subgroup))
+    return subgroup, _product([s.others for s in best]), (first, second)
+
+
+def _sides(choice: Iterable[Subgroup]) -> float:
+    """`Signs.sides` of the two groups that `two_groups` makes of these, as far as can be told without their
+    representations."""
+    factors = [(len(f), signs) for s in choice for f, signs in zip(s.factors, s.signs, strict=True)]
+    orders, matrices = [1, 1], [1.0, 1.0]
+    for order, signs in sorted(factors, reverse=True):
+        smaller = int(orders[1] < orders[0])
+        orders[smaller] *= order
+        matrices[smaller] *= order / signs
+    return sum(matrices) + log2(prod(signs for _, signs in factors)) / 2
 
 
 def _subgroups(elements: IntArray, method: Method | None) -> list[Subgroup]:
