@@ -207,6 +207,11 @@ class Unwrapper:
         """Each molecule at the image that is nearest to those before; the first stays."""
         moved = frame
         here, waiting = self._molecules[0], list(self._molecules[1:])
+        # Some pairs tell how near a molecule is to the first, at most; where the farthest pair and that are shorter
+        # than all vectors of the lattice, no image is closer.
+        near = (_lengths(frame[atoms[::4]] - frame[here[::4], None]).min() for atoms in waiting)
+        if _lengths(np.ptp(frame, axis=0)) + max(near) <= lattice.least:
+            return frame
         while waiting:
             there = np.concatenate(waiting)
             vectors = (moved[there] - moved[here][:, None]).reshape(-1, 3)
