@@ -136,3 +136,19 @@ def test_a_manifest_for_models_that_exist(tmp_path: Path) -> None:
     other = call(tmp_path, "manifest", *parts[::-1], *binding, "--overwrite")
     assert other.returncode == 2
     assert "give the fragments in its order" in other.stderr
+
+
+def test_an_ion_of_a_manifest_has_an_energy(tmp_path: Path) -> None:
+    models = ROOT / "models/na_benzene"
+    shipped = load_potential(models / "manifest.yaml")
+    rest = [models / "benzene.npz", "--binding", models / "binding.npz", "-o", "own.yaml"]
+    given = [*rest, "--structure", models / "geometry.xyz"]
+    answer(tmp_path, "manifest", "Na=122.66904509206462kcal/mol", *given)
+    frame = shipped.reference[None]
+    assert load_potential(tmp_path / "own.yaml").compute(frame).energy == pytest.approx(
+        shipped.compute(frame).energy, abs=0
+    )
+    for ion in ("Na=5.3", "Xx=1eV", "Na=naneV"):
+        wrong = call(tmp_path, "manifest", ion, *given, "--overwrite")
+        assert wrong.returncode == 2
+        assert f"{ion}: no such file; an ion is its element and its energy" in wrong.stderr

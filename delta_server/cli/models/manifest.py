@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,13 +16,18 @@ from ..options import JsonOption, OverwriteOption, check_new, check_suffix
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ..._types import IntArray
     from ...gdml import Model
 
 
 def manifest(
     fragments: Annotated[
-        list[Path],
-        typer.Argument(help="Models of the fragments, in order.", metavar="FILE", show_default=False),
+        list[str],
+        typer.Argument(
+            help="Models of the fragments, in order; of an ion its energy, Na=5.32eV.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ],
     binding: Annotated[Path, typer.Option("--binding", help="Model of the binding.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write (.yaml).", show_default=False)],
@@ -34,7 +41,8 @@ def manifest(
     """Write a manifest for models that exist.
 
     The atoms of the complex are those of the fragments, one after the other. Beside the manifest a geometry is
-    written, NAME.xyz. Two equal molecules may share a file: name it twice.
+    written, NAME.xyz. Two equal molecules may share a file: name it twice. An ion has no model but an energy, in eV
+    or kcal/mol, at the level of theory of the others.
 
     Example: delta-sgdml model manifest water.npz benzene.npz --binding binding.npz -o own.yaml
     """
@@ -55,8 +63,9 @@ def manifest(
     geometry = output.with_suffix(".xyz")
     check_new(output, overwrite)
     whole = load_model(binding)
-    models = [load_model(path) for path in fragments]
-    numbers = np.concatenate([model.numbers for model in models])
+    parts = [_fragment(word) for word in fragments]
+    models = [part for part in parts if not isinstance(part, _Ion)]
+    numbers = np.concatenate([part.numbers for part in parts])
     if not np.array_equal(numbers, whole.numbers):
         raise InputError(
             f"{binding}: its atoms are {_chain(whole.numbers)}, those of the fragments one after the other "
@@ -69,10 +78,10 @@ def manifest(
     keep = structure is not None and geometry.exists() and structure.samefile(geometry)
     if not keep:
         check_new(geometry, overwrite)
-    ends = np.cumsum([0, *(model.n_atoms for model in models)]).tolist()
+    ends = np.cumsum([0, *(len(part.numbers) for part in parts)]).tolist()
     names = fragment_names(numbers, [np.arange(a, b) for a, b in pairwise(ends)])
 
-    def entry(path: Path) -> dict[str, str]:
+    def entry(path: Path) -> dict[str, object]:
         return {"model": os.path.relpath(path, output.parent), "sha256": sha256_of(path)}
 
     body: dict[str, object] = {"format": FORMAT, "name": output.stem}
@@ -80,8 +89,8 @@ def manifest(
         body["theory"] = theories.pop()
     body["structure"] = geometry.name
     body["fragments"] = [
-        {"name": name, "atoms": f"{a}:{b}", **entry(path)}
-        for name, (a, b), path in zip(names, pairwise(ends), fragments, strict=True)
+        {"name": name, "atoms": f"{a}:{b}", **(part.entry if isinstance(part, _Ion) else entry(Path(word)))}
+        for name, (a, b), word, part in zip(names, pairwise(ends), fragments, parts, strict=True)
     ]
     body["binding"] = entry(binding)
     if not keep:
@@ -93,6 +102,35 @@ def manifest(
         return
     print(f"{output}: {formula(numbers)} of {', '.join(names)}; geometry: {geometry}")
     print(f"look at it: delta-sgdml check {output}")
+
+
+class _Ion(NamedTuple):
+    """A fragment of one atom, with no model."""
+
+    numbers: IntArray  # (1,)
+    energy: float
+    unit: str
+
+    @property
+    def entry(self) -> dict[str, object]:
+        return {"energy": self.energy, "energy_unit": self.unit}
+
+
+def _fragment(word: str) -> Model | _Ion:
+    """A model file, or an ion: ``Na=5.32eV``. Raises InputError."""
+    import numpy as np
+    from ase.data import atomic_numbers
+
+    from ...errors import InputError
+    from ...gdml import load_model
+
+    if "=" not in word or Path(word).exists():
+        return load_model(Path(word))
+    found = re.fullmatch(r"(\w+)=(.+?)(eV|kcal/mol)", word)
+    with suppress(ValueError):
+        if found and found[1] in atomic_numbers and np.isfinite(float(found[2])):
+            return _Ion(np.array([atomic_numbers[found[1]]]), float(found[2]), found[3])
+    raise InputError(f"{word}: no such file; an ion is its element and its energy, as Na=5.32eV or Na=122.7kcal/mol")
 
 
 def _geometry(model: Model, path: Path, structure: Path | None) -> Atoms:
