@@ -7,13 +7,14 @@ step of a pivoted Cholesky factorisation of the candidates' covariance (Harbrech
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
+from ..gdml.model import Model
 from ..gdml.uncertainty import Uncertainty, novelty
 from ..potential import Potential
 from ..terms.base import not_calibrated
@@ -51,7 +52,20 @@ def pick(
         raise InputError(f"{potential.name}: no configurations to choose from")
     terms = _terms(potential, term, positions)
     atoms = sum(weight for weight, _, _ in terms) if term not in ("all", "binding") else potential.n_atoms
-    candidates = [(weight / atoms, _Candidates(uncertainty, x)) for weight, uncertainty, x in terms]
+    return _greedy([(weight / atoms, _Candidates(uncertainty, x)) for weight, uncertainty, x in terms], count, report)
+
+
+def pick_for(
+    model: Model, positions: FloatArray, count: int, report: Callable[[int], object] | None = None
+) -> list[Pick]:
+    """As `pick`, for one model and configurations (n, N, 3), Å, of its own atoms. Raises ModelFileError."""
+    return _greedy([(1.0, _Candidates(Uncertainty(model), positions))], count, report)
+
+
+def _greedy(
+    candidates: Sequence[tuple[float, _Candidates]], count: int, report: Callable[[int], object] | None
+) -> list[Pick]:
+    """candidates: of each term, with the weight of its squared errors."""
 
     def errors() -> FloatArray:
         squares: FloatArray = np.sum([weight * c.errors() ** 2 for weight, c in candidates], axis=0)
@@ -59,7 +73,7 @@ def pick(
 
     first = left = errors()
     picks: list[Pick] = []
-    free = np.ones(len(positions), dtype=bool)
+    free = np.ones(len(first), dtype=bool)
     while len(picks) < count:
         free &= np.any([c.residual > _KNOWN * c.own for _, c in candidates], axis=0)
         if not free.any():

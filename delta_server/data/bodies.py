@@ -76,6 +76,10 @@ class Bodies:
     def name(self) -> str:
         return "_".join(self.species)
 
+    def take(self, which: IntArray) -> Bodies:
+        """Some of them."""
+        return Bodies(self.species, self.structures.take(which), self.lengths[which])
+
 
 def read_assembly(path: Path) -> Assembly:
     """Frames of any file that ase reads, or of i-PI's own, with their cells; molecules are those of the first frame's

@@ -10,11 +10,14 @@ import pytest
 import warm
 from ase import Atoms
 from ase.io import write
+from conftest import ROOT
 from made_assembly import CELL, made_waters
 
 from delta_server.data.bodies import BEYOND, find_bodies, join, read_assembly
 from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
+from delta_server.gdml import load_model
+from delta_server.gdml.uncertainty import Uncertainty
 from delta_server.methods import Method
 from delta_server.training.databases import Complex
 from delta_server.units import KCAL_MOL
@@ -64,6 +67,35 @@ def test_n_mers_of_several_trajectories_are_runs_of_their_own(frames: Path) -> N
     assert both.structures.run.tolist() == [0] * 20 + [1] * 20
     assert np.array_equal(both.structures.positions[20:], kinds[0].structures.positions)
     assert np.array_equal(both.lengths[:20], kinds[0].lengths)
+
+
+def test_those_that_a_model_knows_least_are_taken(frames: Path, tmp_path: Path) -> None:
+    """Their expected errors are larger than of those that are taken by distance."""
+    model = ROOT / "models/water/pairs/binding.npz"
+    command = [
+        "delta-sgdml",
+        "dataset",
+        "bodies",
+        frames,
+        "-o",
+        tmp_path / "b",
+        "--pairs",
+        "4.9",
+        "-n",
+        "6",
+        "-j",
+        "1",
+    ]
+    done = warm.run([*command, "--least-known", model])
+    assert done.returncode == 0, done.stderr
+    expected = Uncertainty(load_model(model)).expected_error
+    (evenly,) = find_bodies(read_assembly(frames), 2, 4.9, 6)
+    chosen = load_dataset(tmp_path / "b/h2o_h2o.npz").positions
+    assert len(chosen) == 6
+    assert np.median(expected(chosen)) > 2 * np.median(expected(evenly.structures.positions))
+    other = warm.run([*command, "--overwrite", "--least-known", ROOT / "models/h2o_benzene/binding.npz"])
+    assert other.returncode == 2
+    assert "none has the atoms of h2o_h2o; give a model for each kind" in other.stderr
 
 
 def test_molecules_that_exchange_atoms_are_told(tmp_path: Path) -> None:

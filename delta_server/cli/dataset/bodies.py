@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..options import JsonOption, OverwriteOption
 from ..process import set_threads
+from ..progress import Progress
 from .labelling import run_labelling, stopped, stopper
 from .options import CalculatorOption, CalculatorOptions, save
+
+if TYPE_CHECKING:
+    from ...data.bodies import Bodies
+    from ...gdml import Model
+
+_CANDIDATES = 20  # times as many n-mers as are asked for are chosen from
 
 
 def bodies(
@@ -42,6 +49,14 @@ def bodies(
         list[str],
         typer.Option("--charge", help="Net charge of a species; repeatable.", metavar="NAME=N", show_default="all 0"),
     ] = [],  # noqa: B006
+    least_known: Annotated[
+        list[Path],
+        typer.Option(
+            help="Model of the n-mers that there is: those it knows least of are taken; repeatable.",
+            metavar="FILE",
+            show_default="evenly by distance",
+        ),
+    ] = [],  # noqa: B006
     calculator: CalculatorOption = "gfn2-xtb",
     option: CalculatorOptions = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice.")] = 0,
@@ -56,9 +71,10 @@ def bodies(
     They are what a many-body expansion is trained on.
 
     They are chosen evenly by distance, to a quarter beyond the cut-off, from all frames of each file, whose molecules
-    are of the same species. Of a triple each pair is
-    labelled too: its binding is what the pairs leave. `train` makes a model of each data set; the pairs' has those of
-    the single molecules as well. May be stopped (Ctrl-C) or killed: the same command goes on.
+    are of the same species. With --least-known those are taken of twenty times as many of which a model that exists
+    knows least, as from a trajectory that it has driven. Of a triple each pair is labelled too: its binding is what
+    the pairs leave. `train` makes a model of each data set; the pairs' has those of the single molecules as well. May
+    be stopped (Ctrl-C) or killed: the same command goes on.
 
     Example: delta-sgdml dataset bodies box.extxyz packed.extxyz -o water --pairs 6 --triples 11 -n 600
     """
@@ -66,12 +82,15 @@ def bodies(
     from ...data.bodies import clear, find_bodies, join, label_bodies, read_assembly
     from ...data.structures import say_reactions
     from ...errors import InputError
+    from ...gdml import load_model
     from ...methods import Method, parse_options
 
     method = Method(calculator, parse_options(option))
     method.load()
     if not pairs and not triples:
         raise InputError("--pairs 0 and no --triples: nothing to label")
+    models = [(path, load_model(path)) for path in least_known]
+    share = -(-count // len(trajectories)) * (_CANDIDATES if models else 1)
     parts, names = [], dict[str, None]()
     for trajectory in trajectories:
         assembly = read_assembly(trajectory)
@@ -80,7 +99,7 @@ def bodies(
             kind
             for order, cutoff in ((2, pairs), (3, triples))
             if cutoff
-            for kind in find_bodies(assembly, order, cutoff, -(-count // len(trajectories)), seed)
+            for kind in find_bodies(assembly, order, cutoff, share, seed)
         ]
         for kind in kinds:
             if reactive := kind.structures.reactions():
@@ -91,6 +110,8 @@ def bodies(
         parts.append(kinds)
     charges = _charges(charge, tuple(names))
     kinds = join(parts)
+    if models:
+        kinds = [_least_known(kind, models, count) for kind in kinds]
     paths = [output / f"{kind.name}.npz" for kind in kinds]
     if (there := [path for path in paths if path.exists()]) and not overwrite:
         raise InputError(f"{there[0]}: exists and is complete; remove it, give --overwrite, or another -o")
@@ -116,6 +137,26 @@ def bodies(
             )
     if as_json:
         print(json.dumps(told))
+
+
+def _least_known(kind: Bodies, models: list[tuple[Path, Model]], count: int) -> Bodies:
+    """The n-mers of which the model of their atoms knows least. Raises InputError where there is no such model."""
+    import numpy as np
+
+    from ...active.acquisition import pick_for
+    from ...errors import InputError
+
+    positions = kind.structures.positions
+    for _, model in models:
+        if np.array_equal(kind.structures.numbers, model.numbers):
+            with Progress(count, f"{kind.name} chosen") as progress:
+                picks = pick_for(model, positions, count, progress)
+            return kind.take(np.sort([pick.configuration for pick in picks]))
+    given = ", ".join(str(path) for path, _ in models)
+    raise InputError(
+        f"--least-known {given}: none has the atoms of {kind.name}; give a model for each kind of n-mers, or leave "
+        "the others out (--pairs 0, no --triples)"
+    )
 
 
 def _charges(texts: list[str], names: tuple[str, ...]) -> dict[str, int]:
