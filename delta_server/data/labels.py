@@ -94,6 +94,10 @@ class LabelTask:
 class Labeller:
     """Labels configurations of a task, one calculator for the complex and one for each fragment.
 
+    With the counterpoise correction (Boys and Bernardi, Mol. Phys. 19, 553 (1970)) the complex's labels lose what its
+    fragments gain from the basis functions of the others, E − Σ_k [E_k(basis of all) − E_k(its own)], so that its
+    binding is E(all) − Σ_k E_k(basis of all).
+
     apart: every calculation works in a new folder in the current one, where no calculator finds the files of the one
     before it.
     """
@@ -103,14 +107,17 @@ class Labeller:
         self.keeps, self.home, self.apart = task.keeps, task.home if apart else None, apart
         self.whole = (np.arange(len(self.numbers)), *task.total)
         self.constants: dict[int, float] = {}  # energies of fragments that are one atom, kcal/mol
+        corrected = self.method.counterpoise and not self.keeps and len(self.fragments) > 1
+        among_ghosts = [(self.whole[0], charge, spin) for _, charge, spin in self.fragments if corrected]
+        self.parts: list[tuple[IntArray, int, int]] = [self.whole, *self.fragments, *among_ghosts]
         self.afresh = task.afresh
         self.start()
 
     def start(self) -> None:
         """Calculators that remember nothing."""
-        self.calculators = [
-            self.method.make(charge, spin, self.home) for _, charge, spin in (self.whole, *self.fragments)
-        ]
+        self.calculators = [self.method.make(charge, spin, self.home, labels=True) for _, charge, spin in self.parts]
+        for (atoms, *_), calculator in zip(self.fragments, self.calculators[1 + len(self.fragments) :], strict=False):
+            calculator.ghosts = ~np.isin(self.whole[0], atoms)  # type: ignore[attr-defined]
 
     def __call__(self, positions: FloatArray) -> FloatArray:
         """E, E_frag, F and F0, (LabelTask.width,) in kcal/mol and Å, at positions (N, 3) in Å; zeros for what the
@@ -138,14 +145,18 @@ class Labeller:
             if k not in self.constants:
                 self.constants[k], _ = self._compute(k + 1, np.zeros((1, 3)))
             isolated[k] = self.constants[k]
+        for k, which in enumerate(range(1 + len(self.fragments), len(self.parts))):
+            among_ghosts, pull = self._compute(which, positions)
+            pull[self.fragments[k][0]] -= alone[self.fragments[k][0]]
+            energy, forces = energy - (among_ghosts - isolated[k]), forces - pull
         return np.concatenate([[energy], isolated, forces.ravel(), alone.ravel()])
 
     def _compute(self, which: int, positions: FloatArray) -> tuple[float, FloatArray]:
-        """Energy and forces of the complex (0) or a fragment (from 1 on). Raises ValueError where the calculator
-        answers something else than it was asked."""
+        """Energy and forces of one of `parts`. Raises ValueError where the calculator answers something else than it
+        was asked."""
         from ase import Atoms
 
-        chosen, charge, multiplicity = (self.whole, *self.fragments)[which]
+        chosen, charge, multiplicity = self.parts[which]
         calculator = self.calculators[which]
         atoms = Atoms(self.numbers[chosen], positions, calculator=calculator)
         self.method.prepare(atoms, charge, multiplicity)

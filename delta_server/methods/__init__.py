@@ -101,13 +101,26 @@ class Method:
         known = f"did you mean {near[0]}?" if near else f"known: {', '.join(calculator.default_parameters)}"
         return InputError(f"{self.name}: no option {option!r}; {known}")
 
-    def make(self, charge: int = 0, multiplicity: int = 1, home: Path | None = None) -> Calculator:
+    @property
+    def counterpoise(self) -> bool:
+        """Whether labels are to be corrected for what fragments gain from each other's basis functions."""
+        return self.name.lower() == "pyscf" and bool(self.options.get("counterpoise", False))
+
+    def make(
+        self, charge: int = 0, multiplicity: int = 1, home: Path | None = None, *, labels: bool = False
+    ) -> Calculator:
         """A calculator for a molecule of this charge.
 
         home: the folder from which files are named in the options and in the calculator's command, where it will run
-        in another. Raises InputError, and what the calculator itself raises.
+        in another. labels: whether who asks makes labels, and so the counterpoise correction. Raises InputError, and
+        what the calculator itself raises.
         """
         calculator = self.load()
+        if self.counterpoise and not labels:
+            raise InputError(
+                f"{self.name}: counterpoise=true corrects labels of a complex and its fragments, as dataset label "
+                "and learn make them; a calculator alone has no fragments: leave it out"
+            )
         options: dict[str, Any] = dict(self.options)
         if self.tblite:
             options = {"accuracy": _ACCURACY, "verbosity": 0, "method": _TBLITE[self.name.lower()]} | options

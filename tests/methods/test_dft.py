@@ -7,10 +7,14 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.fd import calculate_numerical_forces
+from ase.units import Hartree
 
+from delta_server.data.labels import Labeller, LabelTask
+from delta_server.data.structures import Structures
 from delta_server.errors import InputError
 from delta_server.methods import Method
 from delta_server.methods.dft import PySCF
+from delta_server.units import KCAL_MOL
 
 CHEAP = {"xc": "pbe0", "basis": "sto-3g", "grids": 1, "net_force": 5.0}
 
@@ -78,3 +82,48 @@ def test_refuses(options: dict[str, object], words: str) -> None:
         Method("pyscf", {"basis": "def2-svp"}).load()
     with pytest.raises(InputError, match="cannot have multiplicity"):
         Method("pyscf", {"xc": "hf", "basis": "sto-3g"}).check(np.array([1, 9]), 1, 1, "fragment hf")
+
+
+def test_counterpoise_takes_out_what_fragments_gain_from_each_others_basis() -> None:
+    """The binding against energies with ghost atoms, and all forces against the energy."""
+    from pyscf import dft, gto
+
+    numbers, fragment = np.array([1, 9, 2]), np.array([0, 0, 1])
+    x = np.array([[0, 0, 0], [0.3, 0.2, 0.9], [0.4, -0.5, -1.8]])
+    options = CHEAP | {"xc": "pbe", "grids": 3, "conv_tol": 1e-11, "disp": "d4"}
+    structures = Structures(numbers, x[None], np.arange(1), np.zeros(1, dtype=int), fragment, names=("hf", "he"))
+
+    def labels(positions: np.ndarray, counterpoise: bool) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+        method = Method("pyscf", options | {"counterpoise": counterpoise})
+        made = Labeller(LabelTask(structures, method, (0, 0), (1, 1)))(positions)
+        return made[0], made[1:3], made[3:12].reshape(3, 3), made[12:].reshape(3, 3)
+
+    def bare(symbols: list[str], disp: str | None) -> float:
+        method = dft.RKS(gto.M(atom=list(zip(symbols, x.tolist(), strict=True)), basis="sto-3g", verbose=0), xc="pbe")
+        method = method.density_fit()
+        method.grids.level, method.conv_tol, method.disp = 3, 1e-11, disp
+        return float(method.kernel()) * Hartree / KCAL_MOL
+
+    energy, isolated, forces, alone = labels(x, True)
+    ghosted = bare(["H", "F", "GHOST-He"], None), bare(["GHOST-H", "GHOST-F", "He"], None)
+    dispersion = bare(["H", "F", "He"], "d4") - bare(["H", "F", "He"], None)
+    of_parts = sum(labels(x, False)[1]) - sum(labels_without_dispersion(numbers, x, options))
+    expected = bare(["H", "F", "He"], None) - sum(ghosted) + dispersion - of_parts
+    assert energy - isolated.sum() == pytest.approx(expected, abs=1e-4)
+    raw, separate, _, _ = labels(x, False)
+    assert separate == pytest.approx(isolated, abs=1e-5)
+    assert energy - raw > 0.05, "basis functions of others attract"
+    assert np.abs(alone[2]).max() == 0
+    step = np.zeros((3, 3))
+    step[2, 2] = 2e-3
+    up, down = labels(x + step, True)[0], labels(x - step, True)[0]
+    assert forces[2, 2] == pytest.approx(-(up - down) / 4e-3, abs=0.03)  # of the grid
+    with pytest.raises(InputError, match="a calculator alone has no fragments"):
+        Method("pyscf", {**CHEAP, "counterpoise": True}).make()
+
+
+def labels_without_dispersion(numbers: np.ndarray, x: np.ndarray, options: dict[str, object]) -> list[float]:
+    """Energies of both fragments alone, kcal/mol."""
+    plain = {key: value for key, value in options.items() if key != "disp"}
+    parts = [Atoms(numbers[atoms], x[atoms], calculator=PySCF(**plain)) for atoms in ([0, 1], [2])]
+    return [part.get_potential_energy() / KCAL_MOL for part in parts]
