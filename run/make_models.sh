@@ -12,7 +12,7 @@ declare -A points=([methane_dimer]=200 [benzene_dimer]=600 [h2o_benzene]=600 [na
 declare -A metric=([c60_buckycatcher]=auto [h2o_benzene]=auto)
 system=${1:?a folder of models/: ${!points[*]}}
 n=${points[$system]:?no such system; there are ${!points[*]}}
-declare -A learned=([c60_buckycatcher]="-n 180 --points c60=100,binding=110,full=100 --n-validation 91 --metric auto"
+declare -A learned=([c60_buckycatcher]="-n 276 --points c60=100,catcher=180,binding=110,full=100 --n-validation 115 --metric auto"
                     [no3_corona]="-n 461 --points nitrate=100,corona=300,binding=160,full=100 --n-validation 152")
 if [ -n "${learned[$system]:-}" ] && [ "${2:-}" != paper ]; then  # the choices of the models that are there
     exec delta-sgdml train "models/$system/dataset.npz" ${learned[$system]} --n-far 10 --full sgdml \
