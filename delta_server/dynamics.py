@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ._types import FloatArray
 from .errors import GeometryError, InputError, NonFiniteError
 from .potential import Potential
+from .units import BOLTZMANN
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -78,7 +79,7 @@ class Walkers:
         Raises InputError for numbers that do not fit together, and as `Potential.compute` for a start without forces.
         """
         from ase.data import atomic_masses
-        from ase.units import fs, kB
+        from ase.units import fs
 
         self._potential, self.timestep = potential, timestep
         self.positions: FloatArray = np.array(positions, dtype=np.float64)
@@ -90,7 +91,7 @@ class Walkers:
         self._shares = masses / masses.sum()
         self._push = 0.5 * timestep / masses  # half a step of forces
         kept = float(np.exp(-timestep / tau))
-        thermal = np.sqrt(kB * np.asarray(temperatures, dtype=np.float64)[:, None, None] / masses)
+        thermal = np.sqrt(BOLTZMANN * np.asarray(temperatures, dtype=np.float64)[:, None, None] / masses)
         self._kept, self._kick, self._thermal = kept, np.sqrt(1.0 - kept**2) * thermal, thermal
         self.alive: npt.NDArray[np.bool_] = np.ones(count, dtype=bool)
         self.velocities: FloatArray = self._thermal_velocities(np.arange(count))

@@ -1,7 +1,7 @@
 """Units: Å and eV in the Python API, atomic units on i-PI's wire.
 
 The values are CODATA 2014, as in `ase.units` (a test compares them); they stand here so that the
-driver need not import ase for four numbers.
+driver need not import ase for five numbers.
 """
 
 BOHR = 0.5291772105638411
@@ -15,6 +15,9 @@ KCAL_MOL = 0.04336410390059322
 
 KJ_MOL = KCAL_MOL / 4.184
 """eV in one kJ/mol."""
+
+BOLTZMANN = 8.617330337217213e-05
+"""eV in one kelvin."""
 
 LENGTHS = {"Ang": 1.0, "Angstrom": 1.0, "Å": 1.0, "A": 1.0, "bohr": BOHR, "a0": BOHR, "nm": 10.0}
 """Å in one of each length that a model file or a manifest may name."""

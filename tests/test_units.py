@@ -17,6 +17,7 @@ from delta_server.units import energy_in_ev, length_in_angstrom
         (units.BOHR, ase.units.Bohr),
         (units.HARTREE, ase.units.Hartree),
         (units.KCAL_MOL, ase.units.kcal / ase.units.mol),
+        (units.BOLTZMANN, ase.units.kB),
         (units.KJ_MOL, ase.units.kJ / ase.units.mol),
         (length_in_angstrom("nm"), ase.units.nm),
         (energy_in_ev("meV"), 1e-3 * ase.units.eV),

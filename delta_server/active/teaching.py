@@ -27,7 +27,7 @@ from ..training.record import TrainingRecord, record_beside
 from ..training.reporter import Reporter
 from ..training.tasks import Recipe, TrainingTask
 from ..training.trainer import train
-from ..units import KCAL_MOL
+from ..units import BOLTZMANN, KCAL_MOL
 from .settings import Settings
 
 _VALIDATE = 60  # configurations of the newest tests, at most, choose σ and λ; older ones are learned from
@@ -93,10 +93,8 @@ def placed_frames(data: Dataset) -> BoolArray:
 
 def _highest(settings: Settings, data: Dataset) -> float:
     """kcal/mol that dynamics may reach, as `molecule.limits` has it, from the complex or from its fragments apart."""
-    from ase.units import kB
-
     lowest = max(data.energies.min(), data.isolated()[1].min(0).sum())
-    warm = 3 * len(settings.numbers) * kB * max(settings.temperatures) + _MARGIN
+    warm = 3 * len(settings.numbers) * BOLTZMANN * max(settings.temperatures) + _MARGIN
     return float(lowest + warm / KCAL_MOL)
 
 

@@ -17,7 +17,7 @@ from ..molecule.intact import IntactMolecule
 from ..molecule.limits import Limits
 from ..potential import Potential
 from ..terms.sgdml import SgdmlTerm
-from ..units import KCAL_MOL
+from ..units import BOLTZMANN, KCAL_MOL
 from .check import Check
 
 _RELAXATION, _FMAX = 300, 5e-3  # steps at most, eV/Å
@@ -106,8 +106,6 @@ def training_temperature(potential: Potential, minimum: FloatArray) -> float:
     """K: of the configurations that the fragments' models were trained on, by equipartition, their mean energy above
     that of the minimum (N, 3), Å, being (3n − 6) kT/2 for n atoms; within 50 and 500. 300 where model files do not
     hold their training geometries."""
-    from ase.units import kB
-
     energy, modes = 0.0, 0
     for term in potential.terms:
         model = term.load() if isinstance(term, SgdmlTerm) and term.load and term.part == "fragments" else None
@@ -117,4 +115,4 @@ def training_temperature(potential: Potential, minimum: FloatArray) -> float:
         energies = term.predictor.predict(np.concatenate([minimum[None, term.sites[0]], some])).energy
         energy += float(energies[1:].mean() - energies[0])
         modes += 3 * model.n_atoms - 6
-    return float(np.clip(2 * energy / (modes * kB), _COLDEST, _HOTTEST)) if modes > 0 else _DEFAULT
+    return float(np.clip(2 * energy / (modes * BOLTZMANN), _COLDEST, _HOTTEST)) if modes > 0 else _DEFAULT

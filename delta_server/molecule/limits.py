@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ..errors import InputError
+from ..units import BOLTZMANN
 
 _WARM = 100.0  # K; a few atoms fluctuate widely
 _ABOVE = {"stretch": 1.0, "energy": 0.0, "heat": 1.0, "uncertainty": 0.0}
@@ -38,9 +39,7 @@ class Limits:
     def energies(self, start: float, n_atoms: int, temperature: float, beads: int = 1) -> tuple[float, float]:
         """The lowest and the highest potential energy, eV; start: its energy, eV; temperature: K. P beads are
         classical at P·T."""
-        from ase.units import kB
-
-        return start - self.energy, start + 3 * n_atoms * float(kB) * temperature * beads + self.energy
+        return start - self.energy, start + 3 * n_atoms * BOLTZMANN * temperature * beads + self.energy
 
     def hottest(self, temperature: float) -> float:
         """The highest instantaneous temperature, K, for the set one."""

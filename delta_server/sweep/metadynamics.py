@@ -24,6 +24,7 @@ from ..files.whole import write_json
 from ..terms.base import Frames
 from ..terms.bias import BiasTerm, Restraint, Restraints, Sum, make_bias
 from ..terms.hills import Hills
+from ..units import BOLTZMANN
 from ..variables.definition import Variable, Variables, read_variables
 from .record import BIAS, HILLS, Metadynamics, Sweep
 
@@ -69,7 +70,7 @@ class Flooding:
             units=tuple(variable.unit for variable in of),
             widths=self.widths or tuple(_WIDTHS[variable.kind] for variable in of),
             walls=walls,
-            heights=tuple(self.height or _kt(kelvin) / 3 for kelvin in temperatures),
+            heights=tuple(self.height or BOLTZMANN * kelvin / 3 for kelvin in temperatures),
             pace=self.pace,
             bias_factor=self.bias_factor,
             walkers=self.walkers,
@@ -78,12 +79,6 @@ class Flooding:
 
 def _wall(variable: Variable, start: float) -> Walls:
     return None, round(start + _ROOM, 2) if variable.kind in ("distance", "height") else None
-
-
-def _kt(temperature: float) -> float:
-    from ase.units import kB
-
-    return float(kB) * temperature
 
 
 @dataclass(frozen=True)
@@ -119,7 +114,7 @@ class Ground:
     @property
     def walls(self) -> Restraints:
         """Beyond each the energy is kT where a hill's half width is."""
-        constants = [_kt(self.temperature) / (width / 2) ** 2 for width in self.told.widths]
+        constants = [BOLTZMANN * self.temperature / (width / 2) ** 2 for width in self.told.widths]
         return Restraints(
             tuple(
                 Restraint(-math.inf if low is None else low, math.inf if high is None else high, constant)
@@ -145,7 +140,7 @@ class Ground:
 
     def height(self, under: FloatArray) -> FloatArray:
         """eV of a hill where the others have this energy."""
-        lowered = np.exp(-under / (_kt(self.temperature) * (self.told.bias_factor - 1)))
+        lowered = np.exp(-under / (BOLTZMANN * self.temperature * (self.told.bias_factor - 1)))
         return np.asarray(self.told.heights[0] * lowered)
 
 

@@ -20,6 +20,7 @@ from ..ipi.tables import read_extras
 from ..potential import Potential
 from ..terms.base import Frames
 from ..terms.bias import BiasTerm, Restraint, restrain
+from ..units import BOLTZMANN
 from ..variables.definition import Variables, read_variables
 from .record import PREFIX, Member, Sweep, Windows
 
@@ -58,13 +59,11 @@ class Umbrella:
 
     def _overlapping(self, window: int, temperature: float) -> float:
         """eV: by which the variable spreads, on flat ground, by half of the distance to the nearest neighbour."""
-        from ase.units import kB
-
         if len(self.centres) < 2:
             raise InputError("--force-constant auto: of a single window nothing tells it; give a number")
         centre = self.centres[window]
         nearest = min(abs(centre - other) for other in self.centres if other != centre)
-        return float(kB) * temperature / (nearest / 2) ** 2
+        return BOLTZMANN * temperature / (nearest / 2) ** 2
 
 
 def parse_windows(text: str) -> tuple[float, ...]:
@@ -149,7 +148,7 @@ def pull(
     for way in (out, inward):
         positions, aim = start, reached
         for k in way:
-            spread = math.sqrt(_boltzmann() * temperature / windows.force_constants[k])
+            spread = math.sqrt(BOLTZMANN * temperature / windows.force_constants[k])
             for piece in range(_PIECES):
                 aim += min(max(centres[k] - aim, -spread / 2), spread / 2)
                 walker = Walkers(
@@ -169,12 +168,6 @@ def pull(
             starts[k] = positions
             on_window(k)
     return [starts[k] for k in range(len(centres))]
-
-
-def _boltzmann() -> float:
-    from ase.units import kB
-
-    return float(kB)
 
 
 @dataclass(frozen=True)

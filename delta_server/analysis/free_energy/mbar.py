@@ -11,6 +11,7 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
+from ...units import BOLTZMANN
 from ..statistics import Mean
 from .sampling import Samples, block_length, kt
 from .states import States
@@ -231,6 +232,4 @@ def _overlap(cold: Samples, hot: Samples) -> bool:
 
 def beta_of(temperature: float) -> float:
     """1/kT in 1/eV."""
-    from ase.units import kB
-
-    return float(1 / (kB * temperature))
+    return 1 / (BOLTZMANN * temperature)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...errors import InputError
-from ...units import KCAL_MOL
+from ...units import BOLTZMANN, KCAL_MOL
 from ...variables.definition import Variables
 from ..statistics import equilibration, statistical_inefficiency
 from ..trajectory import Block, Run
@@ -68,9 +68,7 @@ def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> 
 
 def kt(temperature: float) -> float:
     """kT in kcal/mol."""
-    from ase.units import kB
-
-    return float(kB * temperature / KCAL_MOL)
+    return BOLTZMANN * temperature / KCAL_MOL
 
 
 def samples_of(run: Run, variables: Variables, temperature: float | None = None, every: int = 1) -> Samples:
