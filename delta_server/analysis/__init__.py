@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .free_energy.run import FreeEnergies, analyze_free_energy
     from .rotation.diffusion import Rotation
     from .rotation.run import analyze_rotation
+    from .rotation.turns import Turns
     from .runs import find_runs, made_with
     from .stability import StabilityReport, Survival, analyze_stability, survival
     from .trajectory import Run
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "StabilityReport",
     "Survival",
+    "Turns",
     "analyze_energies",
     "analyze_free_energy",
     "analyze_rotation",
@@ -46,6 +48,7 @@ _HOMES = {
     "free_energy.run": ("FreeEnergies", "analyze_free_energy"),
     "rotation.diffusion": ("Rotation",),
     "rotation.run": ("analyze_rotation",),
+    "rotation.turns": ("Turns",),
     "runs": ("find_runs", "made_with"),
     "stability": ("StabilityReport", "Survival", "analyze_stability", "survival"),
     "trajectory": ("Run",),

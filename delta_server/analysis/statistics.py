@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,17 @@ class Mean(NamedTuple):
     value: float
     error: float
     inefficiency: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {self.error:.1g}"
 
 
 _LONGEST = 5000  # values from which correlations are estimated; longer series are averaged over neighbours first
@@ -75,6 +87,17 @@ def correlated_mean(series: FloatArray) -> Mean:
     """Mean of an equilibrated series; error σ √(g/n), g the statistical inefficiency."""
     g = statistical_inefficiency(series)
     return Mean(float(series.mean()), float(series.std() * np.sqrt(g / len(series))), g)
+
+
+def standard_error(blocks: FloatArray) -> FloatArray:
+    """Of the means over blocks (b, …) that hardly know of each other: (…)."""
+    error: FloatArray = blocks.std(0, ddof=1) / np.sqrt(len(blocks))
+    return error
+
+
+def of_blocks(blocks: FloatArray) -> Estimate:
+    """The mean of a number by block (b,), and its standard error."""
+    return Estimate(float(blocks.mean()), float(standard_error(blocks)))
 
 
 def slope(x: FloatArray, y: FloatArray) -> float:

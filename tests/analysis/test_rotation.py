@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation as Turn
 from delta_server.analysis.rotation.curves import curves, decays
 from delta_server.analysis.rotation.diffusion import Rotation, rotation
 from delta_server.analysis.rotation.rigid import Orientations, body_frame, fit, orientations
+from delta_server.analysis.rotation.turns import turns
 from delta_server.analysis.trajectory import Block
 from delta_server.errors import InputError
 
@@ -209,3 +210,89 @@ def test_bodies_without_three_angles_are_refused() -> None:
     for positions in (np.zeros((1, 3)), np.outer([0.0, 1.0, 2.2], [1.0, 1.0, 0.0])):
         with pytest.raises(InputError, match="on a line"):
             body_frame(positions, masses[: len(positions)])
+
+
+def jumping(waits: np.ndarray, angle: float, n: int, seed: int) -> np.ndarray:
+    """A continuous-time random walk on SO(3): after each wait (ps) a jump by an angle (rad) about any axis."""
+    axes = np.random.default_rng(seed).standard_normal((len(waits) + 1, 3))
+    axes *= angle / np.linalg.norm(axes, axis=1)[:, None]
+    places = chained(Turn.from_rotvec(axes).as_matrix(), seed)
+    return places[np.searchsorted(np.cumsum(waits), DT * np.arange(n))]
+
+
+ANGLE = 1.2  # rad, of jumps
+JUMP = 2 - ANGLE / np.tan(ANGLE / 2)  # D_r times the mean wait
+
+
+def test_turns_of_a_free_body_tell_its_diffusion() -> None:
+    """By any angle, and without memory: persistence is exchange."""
+    free = as_orientations(brownian((0.5, 0.5, 0.5), 30000, seed=21))
+    for angle in (30, 60, 90):
+        found = turns(free, [slice(0, 30000)], DT, angle)
+        assert found.d is not None
+        assert abs(found.d.value - 0.5) < 3 * found.d.error < 0.06
+        assert found.ratio is not None
+        assert abs(found.ratio.value - 1) < 3 * found.ratio.error < 0.2
+        assert not found.intermittent
+
+
+def test_a_poisson_walk_turns_at_its_own_rate() -> None:
+    """Waits of a mean of 0.5 ps: exchange and persistence are exponential, C_l = exp(−(1 − ⟨P_l⟩) t/τ)."""
+    tau, n = 0.5, 60000
+    found = measured(jumping(np.random.default_rng(22).exponential(tau, 2800), ANGLE, n, seed=22))
+    counted = found.turns[-1]
+    assert counted.number == pytest.approx(n * DT / tau, abs=4 * np.sqrt(n * DT / tau))
+    for value, expected in ((counted.d, JUMP / tau), (counted.exchange, tau), (counted.persistence, tau)):
+        assert value is not None
+        assert abs(value.value - expected) < 3 * value.error < 0.25 * expected
+    assert not counted.intermittent
+    assert found.d is not None
+    assert abs(found.d.value - ANGLE**2 / 6 / tau) < 3.5 * found.d.error
+    c = np.cos(ANGLE)
+    for series, error, kept in (
+        (found.c1, found.c1_error, (1 + 2 * c) / 3),
+        (found.c2, found.c2_error, (1 + 2 * c + 2 * (2 * c * c - 1)) / 5),
+    ):
+        closed = np.exp(-(1 - kept) * found.lags / tau)
+        assert (np.abs(series - closed) < 4 * error + 1e-3).all()
+    assert found.notes == ("C_2 decays 1.5 times slower than the MSAD says, and counted turns agree with the MSAD: "
+                           "it turns by jumps",)  # fmt: skip
+
+
+def test_waits_of_a_power_law_are_intermittent() -> None:
+    """Waits t with (1 + t)^−γ longer ones: persistence has γ − 1, and the MSAD sees nothing of it."""
+    gamma, n = 2.5, 60000
+    waits = np.random.default_rng(23).random(4000) ** (-1 / gamma) - 1
+    found = measured(jumping(waits, ANGLE, n, seed=23))
+    counted = found.turns[-1]
+    assert counted.intermittent
+    exchange, persistence = np.expm1(1 / gamma), np.expm1(1 / (gamma - 1))  # 1/e is left
+    for value, expected in (
+        (counted.d, JUMP * (gamma - 1)),
+        (counted.exchange, exchange),
+        (counted.persistence, persistence),
+        (counted.ratio, persistence / exchange),
+    ):
+        assert value is not None
+        assert abs(value.value - expected) < 3 * value.error < 0.6 * expected
+    some = slice(1, 45)
+    assert counted.persistence_left[some] == pytest.approx((1 + counted.time[some]) ** (1 - gamma), abs=0.06)
+    assert found.d is not None
+    assert found.d.value == pytest.approx(ANGLE**2 / 6 * (gamma - 1), rel=0.15)
+    assert "intermittent" in found.line()
+
+
+def test_a_rotor_turns_in_equal_times_and_a_cage_never() -> None:
+    speed, angle = 1.0, np.radians(60)  # rad/ps
+    n = 20000
+    rotor = measured(chained(Turn.from_rotvec(np.tile([speed * DT, 0, 0], (n, 1))).as_matrix())).turns[-1]
+    assert rotor.number == pytest.approx(n * DT * speed / angle, rel=0.02)
+    assert rotor.d is not None
+    assert rotor.d.value == pytest.approx((2 - angle / np.tan(angle / 2)) * speed / angle, rel=0.03)
+    assert rotor.exchange is not None
+    assert rotor.exchange.value == pytest.approx(angle / speed, rel=0.06)
+    assert set(rotor.exchange_left[np.abs(rotor.time * speed / angle - 1) > 0.06]) == {0.0, 1.0}
+    cage = measured(caged(0.15, 0.2, 20000, seed=1))
+    assert cage.turns[-1].number == 0
+    assert cage.turns[-1].d is None
+    assert "no turn of 60°" in cage.line()

@@ -32,20 +32,30 @@ def draw_correlations(axis: Any, rotation: Rotation, colour: Any) -> None:
     axis.fill_between(rotation.lags, low, high, color=colour, alpha=0.2, lw=0)
 
 
+def draw_waits(axis: Any, rotation: Rotation, colour: Any) -> None:
+    """What is left of waits for a turn against their time (ps), for logarithmic axes: exchange (solid), persistence
+    (dashed)."""
+    if rotation.turns:
+        turns = rotation.turns[-1]
+        for left, style in ((turns.exchange_left, "-"), (turns.persistence_left, "--")):
+            axis.plot(turns.time, np.where(left > 0, left, np.nan), color=colour, lw=1.1, ls=style)
+
+
 def plot_rotations(rotations: Sequence[Rotation], path: Path) -> None:
     """The MSAD against τ on logarithmic axes, its errors, and where D_r is read off (thick); beside it C_1 and C_2,
-    and what D_r makes of C_1.
+    and what D_r makes of C_1; then the waits for a turn.
 
     PNG, SVG or PDF by the path's ending. Raises InputError where matplotlib is missing or the path cannot be written.
     """
-    figure = new_figure(10.5, 4.4)
-    msad, correlation = figure.subplots(1, 2)
+    figure = new_figure(13.5, 4.2)
+    msad, correlation, waits = figure.subplots(1, 3)
     shown = [rotation for rotation in rotations if len(rotation.lags)]
     colours = (BLUE, ORANGE)[: len(shown)] if len(shown) < 3 else ramp(len(shown))
     for rotation, colour in zip(shown, colours, strict=True):
         label = rotation.name if rotation.d is None else f"{rotation.name}: {rotation.d}"
         draw_msad(msad, rotation, colour, label)
         draw_correlations(correlation, rotation, colour)
+        draw_waits(waits, rotation, colour)
         if rotation.d is not None:
             free = np.exp(-2 * rotation.d.value * rotation.lags)
             correlation.plot(rotation.lags, free, color=GREY, lw=0.8, zorder=0)
@@ -61,7 +71,15 @@ def plot_rotations(rotations: Sequence[Rotation], path: Path) -> None:
         ]
         key += correlation.plot([], [], color=GREY, lw=0.8, label="C_1 of free diffusion with D_r")
         correlation.legend(handles=key, fontsize="small", frameon=False, loc="lower left")
+        angle = f"{shown[0].turns[-1].angle:g}°"
+        waits.set(xscale="log", yscale="log", ylim=(0.01, 1.2), ylabel=f"longer waits for {angle}")
+        key = [
+            waits.plot([], [], color=BLACK, ls=style, label=label)[0]
+            for style, label in (("-", "from turn to turn (exchange)"), ("--", "from any moment (persistence)"))
+        ]
+        waits.legend(handles=key, fontsize="small", frameon=False, loc="lower left")
     msad.set(xlabel="τ (ps)", ylabel="MSAD (rad²)")
     correlation.set(xlabel="τ (ps)", ylabel="orientational correlation")
+    waits.set(xlabel="wait (ps)")
     correlation.axhline(0.0, color=GREY, lw=0.8, ls=":")
     save(figure, path)

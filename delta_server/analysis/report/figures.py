@@ -17,7 +17,7 @@ from ..free_energy.surface import Surface
 from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, finish, new_figure, ramp
 from ..pictures.energies import draw_series
 from ..pictures.free_energy import draw_maps, draw_profile
-from ..pictures.rotation import draw_correlations, draw_msad
+from ..pictures.rotation import draw_correlations, draw_msad, draw_waits
 from ..pictures.stability import FAILED, draw_lifetime
 from .collect import Report, RunReport
 
@@ -145,7 +145,8 @@ def _profiles(
 
 
 def rotation_pictures(report: Report) -> list[Picture]:
-    """MSAD, then C_1 and C_2, one panel for each source on common axes; then D_r against temperature."""
+    """MSAD, then C_1 and C_2, then waits for turns, one panel for each source on common axes; then D_r against
+    temperature."""
     shown = [part for part in report.parts if part.rotation is not None and len(part.rotation.lags)]
     if not shown:
         return []
@@ -155,9 +156,15 @@ def rotation_pictures(report: Report) -> list[Picture]:
     msad.axes[0].set(xscale="log", yscale="log", ylabel="MSAD (rad²)")
     turned = _panels(report, shown, colours, draw_correlations)
     turned.axes[0].set(xscale="log", ylabel="orientational correlation", ylim=(-0.12, 1.03))
+    waits = _panels(report, shown, colours, draw_waits)
+    angle = f"{shown[0].rotation.turns[-1].angle:g}°" if shown[0].rotation else ""
+    for axis in waits.axes:
+        axis.set_xlabel("wait (ps)")
+    waits.axes[0].set(xscale="log", yscale="log", ylabel=f"longer waits for {angle}", ylim=(0.01, 1.2))
     pictures = [
         _done("msad", "Mean squared angular displacement; thick where D_r is read off, dotted: slope 1.", msad),
         _done("correlation", "Orientational correlations, C_1 solid and C_2 dashed.", turned),
+        _done("turns", f"Waits for a turn of {angle}, from turn to turn (solid), from any moment (dashed).", waits),
     ]
     return pictures + [picture for picture in (_diffusion(report, shown),) if picture is not None]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..._types import FloatArray
 from ...files.documents import plain
-from ..rotation.diffusion import Estimate, Rotation
-from ..statistics import Mean, windows
+from ..rotation.diffusion import TURN, Rotation
+from ..statistics import Estimate, Mean, windows
 from .collect import Report, RunReport
 
 SERIES = 500  # points of each series in the data
@@ -114,7 +114,7 @@ def rotation_table(report: Report) -> PageTable:
         rotation = part.rotation
         if rotation is None or rotation.d is None or rotation.window is None:
             why = part.missing.get("rotation", "") if rotation is None else f"no D_r: {rotation.refused}"
-            rows.append((part.label, part.source, *[NOTHING] * 5, why))
+            rows.append((part.label, part.source, *[NOTHING] * 5, *_counted(rotation), why))
             continue
         strides = ", ".join(f"{_plus_minus(value)} (every {_ordinal(n)})" for n, value in rotation.strides) or NOTHING
         numbers = (
@@ -123,7 +123,7 @@ def rotation_table(report: Report) -> PageTable:
             _plus_minus(rotation.d_c1),
             _plus_minus(rotation.d_c2),
         )
-        rows.append((part.label, part.source, *numbers, strides, "; ".join(rotation.notes)))
+        rows.append((part.label, part.source, *numbers, strides, *_counted(rotation), "; ".join(rotation.notes)))
     head = (
         "temperature",
         "model",
@@ -132,9 +132,18 @@ def rotation_table(report: Report) -> PageTable:
         "from C_1",
         "from C_2",
         "coarser frames",
+        f"from turns of {TURN:g}°",
+        "persistence/exchange",
         "doubts",
     )
     return PageTable("rotation", head, tuple(rows))
+
+
+def _counted(rotation: Rotation | None) -> tuple[str, str]:
+    if rotation is None or not rotation.turns:
+        return NOTHING, NOTHING
+    turns = rotation.turns[-1]
+    return _plus_minus(turns.d) if turns.number else "no turn", _plus_minus(turns.ratio)
 
 
 def ratio_table(report: Report) -> PageTable | None:

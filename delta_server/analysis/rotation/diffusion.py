@@ -4,7 +4,8 @@ orientation agrees.
 D_r is a sixth of the slope of the mean squared angular displacement (MSAD), taken only where the log–log slope is
 about 1; elsewhere the number is refused. Summed angles mislead where a body rattles in a cage: small rotations do not
 commute, so that their sum walks away while the orientation stays (Simon et al., arXiv 2604.21512). The decay of C_1
-and C_2 shows it, and so does a D_r that depends on the stride between frames: both are held against the MSAD.
+and C_2 shows it, and so does a D_r that depends on the stride between frames: both are held against the MSAD. Turns
+that are counted (`turns`) stand beside it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import numpy as np
 
 from ..._types import FloatArray
 from ...files.documents import plain
-from ..statistics import slope
+from ..statistics import Estimate, of_blocks, slope, standard_error
 from ..trajectory import segments
 from .curves import BLOCKS, Curves, curves, decays, largest_and_rms
 from .rigid import Orientations
+from .turns import Turns, turns
 
 _WRAP = 0.9 * np.pi  # rad between two frames: at π the sense of the turn is lost
 _COARSE = 1.0  # rad, root mean square between two frames: the sum misses θ²/36 of the MSAD, 3 %
@@ -35,17 +37,7 @@ _STRIDES = (2, 4)
 _RIGID = 0.5  # Å
 _FEW = 0.02  # of the frames may be left out at gaps, silently
 UNITS = {"lags": "ps", "msad": "rad^2", "d": "rad^2/ps", "window": "ps", "rmsd": "Ang", "temperature": "K"}
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its standard error."""
-
-    value: float
-    error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3g} ± {self.error:.1g}"
+TURN = 60.0  # degrees that count as a turn
 
 
 @dataclass(frozen=True)
@@ -54,7 +46,8 @@ class Rotation:
 
     d: D_r in rad²/ps, over `window` (ps), None where it was `refused`; axes_body, axes_space: along the guest's
     principal axes, and along those of the host or the laboratory; d_c1, d_c2: from C_1 and C_2 over the same window;
-    strides: D_r from every second and fourth frame. notes: what casts doubt on d.
+    strides: D_r from every second and fourth frame. turns: counted, by half of the angle and by the angle. notes:
+    what casts doubt on d.
     """
 
     name: str
@@ -77,6 +70,7 @@ class Rotation:
     d_c1: Estimate | None = None
     d_c2: Estimate | None = None
     strides: tuple[tuple[int, Estimate], ...] = ()
+    turns: tuple[Turns, ...] = ()
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
@@ -85,13 +79,14 @@ class Rotation:
 
     def line(self) -> str:
         """What was found."""
+        counted = _told(self.turns)
         if self.d is None or self.window is None:
-            return "; ".join((f"{self.name}: no D_r: {self.refused}", *self.notes))
+            return "; ".join((f"{self.name}: no D_r: {self.refused}", *self.notes, *counted))
         text = f"{self.name}: D_r {self.d} rad²/ps from MSAD/6 over {self.window[0]:.3g} to {self.window[1]:.3g} ps"
         for label, value in (("C_1", self.d_c1), ("C_2", self.d_c2)):
             if value is not None:
                 text += f", {value} from {label}"
-        return "; ".join((text, *self.notes))
+        return "; ".join((text, *self.notes, *counted))
 
 
 def rotation(
@@ -100,9 +95,10 @@ def rotation(
     name: str = "",
     temperature: float | None = None,
     longest: float | None = None,
+    turn: float = TURN,
 ) -> Rotation:
     """From orientations `interval` ps apart in each part without a gap; lags go up to an eleventh of the longest
-    part, or to `longest` ps if that is less."""
+    part, or to `longest` ps if that is less. turn: degrees that count as a turn."""
     parts = segments(found.time)
     frames = max((part.stop - part.start for part in parts), default=0)
     angle, rms = largest_and_rms(found)
@@ -127,17 +123,30 @@ def rotation(
         nothing,
         lags=all_of_it.lags,
         msad=all_of_it.msad.mean(0),
-        msad_error=_error(all_of_it.msad),
+        msad_error=standard_error(all_of_it.msad),
         slope=local,
         c1=all_of_it.c1.mean(0),
-        c1_error=_error(all_of_it.c1),
+        c1_error=standard_error(all_of_it.c1),
         c2=all_of_it.c2.mean(0),
-        c2_error=_error(all_of_it.c2),
+        c2_error=standard_error(all_of_it.c2),
+        turns=tuple(turns(found, parts, interval, angle) for angle in (turn / 2, turn)),
     )
     where = _window(all_of_it.lags, local, unsure)
     if where is None:
         return replace(seen, refused=_why_not(all_of_it.lags, local, unsure))
     return _measured(seen, found, all_of_it, where, interval)
+
+
+def _told(counted: tuple[Turns, ...]) -> list[str]:
+    """Of the turns, with half the angle where rattling reaches it."""
+    if not counted:
+        return []
+    half, full = counted
+    lines = [full.line()]
+    less = full.d or Estimate(0.0, 0.0)
+    if half.d is not None and _ALIKE * half.d.value > less.value + 3 * math.hypot(half.d.error, less.error):
+        lines.append(f"rattles: D_r {half.d} from turns of {half.angle:g}°")
+    return lines
 
 
 def _left_out(found: Orientations, parts: Sequence[slice], interval: float) -> tuple[str, ...]:
@@ -155,9 +164,9 @@ def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: sli
     """With the numbers of the diffusive window."""
     lags = all_of_it.lags[where]
     by_block = _slopes(lags, all_of_it.msad[:, where]) / 6
-    d = _value(by_block)
-    body = [_value(_slopes(lags, all_of_it.body[:, where, i]) / 2) for i in range(3)]
-    space = [_value(_slopes(lags, all_of_it.space[:, where, i]) / 2) for i in range(3)]
+    d = of_blocks(by_block)
+    body = [of_blocks(_slopes(lags, all_of_it.body[:, where, i]) / 2) for i in range(3)]
+    space = [of_blocks(_slopes(lags, all_of_it.space[:, where, i]) / 2) for i in range(3)]
     expected = decays(np.maximum([a.value for a in body], 0.0), lags)
     rates: list[Estimate | None] = []
     notes = list(seen.notes)
@@ -167,7 +176,7 @@ def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: sli
     for order, series, model in ((1, all_of_it.c1, expected[0]), (2, all_of_it.c2, expected[1])):
         rate, free = _rates(order, lags, series[:, where], model)
         rates.append(rate)
-        doubt = None if rate is None else _disagreement(order, rate, free, d)
+        doubt = None if rate is None else _disagreement(order, rate, free, d, seen.turns[-1].d)
         if doubt is not None:
             doubts.append(doubt)
     notes += doubts[:1]  # C_2 says what C_1 said
@@ -180,8 +189,8 @@ def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: sli
             continue
         again = curves(coarser, frames, every * interval)
         others = _slopes(again.lags, again.msad) / 6
-        strides.append((every, _value(others)))
-        change = _value(others - by_block)
+        strides.append((every, of_blocks(others)))
+        change = of_blocks(others - by_block)
         if abs(change.value) > 3 * change.error and abs(change.value) > 0.1 * d.value:
             notes.append(f"depends on the stride: {strides[-1][1]} from every {every}th frame, so the sum misleads")
     return replace(
@@ -195,15 +204,6 @@ def _measured(seen: Rotation, found: Orientations, all_of_it: Curves, where: sli
         strides=tuple(strides),
         notes=tuple(notes),
     )
-
-
-def _error(blocks: FloatArray) -> FloatArray:
-    error: FloatArray = blocks.std(0, ddof=1) / np.sqrt(len(blocks))
-    return error
-
-
-def _value(blocks: FloatArray) -> Estimate:
-    return Estimate(float(blocks.mean()), float(_error(blocks)))
 
 
 def _finer(rms: float) -> int:
@@ -221,7 +221,7 @@ def _slopes(lags: FloatArray, series: FloatArray) -> FloatArray:
 def _local_slopes(all_of_it: Curves) -> tuple[FloatArray, FloatArray]:
     """d ln MSAD / d ln τ around each lag, and its error."""
     log_lags, together = np.log(all_of_it.lags), np.log(all_of_it.msad.mean(0))
-    by_block = np.log(all_of_it.msad)
+    by_block = np.log(np.maximum(all_of_it.msad, 1e-12))  # a body may rest through a block
     value, error = np.empty(len(log_lags)), np.empty(len(log_lags))
     for k, middle in enumerate(log_lags):
         near = np.abs(log_lags - middle) <= math.log(_NEAR) + 1e-9
@@ -258,18 +258,18 @@ def _why_not(lags: FloatArray, local: FloatArray, unsure: FloatArray) -> str:
 def _rates(order: int, lags: FloatArray, series: FloatArray, model: FloatArray) -> tuple[Estimate | None, float]:
     """D from the decay of C_l, and what the same lags give for the free decay `model`; None where C_l is gone."""
     together = series.mean(0)
-    known = (together > np.maximum(_SEEN, 3 * _error(series))) & (series > 0).all(0)
+    known = (together > np.maximum(_SEEN, 3 * standard_error(series))) & (series > 0).all(0)
     there = np.logical_and.accumulate(known)
     if there.sum() < 3:
         return None, math.nan
     factor = order * (order + 1)
     by_block = -_slopes(lags[there], np.log(series[:, there])) / factor
     free = -_slopes(lags[there], np.log(model[None, there])) / factor
-    return _value(by_block), float(free[0])
+    return of_blocks(by_block), float(free[0])
 
 
-def _disagreement(order: int, rate: Estimate, free: float, d: Estimate) -> str | None:
-    """How the decay of C_l is not that of a body that diffuses as the MSAD says."""
+def _disagreement(order: int, rate: Estimate, free: float, d: Estimate, counted: Estimate | None) -> str | None:
+    """How the decay of C_l is not that of a body that diffuses as the MSAD says; counted: D_r from turns."""
     spread = math.hypot(rate.error, d.error * free / d.value if d.value > 0 else d.error)
     if abs(rate.value - free) <= 3 * spread or _ALIKE < rate.value / free < 1 / _ALIKE:
         return None
@@ -278,7 +278,10 @@ def _disagreement(order: int, rate: Estimate, free: float, d: Estimate) -> str |
             f"C_{order} decays {rate.value / free:.2g} times faster than the MSAD says: it jumps, it does not diffuse"
         )
     times = f"{free / rate.value:.2g}" if rate.value > 0.01 * free else "more than 100"
+    slower = f"C_{order} decays {times} times slower than the MSAD says"
+    if counted is not None and _ALIKE < counted.value / d.value < 1 / _ALIKE:
+        return f"{slower}, and counted turns agree with the MSAD: it turns by jumps"
     return (
-        f"C_{order} decays {times} times slower than the MSAD says: it is caged, and the summed angle walks while "
+        f"{slower}: it is caged, and the summed angle walks while "
         "the orientation stays (arXiv 2604.21512); do not take this for D_r"
     )

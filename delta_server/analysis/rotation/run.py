@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...manifest import Manifest, parse_atoms
 from ..runs import made_with
 from ..trajectory import OnFrames, Run, spacing
-from .diffusion import Rotation, rotation
+from .diffusion import TURN, Rotation, rotation
 from .rigid import orientations
 
 
@@ -25,21 +25,26 @@ def analyze_rotation(
     *,
     every: int = 1,
     longest: float | None = None,
+    turn: float = TURN,
     progress: OnFrames | None = None,
 ) -> Rotation:
-    """How a guest turns in its host: MSAD, D_r (rad²/ps) where there is diffusion, and the correlations C_1 and C_2.
+    """How a guest turns in its host: MSAD, D_r (rad²/ps) where there is diffusion, the correlations C_1 and C_2, and
+    turns that are counted.
 
         >>> from delta_server.analysis import analyze_rotation, find_runs
         >>> [run] = find_runs("demo/h2o_benzene")
         >>> water = analyze_rotation(run)
         >>> water.msad.shape == water.lags.shape, water.d is not None
         (True, True)
+        >>> half, full = water.turns  # of 30° and of 60°
+        >>> half.number > full.number > 0
+        True
 
     manifest: by default the one that the run was made with. guest, host: as in `bodies`. every: takes every n-th
-    frame. longest: ps, the longest lag. Raises InputError.
+    frame. longest: ps, the longest lag. turn: degrees that count as a turn; wider than a cage. Raises InputError.
     """
     turning, still = bodies(guest, host, made_with(run, manifest).manifest)
-    return rotation_in(replace(run, progress=progress), turning, still, every=every, longest=longest)
+    return rotation_in(replace(run, progress=progress), turning, still, every=every, longest=longest, turn=turn)
 
 
 def bodies(
@@ -78,6 +83,7 @@ def rotation_in(
     *,
     every: int = 1,
     longest: float | None = None,
+    turn: float = TURN,
     before: int | None = None,
 ) -> Rotation:
     """The rotation of the atoms `guest` against `host` (None: the laboratory), up to the step `before`.
@@ -104,4 +110,4 @@ def rotation_in(
         turned = turned.take(slice(0, int(np.searchsorted(turned.steps, before))))
         if len(turned.steps) < 2:
             raise InputError(f"only {len(turned.steps)} frames before it failed")
-    return rotation(turned, interval, run.name, run.temperature, longest)
+    return rotation(turned, interval, run.name, run.temperature, longest, turn)

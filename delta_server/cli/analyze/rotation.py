@@ -23,6 +23,9 @@ def rotation(
         typer.Option(help="Fragment or atoms that it turns against, or lab (default: the second fragment)."),
     ] = None,
     longest: Annotated[float | None, typer.Option(min=0.0, help="ps: longest lag.")] = None,
+    turn: Annotated[
+        float, typer.Option(min=5.0, max=150.0, help="Degrees that count as a turn; more than a cage is wide.")
+    ] = 60.0,
     prefix: shared.PrefixOption = None,
     timestep: shared.TimestepOption = None,
     every: shared.EveryOption = 1,
@@ -37,7 +40,9 @@ def rotation(
     """How a guest turns, and whether that is diffusion.
 
     Mean squared angular displacement, D_r (rad²/ps) and the orientational correlations C_1 and C_2. D_r comes from
-    the MSAD only where its log–log slope is about 1, and is held against C_1, C_2 and coarser strides.
+    the MSAD only where its log–log slope is about 1, and is held against C_1, C_2 and coarser strides. Turns are
+    counted: D_r from them, and how much longer a rest is from any moment than from the last turn (persistence over
+    exchange), which is 1 for diffusion and more where rotation is intermittent.
 
     Example: delta-sgdml analyze rotation sweep/delta --manifest models/c60_buckycatcher/manifest.yaml
     """
@@ -47,7 +52,7 @@ def rotation(
     chosen, complex_ = shared.find(runs, prefix, timestep, manifest)
     with shared.reading(chosen, every) as progress:
         rotations = [
-            analyze_rotation(run, complex_, guest, host, every=every, longest=longest, progress=progress)
+            analyze_rotation(run, complex_, guest, host, every=every, longest=longest, turn=turn, progress=progress)
             for run in chosen
         ]
     path = output or shared.beside(runs, "rotation.png")

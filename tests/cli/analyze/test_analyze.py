@@ -117,10 +117,17 @@ def test_rotation(runs: Path) -> None:
     (one,) = said["rotations"]
     assert abs(one["d"]["value"] - D) < 3 * one["d"]["error"] < 0.25
     assert one["notes"] == []
+    half, full = one["turns"]
+    assert (half["angle"], full["angle"]) == (30, 60)
+    for turns in (half, full):
+        assert abs(turns["d"]["value"] - D) < 3 * turns["d"]["error"] < 0.2
+    assert abs(full["ratio"]["value"] - 1) < 3 * full["ratio"]["error"]
     assert one["temperature"] == 300
     assert (runs / "delta/rotation.png").stat().st_size > 5000
     free = json.loads(call(runs, "rotation", "delta", "--guest", "0:3", "--host", "lab", "--json"))["rotations"][0]
     assert abs(free["d"]["value"] - D - 0.3) < 3 * free["d"]["error"]
+    quarter = call(runs, "rotation", "delta", "--manifest", MANIFEST, "--turn", 90, "-o", "r.svg")
+    assert "turns of 90°" in quarter
     coarse = call(runs, "rotation", "delta", "--manifest", MANIFEST, "--every", 100, "-o", "r.svg")
     assert "too coarse to sum angles" in coarse
     assert "give --guest" in call(runs, "rotation", "delta", code=2)
