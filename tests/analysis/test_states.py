@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from made_runs import correlated, frame
 from delta_server.analysis.free_energy.run import analyze_free_energy
 from delta_server.analysis.free_energy.sampling import samples_by_temperature
 from delta_server.analysis.pictures.free_energy import plot_surfaces
-from delta_server.analysis.report.collect import Choices, ReportSource, collect
+from delta_server.analysis.report.collect import Choices, ReportSource, WhileRunning, collect
+from delta_server.analysis.report.tables import free_energy_table
 from delta_server.analysis.rotation.run import analyze_rotation
 from delta_server.analysis.runs import find_runs
 from delta_server.analysis.stability import stability
@@ -60,6 +62,22 @@ def test_replicas_are_sorted_by_the_temperature_of_each_frame(tmp_path: Path) ->
         assert samples.energies == pytest.approx(-5 + kelvin / 1000)
     low, high = analyze_free_energy(find_runs(tmp_path / "remd"), variables=R, equilibrated=False, bins=20).surfaces
     assert (low.lowest[0], high.lowest[0]) == (pytest.approx(1.2, abs=0.03), pytest.approx(1.4, abs=0.03))
+
+
+def test_a_report_sorts_replicas_too(tmp_path: Path) -> None:
+    """F at each temperature is that of the frames made there, those of each replica up to where it failed."""
+    runs = exchanging(tmp_path / "remd")
+    sources = [ReportSource("remd", tmp_path, tuple(runs))]
+    found = collect(sources, Choices(variables=R, over=("R",), frames=2))
+    low, high = found.states
+    assert [(state.name, state.temperature) for state in (low, high)] == [("remd", pytest.approx(t)) for t in (200, 400)]
+    assert (low.lowest[0], high.lowest[0]) == (pytest.approx(1.2, abs=0.03), pytest.approx(1.4, abs=0.03))
+    assert [row[0] for row in free_energy_table(found).rows] == ["200 K", "400 K"]
+    assert [part.missing.keys() for part in found.parts] == [{"energies", "rotation"}] * 2
+    told = {runs[0].name: WhileRunning("failed", "cut", 2000)}
+    half = collect([replace(sources[0], told=told)], Choices(variables=R, over=("R",), frames=2))
+    assert [len(piece) for piece in half.parts[0].pieces] == [50, 50]
+    assert [len(piece) for piece in half.parts[1].pieces] == [100, 100]
 
 
 def test_what_is_of_one_temperature_is_refused_after_exchanges(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def samples_of(run: Run, variables: Variables, temperature: float | None = None,
             f"{run.path}: its temperature changed while it ran (replicas exchanged theirs?); sort the frames of all "
             "replicas by temperature"
         )
-    (samples,) = _by_state(run, variables, temperature, every)
+    (samples,) = by_state(run, variables, temperature, every)
     return replace(samples, name=run.name)
 
 
@@ -92,12 +92,16 @@ def samples_by_temperature(
     in the order of their steps, whichever run they are in. Raises InputError as `samples_of`."""
     if temperature is not None or not any(run.exchanged for run in runs):
         return [samples_of(run, variables, temperature, every) for run in runs]
-    pieces = [piece for run in runs for piece in _by_state(run, variables, None, every)]
+    return of_states([piece for run in runs for piece in by_state(run, variables, None, every)])
+
+
+def of_states(pieces: Sequence[Samples]) -> list[Samples]:
+    """Pieces of several runs (see `by_state`), together for each temperature."""
     states = sorted({piece.temperature for piece in pieces})
     return [_merged([piece for piece in pieces if piece.temperature == kelvin]) for kelvin in states]
 
 
-def _by_state(run: Run, variables: Variables, temperature: float | None, every: int) -> list[Samples]:
+def by_state(run: Run, variables: Variables, temperature: float | None = None, every: int = 1) -> list[Samples]:
     """The frames of a run at each temperature that it had; those at a step whose temperature was not recorded are of
     no state, and left out."""
     blocks: list[IntArray] = []

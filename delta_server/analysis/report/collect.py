@@ -18,7 +18,7 @@ from ...molecule.limits import Limits
 from ...variables.definition import Variables
 from ..energies import EnergyReport, analyze_energies
 from ..free_energy.mbar import ladder_surface
-from ..free_energy.sampling import Samples, alike, samples_of
+from ..free_energy.sampling import Samples, alike, by_state, of_states, samples_of
 from ..free_energy.surface import Surface, common_grid, surface
 from ..rotation.diffusion import Rotation
 from ..rotation.run import rotation_in
@@ -85,6 +85,7 @@ class RunReport:
     """One trajectory. label: the temperature, as on the page; missing: what is not shown, and why.
 
     Energies, samples and rotation are of the time before the trajectory failed, samples also without the start.
+    pieces: the samples at each temperature that a replica had, where replicas exchanged theirs.
     """
 
     source: str
@@ -96,6 +97,7 @@ class RunReport:
     energies: EnergyReport | None = None
     trace: Samples | None = None  # with the start
     samples: Samples | None = None
+    pieces: tuple[Samples, ...] = ()
     surface: Surface | None = None
     rotation: Rotation | None = None
     movie: Movie | None = None
@@ -108,11 +110,13 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows. ladders: each source's free energy at one temperature from all of its own, by MBAR."""
+    """What the page shows. states: the free energy at each temperature of a source whose replicas exchanged theirs;
+    ladders: each source's at one temperature from all of its own, by MBAR."""
 
     sources: tuple[ReportSource, ...]
     choices: Choices
     parts: tuple[RunReport, ...]
+    states: tuple[Surface, ...] = ()
     ladders: tuple[Surface, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -149,9 +153,11 @@ def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage
     notes = alike([part.trace for part in parts if part.trace is not None])
     notes += [f"{part.title}: {note}" for part in parts for note in part.run.notes]
     on_stage(total, total, "free energies")
-    parts = _with_surfaces(parts, choices)
-    ladders, more = _ladders(sources, parts, choices)
-    return Report(tuple(sources), choices, tuple(parts), ladders, (*notes, *more))
+    sampled = {source.name: _states([p for p in parts if p.source == source.name]) for source in sources}
+    parts = _with_surfaces(parts, sampled, choices)
+    states, doubts = _surfaces_of_states(parts, sampled, choices)
+    ladders, more = _ladders(sources, parts, sampled, choices)
+    return Report(tuple(sources), choices, tuple(parts), states, ladders, (*notes, *doubts, *more))
 
 
 def _same_atoms(sources: Sequence[ReportSource]) -> None:
@@ -190,7 +196,8 @@ def _analysed(
             return None
 
     if part.run.exchanged:
-        missing |= dict.fromkeys(STAGES[1:4], "replicas exchanged temperatures here: sort with i-pi-remdsort first")
+        why = "replicas exchanged temperatures here: sort with i-pi-remdsort first"
+        missing |= {"energies": why, "rotation": why}
     if biased_in(part.run) is not None:
         missing["free energy"] = "biased: delta-sgdml analyze free-energy takes all of a sweep together"
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments] or None
@@ -203,10 +210,8 @@ def _analysed(
     cut = None if held is None else held.step
     until = None if cut is None else float(part.run.time(np.array([cut]))[0])
     energies = attempt("energies", lambda run: analyze_energies(run, until=until))
-    trace = attempt(
-        "free energy",
-        lambda run: replace(_before(samples_of(run, _needed(choices), part.temperature), cut), name=part.title),
-    )
+    sampled = attempt("free energy", lambda run: _sampled(run, choices, part.temperature, cut)) or []
+    trace = None if part.run.exchanged or not sampled else replace(sampled[0], name=part.title)
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
     movie = attempt("molecule", lambda run: movie_of(run, choices.host, choices.frames, cut, place))
@@ -216,6 +221,7 @@ def _analysed(
         energies=energies,
         trace=trace,
         samples=samples,
+        pieces=tuple(sampled) if part.run.exchanged else (),
         rotation=turned,
         movie=movie,
         missing=missing,
@@ -238,12 +244,15 @@ def _needed(choices: Choices) -> Variables:
     return choices.variables
 
 
-def _before(samples: Samples, cut: int | None) -> Samples:
-    """Without what came after the molecule was gone."""
-    kept = samples if cut is None else samples.take(slice(0, int(np.searchsorted(samples.steps, cut))))
-    if len(kept) < 2:
-        raise InputError(f"only {len(kept)} frames before it failed")
-    return kept
+def _sampled(run: Run, choices: Choices, temperature: float | None, cut: int | None) -> list[Samples]:
+    """Of a run, without what came after the molecule was gone; of a replica that exchanged temperatures, at each."""
+    variables = _needed(choices)
+    everything = by_state(run, variables) if run.exchanged else [samples_of(run, variables, temperature)]
+    if cut is not None:
+        everything = [one.take(slice(0, int(np.searchsorted(one.steps, cut)))) for one in everything]
+    if sum(map(len, everything)) < 2:
+        raise InputError(f"only {sum(map(len, everything))} frames before it failed")
+    return [one for one in everything if len(one)]
 
 
 def _rotation(run: Run, choices: Choices, cut: int | None) -> Rotation:
@@ -252,14 +261,20 @@ def _rotation(run: Run, choices: Choices, cut: int | None) -> Rotation:
     return rotation_in(run, choices.guest, choices.host, before=cut)
 
 
-def _with_surfaces(parts: Sequence[RunReport], choices: Choices) -> list[RunReport]:
+def _states(parts: Sequence[RunReport]) -> list[Samples]:
+    """Of a source whose replicas exchanged temperatures: in equilibrium, at each."""
+    return [state.equilibrated() for state in of_states([piece for part in parts for piece in part.pieces])]
+
+
+def _with_surfaces(
+    parts: Sequence[RunReport], states: Mapping[str, list[Samples]], choices: Choices
+) -> list[RunReport]:
     """Free energies; at each temperature on one grid for all sources."""
     complete = []
     for part in parts:
-        beside = [p.samples for p in parts if p.label == part.label and p.samples is not None]
         if part.samples is not None:
             try:
-                edges = common_grid(beside, choices.over, choices.bins)
+                edges = common_grid(_beside(part.label, parts, states), choices.over, choices.bins)
                 part = replace(part, surface=replace(surface(part.samples, choices.over, edges), name=part.title))
             except DeltaError as error:
                 part = replace(
@@ -269,13 +284,39 @@ def _with_surfaces(parts: Sequence[RunReport], choices: Choices) -> list[RunRepo
     return complete
 
 
+def _beside(label: str, parts: Sequence[RunReport], states: Mapping[str, list[Samples]]) -> list[Samples]:
+    """All samples of one temperature."""
+    of_parts = [part.samples for part in parts if part.label == label and part.samples is not None]
+    return of_parts + [state for several in states.values() for state in several if state.name == label]
+
+
+def _surfaces_of_states(
+    parts: Sequence[RunReport], states: Mapping[str, list[Samples]], choices: Choices
+) -> tuple[tuple[Surface, ...], list[str]]:
+    surfaces, notes = [], []
+    for source, several in states.items():
+        for state in several:
+            try:
+                edges = common_grid(_beside(state.name, parts, states), choices.over, choices.bins)
+                surfaces.append(replace(surface(state, choices.over, edges), name=source))
+            except DeltaError as error:
+                notes.append(f"{source}: {error}")
+    return tuple(surfaces), notes
+
+
 def _ladders(
-    sources: Sequence[ReportSource], parts: Sequence[RunReport], choices: Choices
+    sources: Sequence[ReportSource],
+    parts: Sequence[RunReport],
+    states: Mapping[str, list[Samples]],
+    choices: Choices,
 ) -> tuple[tuple[Surface, ...], list[str]]:
     """One surface for each source at the temperature asked for, all on one grid."""
     if choices.mbar is None:
         return (), []
-    groups = [[p.samples for p in parts if p.source == s.name and p.samples is not None] for s in sources]
+    groups = [
+        [p.samples for p in parts if p.source == source.name and p.samples is not None] + states[source.name]
+        for source in sources
+    ]
     everything = [one for group in groups for one in group]
     if not everything:
         return (), ["MBAR: no temperature has samples"]

@@ -96,8 +96,14 @@ def stability_picture(report: Report) -> Picture | None:
 def free_energy_pictures(report: Report, highest: float | None = None) -> list[Picture]:
     """One for each temperature (and one by MBAR), sources side by side on one grid and one scale, which
     ends at the highest of their bins or at `highest` (kcal/mol)."""
+    states = [(f"{state.temperature:g} K", state) for state in report.states]
     groups = [
-        (label, [(p.source, p.surface) for p in report.at(label) if p.surface is not None]) for label in report.labels
+        (
+            label,
+            [(p.source, p.surface) for p in report.at(label) if p.surface is not None]
+            + [(state.name, state) for at, state in states if at == label],
+        )
+        for label in dict.fromkeys([*report.labels, *(at for at, _ in states)])
     ]
     if report.ladders:
         label = f"{report.ladders[0].temperature:g} K from all temperatures"

@@ -113,6 +113,9 @@ def _subtitle(report: Report) -> str:
     labels = report.labels
     lengths = [p.stability.length for p in report.parts if p.stability]
     ladder = f"{len(labels)} temperatures, {labels[0]} to {labels[-1]}" if len(labels) > 1 else labels[0]
+    if report.states:
+        kelvins = [state.temperature for state in report.states]
+        ladder = f"{len(report.parts)} replicas, {min(kelvins):g} K to {max(kelvins):g} K"
     pieces = [" against ".join(s.name for s in report.sources), ladder]
     if lengths:
         low, high = min(lengths), max(lengths)

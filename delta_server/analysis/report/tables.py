@@ -91,6 +91,8 @@ def free_energy_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
         surface = part.surface
+        if surface is None and part.pieces:
+            continue  # its samples are of several temperatures, which follow
         if surface is None:
             rows.append((part.label, part.source, *[NOTHING] * (2 + len(names)), part.missing.get("free energy", "")))
             continue
@@ -98,10 +100,11 @@ def free_energy_table(report: Report) -> PageTable:
         typical = f"{float(np.nanmedian(surface.error)):.2g}"
         samples = f"{surface.independent:.0f}"
         rows.append((part.label, part.source, *lowest, typical, samples, "; ".join(surface.notes)))
-    for surface in report.ladders:
+    together = [(f"{state.temperature:g} K", state) for state in report.states]
+    together += [(f"{ladder.temperature:g} K, MBAR", ladder) for ladder in report.ladders]
+    for label, surface in together:
         lowest = [f"{x:.3f}" for x in surface.lowest]
         typical = f"{float(np.nanmedian(surface.error)):.2g}"
-        label = f"{surface.temperature:g} K, MBAR"
         rows.append((label, surface.name, *lowest, typical, f"{surface.independent:.0f}", "; ".join(surface.notes)))
     at = [f"lowest at {name} ({variables.variables[name].unit})" for name in names] if variables else []
     head = ("temperature", "model", *at, "median error (kcal/mol)", "independent samples", "notes")
@@ -202,6 +205,7 @@ def data_of(report: Report) -> dict[str, Any]:
             {"name": s.name, "sweep": s.record, "absent": s.absent, "notes": s.notes} for s in report.sources
         ],
         "runs": [_part(part) for part in report.parts],
+        "states": [state.as_dict() for state in report.states],
         "mbar": [ladder.as_dict() for ladder in report.ladders],
         "notes": report.notes,
         "units": UNITS,
@@ -257,6 +261,7 @@ def free_energy_csv(report: Report) -> str:
         ("model", "temperature", *report.choices.over, "F_kcal_per_mol", "error", "samples")
     ]
     surfaces = [(p.source, p.label, p.surface) for p in _ordered(report) if p.surface is not None]
+    surfaces += [(state.name, f"{state.temperature:g} K", state) for state in report.states]
     surfaces += [(ladder.name, f"{ladder.temperature:g} K, MBAR", ladder) for ladder in report.ladders]
     for source, label, surface in surfaces:
         for place in zip(*np.nonzero(np.isfinite(surface.free_energy)), strict=True):
