@@ -16,6 +16,8 @@ from ..units import KCAL_MOL
 from .statistics import Mean, correlated_mean, equilibration, slope
 from .trajectory import Run
 
+_COLUMNS = ("potential", "conserved", "temperature")
+
 
 @dataclass(frozen=True)
 class EnergyReport:
@@ -97,9 +99,11 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
         raise InputError(f"{run.path if isinstance(run, Run) else run}: i-PI recorded no energies beside it")
     table = outputs.properties
     end = table["time"][-1] + 1 if until is None else until
-    sound = table["time"] < end
+    before = table["time"] < end
+    there = [column for key in _COLUMNS if (column := table.get(key)) is not None]
+    sound = before & np.isfinite(there).all(0)
     if not sound.any():
-        raise InputError(f"{table.path}: no record before {end:g} ps")
+        raise InputError(f"{table.path}: no record before {end:g} ps that is finite")
     time, potential = table["time"][sound], table["potential"][sound]
     start = equilibration(potential)
     conserved, temperature = (
@@ -108,9 +112,10 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
 
     def along(key: str) -> tuple[FloatArray, FloatArray] | None:
         series = outputs.along(key)
-        if series is None or not (series[0] < end).any():
+        if series is None or not ((series[0] < end) & np.isfinite(series[1])).any():
             return None
-        return series[0][series[0] < end], series[1][series[0] < end] / KCAL_MOL
+        kept = (series[0] < end) & np.isfinite(series[1])
+        return series[0][kept], series[1][kept] / KCAL_MOL
 
     def late(series: tuple[FloatArray, FloatArray]) -> Mean:
         after = series[0] >= time[start]
@@ -133,8 +138,16 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
         mean_binding=None if binding is None else late(binding),
         mean_fragments={name: late(series) for name, series in fragments.items()},
         drift=None if conserved is None or len(time) < 3 else 1e3 * slope(time, conserved),
-        notes=(*outputs.notes, *_changing(table, sound)),
+        notes=(*outputs.notes, *_not_finite(table, before & ~sound), *_changing(table, sound)),
     )
+
+
+def _not_finite(table: PropertyTable, rows: BoolArray) -> list[str]:
+    """A line where rows are left out, as those of a run that blew up."""
+    if not rows.any():
+        return []
+    first = int(table["step"][rows][0]) if "step" in table else int(np.flatnonzero(rows)[0])
+    return [f"{table.path.name}: rows that are not finite, and left out: {rows.sum()}, the first of step {first}"]
 
 
 def _changing(table: PropertyTable, sound: BoolArray) -> list[str]:

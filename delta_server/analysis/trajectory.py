@@ -27,6 +27,7 @@ OnFrames = Callable[["Run", int], None]
 
 _BLOCK = 2**19  # coordinates in a block: 4 MiB
 _ALIKE = 1e-3  # relative difference of two spacings that are one
+_STEPS = ("step", "i")  # what a comment line calls a step, the latter in CP2K
 
 
 @dataclass(frozen=True)
@@ -85,16 +86,18 @@ class Run:
     @cached_property
     def _marks(self) -> tuple[IntArray, IntArray]:
         """Of a file that ase reads: the frames that count, and their steps."""
-        noted = [atoms.info.get("step") for atoms in self._structures()]
-        if not all(isinstance(step, int | np.integer) for step in noted):
-            return np.arange(len(noted)), np.arange(len(noted))
-        steps = np.array(noted, dtype=np.intp)
+        infos = [atoms.info for atoms in self._structures()]
+        key = next((key for key in _STEPS if all(_is_step(info.get(key)) for info in infos)), None)
+        if key is None:
+            return np.arange(len(infos)), np.arange(len(infos))
+        steps = np.array([info[key] for info in infos], dtype=np.intp)
         kept = frames.lasting(steps)
         return kept, steps[kept]
 
     @property
     def steps(self) -> IntArray:
-        """The step of every frame, increasing: i-PI's, or ``step`` of an extxyz file, or frames counted from 0."""
+        """The step of every frame, increasing: i-PI's, or ``step`` of an extxyz file (``i`` of CP2K's xyz), or frames
+        counted from 0."""
         return self._marks[1] if self._index is None else self._index.steps
 
     @property
@@ -107,7 +110,9 @@ class Run:
 
     @cached_property
     def _temperatures(self) -> FloatArray | None:
-        return None if self.outputs is None else self.outputs.properties.get("ensemble_temperature")
+        """i-PI's column; None where it is no temperature: −1 or 0 of a run without a thermostat."""
+        column = None if self.outputs is None else self.outputs.properties.get("ensemble_temperature")
+        return None if column is None or not (column > 0).all() else column
 
     @property
     def temperature(self) -> float | None:
@@ -157,6 +162,14 @@ class Run:
                 self.progress(self, min(done, len(self.steps[::every])))
             if len(steps):
                 yield Block(steps, self.time(steps), positions)
+
+    def finite_blocks(self, every: int = 1) -> Iterator[Block]:
+        """As `blocks`, without frames in which a position is no finite number: they are told as damaged."""
+        for block in self.blocks(every):
+            finite = np.isfinite(block.positions).all((1, 2))
+            self.unreadable.update(block.steps[~finite].tolist())
+            if finite.any():
+                yield Block(block.steps[finite], block.time[finite], block.positions[finite])
 
     def cells(self, every: int = 1) -> FloatArray:
         """(n, 3, 3) Å, of every `every`-th frame, those that are damaged too; zeros for none."""
@@ -226,6 +239,10 @@ class Run:
             name = None if self.torn else f"{self.path}, frame {i}"
             atoms.positions = unwrapper.of_atoms(atoms, name)
             yield atoms
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and float(value).is_integer()
 
 
 def segments(marks: IntArray | FloatArray) -> list[slice]:

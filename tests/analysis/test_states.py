@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_runs import correlated, frame
+from scipy.spatial.transform import Rotation
 
+from delta_server.analysis.energies import analyze_energies
 from delta_server.analysis.free_energy.run import analyze_free_energy
 from delta_server.analysis.free_energy.sampling import samples_by_temperature
 from delta_server.analysis.pictures.free_energy import plot_surfaces
@@ -70,7 +72,9 @@ def test_a_report_sorts_replicas_too(tmp_path: Path) -> None:
     sources = [ReportSource("remd", tmp_path, tuple(runs))]
     found = collect(sources, Choices(variables=R, over=("R",), frames=2))
     low, high = found.states
-    assert [(state.name, state.temperature) for state in (low, high)] == [("remd", pytest.approx(t)) for t in (200, 400)]
+    assert [(state.name, state.temperature) for state in (low, high)] == [
+        ("remd", pytest.approx(t)) for t in (200, 400)
+    ]
     assert (low.lowest[0], high.lowest[0]) == (pytest.approx(1.2, abs=0.03), pytest.approx(1.4, abs=0.03))
     assert [row[0] for row in free_energy_table(found).rows] == ["200 K", "400 K"]
     assert [part.missing.keys() for part in found.parts] == [{"energies", "rotation"}] * 2
@@ -78,6 +82,48 @@ def test_a_report_sorts_replicas_too(tmp_path: Path) -> None:
     half = collect([replace(sources[0], told=told)], Choices(variables=R, over=("R",), frames=2))
     assert [len(piece) for piece in half.parts[0].pieces] == [50, 50]
     assert [len(piece) for piece in half.parts[1].pieces] == [100, 100]
+
+
+def test_an_annealing_is_of_no_temperature(tmp_path: Path) -> None:
+    rows = [(10 * i, 0.005 * i, -5.0, 300.0, (300 - i) / KELVIN) for i in range(50)]
+    frames = [(10 * i, np.array([[0, 0, 0], [1 + 0.01 * i, 0, 0], [0, 9, 9]])) for i in range(50)]
+    write(tmp_path, rows, frames, "sim")
+    runs = runs_in(tmp_path)
+    with pytest.raises(InputError, match="50 frames of 50 temperatures, 251 to 300 K: an annealing"):
+        samples_by_temperature(runs, R)
+    found = collect([ReportSource("ramp", tmp_path, tuple(runs))], Choices(variables=R, over=("R",), frames=2))
+    assert "an annealing" in found.notes[-1]
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+def test_a_run_without_a_thermostat_has_no_temperature(tmp_path: Path, value: float) -> None:
+    """i-PI records −1 a.u. where <ensemble> names none."""
+    rows = [(10 * i, 0.005 * i, -5.0, 300.0, value) for i in range(20)]
+    frames = [(10 * i, np.array([[0, 0, 0], [1 + 0.01 * i, 0, 0], [0, 9, 9]])) for i in range(20)]
+    write(tmp_path, rows, frames, "nve")
+    (run,) = runs_in(tmp_path)
+    assert (run.temperature, run.exchanged) == (None, False)
+    with pytest.raises(InputError, match="its temperature is not known"):
+        samples_by_temperature([run], R)
+    assert samples_by_temperature([run], R, 300)[0].temperature == 300
+    assert stability(run).examined == ("bonds",)
+
+
+def test_a_run_that_blew_up_is_analysed_up_to_there(tmp_path: Path) -> None:
+    """Rows and positions that are no finite numbers are left out, with a word, and without NumPy's."""
+    rows = [(10 * i, 0.005 * i, -5.0 if i < 30 else np.nan, 300.0 if i < 35 else np.inf, 300 / KELVIN)
+            for i in range(40)]  # fmt: skip
+    turning = [Rotation.from_rotvec([0.1 * i, 0, 0]).apply([[0, 1, 0], [0, 0, 1.5], [2, 0, 0]]) for i in range(40)]
+    frames = [(10 * i, x if i < 32 else x * np.nan) for i, x in enumerate(turning)]
+    write(tmp_path, rows, frames, "sim")
+    (run,) = runs_in(tmp_path)
+    energies = analyze_energies(run)
+    assert len(energies.time) == 30
+    assert energies.notes == ("sim.out: rows that are not finite, and left out: 10, the first of step 300",)
+    assert len(samples_by_temperature([run], R)[0]) == 32
+    assert analyze_rotation(run, None, "0:3", "lab").rms_angle == pytest.approx(0.1)
+    assert any("damaged frames left out: 8, of steps 320" in note for note in run.notes)
+    assert stability(run).step == 300
 
 
 def test_what_is_of_one_temperature_is_refused_after_exchanges(tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def test_several_energies_are_not_chosen_from(few: Dataset, tmp_path: Path) -> N
     path = extxyz(tmp_path / "a.xyz", few, "a_energy={} b_energy=1", "forces")
     with pytest.raises(InputError, match=r"several kinds of energy.*--energy-key"):
         import_files([path])
+    with pytest.raises(InputError, match=r"several kinds of energy.*REF_energy.*--energy-key"):  # energy: a model's
+        import_files([extxyz(tmp_path / "a.xyz", few, "energy=0.0 REF_energy={}")])
+    assert same(import_files([extxyz(tmp_path / "a.xyz", few, "energy={0} REF_energy={0}")]), few)
     with pytest.raises(InputError, match=r"no energy.*--energy-key"):
         import_files([extxyz(tmp_path / "a.xyz", few, "e_tot={}")])
     with pytest.raises(InputError, match=r"no forces.*--forces-key"):
@@ -102,6 +105,14 @@ def test_units_in_the_comment_line_count(few: Dataset, tmp_path: Path, words: st
     assert same(import_files([path]), few)
     with pytest.raises(InputError, match="--energy-unit says meV"):
         import_files([path], FileUnits("meV"))
+
+
+def test_a_unit_of_forces_alone_is_not_ignored(few: Dataset, tmp_path: Path) -> None:
+    for said in ("eV/Ang", '"eV/Angstrom"'):
+        assert same(import_files([extxyz(tmp_path / "a.xyz", few, f"energy={{}} forces_unit={said}")]), few)
+    for said in ("Hartree/bohr", "eV/bohr", "eV", "newton"):
+        with pytest.raises(InputError, match="says that forces are in"):
+            import_files([extxyz(tmp_path / "a.xyz", few, f"energy={{}} force_unit={said}")])
 
 
 def test_npz_of_rmd17(few: Dataset, tmp_path: Path) -> None:

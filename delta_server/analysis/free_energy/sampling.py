@@ -18,6 +18,7 @@ from ..trajectory import Block, Run
 
 _BLOCK = 5  # statistical inefficiencies in a block of the bootstrap: shorter ones state errors too small
 _LEAST, _MOST = 10, 400  # blocks
+_FEW = 4  # frames at each temperature: fewer are no ladder's
 _TOGETHER = 0.7  # least correlation, of every variable, of trajectories that move together
 
 
@@ -96,8 +97,15 @@ def samples_by_temperature(
 
 
 def of_states(pieces: Sequence[Samples]) -> list[Samples]:
-    """Pieces of several runs (see `by_state`), together for each temperature."""
+    """Pieces of several runs (see `by_state`), together for each temperature. Raises InputError where these are so
+    many that a temperature changed all along."""
     states = sorted({piece.temperature for piece in pieces})
+    frames = sum(map(len, pieces))
+    if len(states) > 2 and frames < _FEW * len(states):
+        raise InputError(
+            f"{frames} frames of {len(states)} temperatures, {states[0]:g} to {states[-1]:g} K: an annealing has no "
+            "free energy at any of them"
+        )
     return [_merged([piece for piece in pieces if piece.temperature == kelvin]) for kelvin in states]
 
 
@@ -107,14 +115,14 @@ def by_state(run: Run, variables: Variables, temperature: float | None = None, e
     blocks: list[IntArray] = []
 
     def noted() -> Iterator[Block]:
-        for block in run.blocks(every):
+        for block in run.finite_blocks(every):
             blocks.append(block.steps)
             yield block
 
     known = temperature is not None or run.exchanged or run.temperature is not None
     if not known:
         raise InputError(
-            f"{run.path}: its temperature is not known (no column ensemble_temperature); give --temperature"
+            f"{run.path}: its temperature is not known (no ensemble_temperature above 0); give --temperature"
         )
     values = along(variables, noted(), run.masses)
     steps = np.concatenate(blocks)

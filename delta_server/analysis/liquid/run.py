@@ -114,7 +114,7 @@ def analyze_liquid(
     reach = min(lattice.least for lattice in lattices if lattice is not None) / 2
     elements, centres = sites.histograms(reach, width)
     paths = np.empty((len(steps), len(sites.species), 3))
-    for block in run.blocks(every):
+    for block in run.finite_blocks(every):
         for k, x in zip(np.searchsorted(steps, block.steps).tolist(), block.positions, strict=True):
             lattice, middle = lattices[k], sites.centres(x)
             paths[k] = middle
@@ -145,7 +145,7 @@ class _Sites:
 
     @classmethod
     def of(cls, run: Run) -> _Sites:
-        first = next(iter(run.blocks())).positions[0]
+        first = next(iter(run.finite_blocks())).positions[0]
         molecules, species, names = molecules_of(run.numbers, first)
         owner = np.empty(len(run.numbers), dtype=np.intp)
         for k, atoms in enumerate(molecules):

@@ -153,7 +153,13 @@ def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage
     notes = alike([part.trace for part in parts if part.trace is not None])
     notes += [f"{part.title}: {note}" for part in parts for note in part.run.notes]
     on_stage(total, total, "free energies")
-    sampled = {source.name: _states([p for p in parts if p.source == source.name]) for source in sources}
+    sampled: dict[str, list[Samples]] = {}
+    for source in sources:
+        try:
+            sampled[source.name] = _states([part for part in parts if part.source == source.name])
+        except DeltaError as error:
+            sampled[source.name] = []
+            notes.append(f"{source.name}: {error}")
     parts = _with_surfaces(parts, sampled, choices)
     states, doubts = _surfaces_of_states(parts, sampled, choices)
     ladders, more = _ladders(sources, parts, sampled, choices)
@@ -196,7 +202,7 @@ def _analysed(
             return None
 
     if part.run.exchanged:
-        why = "replicas exchanged temperatures here: sort with i-pi-remdsort first"
+        why = "its temperature changed while it ran (i-pi-remdsort sorts replicas that exchanged theirs)"
         missing |= {"energies": why, "rotation": why}
     if biased_in(part.run) is not None:
         missing["free energy"] = "biased: delta-sgdml analyze free-energy takes all of a sweep together"

@@ -105,7 +105,7 @@ def rotation_in(
     interval = float(f"{spacing(times):.9g}")  # a difference of times knows no more digits
     if not interval > 0:
         raise InputError(f"{run.path}: the time between its frames is not known; give --timestep")
-    turned = orientations(run.blocks(every), run.masses, guest, host)
+    turned = orientations(run.finite_blocks(every), run.masses, guest, host)
     if before is not None:
         turned = turned.take(slice(0, int(np.searchsorted(turned.steps, before))))
         if len(turned.steps) < 2:

@@ -35,7 +35,7 @@ TimestepOption = Annotated[
     typer.Option(min=0.0, help="fs between steps (frames, in files that count no steps), if i-PI told no time."),
 ]
 TemperatureOption = Annotated[
-    float | None, typer.Option(min=0.0, help="K, if i-PI recorded no ensemble_temperature.")
+    float | None, typer.Option(min=0.1, help="K, if i-PI recorded no ensemble_temperature.")
 ]
 EveryOption = Annotated[int, typer.Option(min=1, help="Take every n-th frame.")]
 

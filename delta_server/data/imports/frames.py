@@ -13,7 +13,7 @@ from ..._types import FloatArray
 from ...errors import InputError
 from ...molecule.structures import iter_structures
 from ...units import KCAL_MOL
-from ..conventions import FileUnits, Keys, Kind, check_isolated
+from ..conventions import FileUnits, Keys, Kind, check_isolated, factor
 from ..dataset import Dataset
 from ..structures import Electrons, same_atoms
 
@@ -26,6 +26,7 @@ _UNIT_KEYS: dict[Kind, tuple[str, ...]] = {
     "energy": ("energy_unit", "energy_units", "e_unit", "unit_energy"),
     "length": ("length_unit", "length_units", "r_unit", "unit_length", "distance_unit", "pos_unit"),
 }
+_FORCE_UNIT_KEYS = ("forces_unit", "forces_units", "force_unit", "force_units", "f_unit", "unit_forces")
 
 
 class _Names(NamedTuple):
@@ -67,6 +68,7 @@ def read_frames(path: Path, units: FileUnits, keys: Keys, *, isolated: bool, war
         warn(warned)
     e = units.factor(path, "energy", carried[0], "eV" if names.standard else "") / KCAL_MOL
     r = units.factor(path, "length", carried[1], "Ang")
+    _check_forces_unit(path, atoms, e * KCAL_MOL / r)
     return Dataset(
         numbers,
         np.array(positions) * r,
@@ -76,6 +78,22 @@ def read_frames(path: Path, units: FileUnits, keys: Keys, *, isolated: bool, war
         charge=electrons.charge if electrons else None,
         multiplicity=electrons.multiplicity if electrons else None,
     )
+
+
+def _check_forces_unit(path: Path, atoms: Atoms, expected: float) -> None:
+    """Raises InputError where a comment line names a unit of forces that is not that of energy over that of length.
+
+    expected: the latter, eV/Å.
+    """
+    info = {str(key).lower(): str(value) for key, value in atoms.info.items()}
+    for said in (info[key] for key in _FORCE_UNIT_KEYS if key in info):
+        energy, _, length = said.rpartition("/")
+        of_energy, of_length = factor("energy", energy), factor("length", length)
+        if of_energy is None or of_length is None or not np.isclose(of_energy / of_length, expected, rtol=1e-4):
+            raise InputError(
+                f"{path}: says that forces are in {said}, which is not its unit of energy over that of length; those "
+                'are said by units="energy:…,length:…"'
+            )
 
 
 def _frames(path: Path) -> Iterator[Atoms]:
@@ -122,9 +140,9 @@ def _names(where: str, atoms: Atoms, keys: Keys) -> _Names:
     if _BARE in atoms.info:
         energies, forces = [_BARE], [_BARE]
     if results.get("energy") is not None:
-        energies = ["energy"]
+        energies = ["energy", *(key for key in energies if _contradicts(atoms.info[key], results["energy"], key))]
     if results.get("forces") is not None:
-        forces = ["forces"]
+        forces = ["forces", *(key for key in forces if _contradicts(atoms.arrays[key], results["forces"], key))]
     chosen = keys.energy or energies, keys.forces or forces
     for what, found, key in (("energy", chosen[0], "energy"), ("forces", chosen[1], "forces")):
         if len(found) == 1 or isinstance(found, str):
@@ -139,6 +157,13 @@ def _names(where: str, atoms: Atoms, keys: Keys) -> _Names:
     energy, force = (names if isinstance(names, str) else names[0] for names in chosen)
     # sGDML's own exporter writes "Energy", in the unit of its data set
     return _Names(energy, force, standard=energy not in (_BARE, "Energy"))
+
+
+def _contradicts(reference: object, values: object, key: str) -> bool:
+    """Whether labels that are called those of reference are others than ase's own, which may be a model's."""
+    if not key.lower().startswith("ref"):
+        return False
+    return not np.allclose(np.asarray(reference, dtype=float), np.asarray(values, dtype=float), atol=1e-6)
 
 
 def _is_energy(key: object) -> bool:
