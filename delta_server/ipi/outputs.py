@@ -284,6 +284,11 @@ def frames_of(system: System) -> Path:
     if paths:
         return min(paths, key=order)
     there = ", ".join(path.name for path in system.files)
+    if alike := [path.name for path in system.files if f"{system.start}pos" in path.name]:
+        raise InputError(
+            f"{system.folder}: {alike[0]} does not begin with a frame as i-PI writes it (a number of atoms, a line "
+            "with CELL(abcABC) and Step); mend or cut its first frame"
+        )
     raise InputError(
         f"{system.folder}: no positions beside {system.tables[0].name}; expected a trajectory that i-PI wrote (xyz, "
         f"pdb, ase) as {system.start}pos_0.xyz; there is {there}; a trajectory of another name is given by its path"

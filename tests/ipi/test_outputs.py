@@ -115,6 +115,9 @@ def test_what_is_there_is_said(tmp_path: Path) -> None:
     write_frames(tmp_path / "sim.frc_0.xyz", key="forces")
     with pytest.raises(InputError, match=r"no positions beside sim\.out.*there is sim\.frc_0\.xyz, sim\.out"):
         find_frames(tmp_path)
+    (tmp_path / "sim.pos_0.xyz").write_bytes(b"\0" * 4096)  # as a node leaves a file that died
+    with pytest.raises(InputError, match=r"sim\.pos_0\.xyz does not begin with a frame as i-PI writes it"):
+        find_frames(tmp_path)
     with pytest.raises(InputError, match="holds forces, expected positions"):
         _ = runs_in(tmp_path / "sim.frc_0.xyz")[0].numbers
 

@@ -24,6 +24,9 @@ def read_sources(folders: Sequence[Path], names: str | None = None) -> list[Repo
     """The ladders in folders of sweeps or of runs. names: what to call them, with commas between, by default as the
     folders. Raises InputError."""
     called = [name.strip() for name in names.split(",")] if names else _names(folders)
+    if not names and len(set(called)) < len(called):
+        twice = next(folder for folder, name in zip(folders, called, strict=True) if called.count(name) > 1)
+        raise InputError(f"{twice}: given twice; a page shows each folder once")
     if len(called) != len(folders) or len(set(called)) < len(called) or not all(called):
         raise InputError(f"--names {names}: expected {len(folders)} names, all different")
     return [_source(folder, name) for folder, name in zip(folders, called, strict=True)]

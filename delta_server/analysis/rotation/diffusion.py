@@ -111,10 +111,12 @@ def rotation(
             f"and up to {angle:.2f}: too coarse to sum angles; write positions at least {_finer(rms)} times as often",
         )
     most = frames // (BLOCKS + 1)
-    if longest is not None:
-        most = min(most, int(longest / interval))
     if most < 10:
         return replace(nothing, refused=f"{frames} frames without a gap; expected at least {10 * (BLOCKS + 1)}")
+    if longest is not None:
+        most = min(most, int(longest / interval))
+        if most < 10:
+            return replace(nothing, refused=f"the longest lag, {longest:g} ps, is less than 10 frames")
     number = int(_PER_DECADE * math.log10(most)) + 1
     lags = np.unique(np.geomspace(1, most, number).round().astype(np.intp))
     all_of_it = curves(found, lags, interval)

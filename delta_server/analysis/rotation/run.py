@@ -73,7 +73,10 @@ def bodies(
     if host is None and len(names) == 2:
         others = [name for name in names if not set(fragments[name]) & set(turning.tolist())]
         host = others[0] if len(others) == 1 else None
-    return turning, None if host is None or host == "lab" else atoms(host, "--host")
+    still = None if host is None or host == "lab" else atoms(host, "--host")
+    if still is not None and (both := np.intersect1d(turning, still)).size:
+        raise InputError(f"atom {both[0]} is both of what turns and of what it turns against; give two molecules")
+    return turning, still
 
 
 def rotation_in(

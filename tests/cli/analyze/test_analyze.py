@@ -177,6 +177,7 @@ def test_the_binding_from_contact_to_30_angstrom(tmp_path: Path) -> None:
         (("rotation", "delta"), "give --guest"),
         (("rotation", "delta", "--manifest", MANIFEST, "--guest", "C60"), "fragments: water, benzene"),
         (("rotation", "delta", "--guest", "0:99"), "names atom 98"),
+        (("rotation", "delta", "--guest", "0:3", "--host", "2:15"), "atom 2 is both"),
         (("free-energy", "delta"), "give --variables"),
         (("free-energy", "delta", "--manifest", MANIFEST, "--over", "R_p"), "expected one or two of R_CM"),
         (("stability", "nothing"), "no such file or folder"),

@@ -91,6 +91,7 @@ def test_a_folder_of_runs_needs_no_sweep(ladders: Path, tmp_path: Path) -> None:
         (("empty",), "expected the folder of an i-PI run"),
         (("later",), "no temperature has run yet"),
         (("delta", "full", "--names", "one"), "expected 2 names"),
+        (("delta", "delta"), "delta: given twice"),
         (("delta", "--over", "R_p"), "expected one or two of R_CM"),
         (("delta", "--guest", "C60"), "fragments: water, benzene"),
         (("delta", "--manifest", "nothing.yaml"), "no such manifest"),
