@@ -176,3 +176,13 @@ def test_a_process_stays_small(tmp_path: Path) -> None:
     assert size > 55e6
     assert last - first < 12e3  # KB
     assert last < 400e3
+
+
+@pytest.mark.parametrize("comment", ["i = {0:8d}, time = {1:12.3f}, E = -20.9", "step={0}.0", "step={0}"])
+def test_steps_of_comment_lines(tmp_path: Path, comment: str) -> None:
+    """CP2K's, every tenth; a whole number however it is written."""
+    path = tmp_path / "a.xyz"
+    path.write_text("".join(f"1\n{comment.format(10 * k, 5.0 * k)}\nO 0 0 {k}\n" for k in range(4)))
+    (run,) = runs_in(path, timestep=0.5)
+    assert run.steps.tolist() == [0, 10, 20, 30]
+    assert run.time(run.steps)[-1] == pytest.approx(0.015)
