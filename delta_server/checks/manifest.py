@@ -71,9 +71,12 @@ def _contract(potential: Potential, term: Term, seed: int) -> Check:
     """All of `check_term` in one line."""
     rng = np.random.default_rng(seed)
     x = potential.reference + AMPLITUDE * rng.standard_normal((2, *potential.reference.shape))
-    checks = list(check_term(term, potential.in_cell(x), seed=seed))
-    wrong = [f"{check.name}: {check.found}" for check in checks if not check.passed]
     name = f"term {', '.join(term.names)}"
+    try:
+        checks = list(check_term(term, potential.in_cell(x), seed=seed))
+    except DeltaError as error:
+        return Check(name, False, str(error))
+    wrong = [f"{check.name}: {check.found}" for check in checks if not check.passed]
     return Check(name, not wrong, "; ".join(wrong) or f"keeps all {len(checks)} of the contract")
 
 

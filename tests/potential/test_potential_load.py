@@ -239,6 +239,18 @@ def test_checks_say_what_fails_instead_of_raising(make: Make, spoil: Callable[[P
     assert all(check.found.isprintable() for check in checks)
 
 
+def test_permutations_that_are_no_group_fail_and_the_rest_is_looked_at(make: Make, tmp_path: Path) -> None:
+    """Nothing can be said of such a model's errors, which are a part of a term's contract."""
+    path = make()
+    made_model(tmp_path / "both.npz", NUMBERS, POSITIONS, [range(5), [0, 2, 4, 3, 1]], n_train=4, seed=1)
+    rewrite(tmp_path / "both.npz", error_calibration=np.ones(3))
+    checks = {check.name: check for check in check_manifest(path, walk=False)}
+    assert not checks["group binding"].passed
+    assert not checks["term binding"].passed
+    assert "no group" in checks["term binding"].found
+    assert "own dynamics" in checks
+
+
 def test_models_that_do_not_fit_into_memory(tmp_path: Path) -> None:
     """One line, of the API and of the command."""
     numbers, x = np.full(60, 18), 4.0 * np.array(list(np.ndindex(4, 4, 4)), dtype=float)[:60]
