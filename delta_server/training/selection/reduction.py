@@ -20,12 +20,14 @@ from ...gdml.descriptor.metric import Metric
 from ...gdml.model import Model
 from ..fit import Hyper, fit, force_mae
 from ..labels import Labels
+from .select import Search, trial_size
 
 Ranking = Literal["importance", "shortest", "random"]
 """What stays: the pairs that forces miss most, those of the shortest mean distance, or any."""
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """The fractions of all pairs that are tried one after the other."""
 
+_ROWS = 3000  # of a kernel matrix that is tried on
 _CHUNK = 2**23  # numbers in a table of training points, permutations and pairs
 _QUERIES = 12  # configurations that importance is seen on
 _NARROWER = 2**-0.5  # with fewer pairs points are nearer to each other: σ may follow
@@ -47,6 +49,12 @@ class ReductionStep:
             "metric": str(self.metric), "pairs": len(self.metric.pairs), "kept": round(self.kept, 4),
             "sigma": self.sigma, "validation": self.error, "test": None if np.isnan(self.test) else self.test,
         }  # fmt: skip
+
+
+def reduction_part(train: Labels, n_perms: int, search: Search) -> Labels:
+    """As many of the points as make a small kernel matrix, to try pairs on."""
+    order = np.random.default_rng(0).permutation(len(train))
+    return train.take(np.sort(order[: trial_size(train, n_perms, replace(search, rows=_ROWS))]))
 
 
 def importance(model: Model, orbit: IntArray, positions: FloatArray) -> FloatArray:
@@ -116,9 +124,14 @@ class Trials:
         return self.hyper.metric_of(len(self.train.numbers))
 
     def eliminate(
-        self, fractions: Sequence[float] = FRACTIONS, ranking: Ranking = "importance", seed: int = 0
+        self,
+        fractions: Sequence[float] = FRACTIONS,
+        ranking: Ranking = "importance",
+        seed: int = 0,
+        worst: float = np.inf,
     ) -> list[ReductionStep]:
-        """All pairs, then fewer and fewer, at most `fractions` (falling) of them, each trained anew."""
+        """All pairs, then fewer and fewer, at most `fractions` (falling) of them, each trained anew; until the error
+        is more than `worst` times that of all."""
         rng = np.random.default_rng(seed)
         model, step = self._fit(self.metric, self.hyper.sigma)
         steps = [step]
@@ -128,6 +141,8 @@ class Trials:
             if len(kept) < len(step.metric.pairs):
                 model, step = self._narrower(step.metric.keep(kept), step.sigma)
                 steps.append(step)
+            if step.error > worst * steps[0].error:
+                break
         return steps
 
     def only(self, which: IntArray) -> ReductionStep:

@@ -1,0 +1,142 @@
+"""The fewest pairs of atoms and the fewest points with which a model is as accurate as with all of them.
+
+A prediction costs as its points times its pairs. Pairs go in the order of `reduction`; points are a basis that is
+fitted to the labels of all (`solve.least_squares`). How many may go is found by bisection, for errors grow with what
+is left out; each trial is fitted to all labels, and has the same validation configurations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..._types import IntArray
+from ...gdml.cpu_predictor import CpuPredictor
+from ...gdml.model import Model
+from ...units import KCAL_MOL
+from ..fit import Hyper, fit
+from ..labels import Labels
+from ..solve.cholesky import NotPositiveDefiniteError
+from ..solve.kernel import Report
+from ..solve.least_squares import least_squares_bytes
+from .reduction import FRACTIONS, Trials, reduction_part
+from .select import Search
+
+_HOPELESS = 1.2  # by how much it grows on few points where fewer pairs will not do on many
+_SHARES = tuple(2 ** (-k / 3) for k in range(1, 13))  # of the points
+_LEAST = 4  # points
+_SECONDS = 0.05  # for the time of a prediction
+
+
+@dataclass(frozen=True, eq=False)
+class SizeTrial:
+    """A model of some pairs and points; errors are MAEs on the validation configurations."""
+
+    hyper: Hyper
+    model: Model
+    forces: float  # kcal/mol/Å
+    energies: float  # kcal/mol
+    ms: float  # a structure, alone, on this machine
+
+    @classmethod
+    def of(cls, hyper: Hyper, model: Model, validation: Labels) -> SizeTrial:
+        """Measure a model."""
+        predictor = CpuPredictor(model)
+        found = predictor.predict(validation.positions)
+        forces = np.abs(found.forces / KCAL_MOL - validation.forces).mean()
+        energies = np.abs(found.energy / KCAL_MOL - validation.energies).mean()
+        return cls(hyper, model, float(forces), float(energies), 1e3 * _seconds(predictor, validation))
+
+    def as_dict(self) -> dict[str, object]:
+        """The trial as it stands in a record."""
+        return {
+            "pairs": len(self.model.metric.pairs), "points": self.model.n_train, "sigma": self.hyper.sigma,
+            "force_mae": self.forces, "energy_mae": self.energies, "ms": round(self.ms, 5),
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.model.metric.pairs):6d} pairs {self.model.n_train:6d} points  force MAE {self.forces:.4f} "
+            f"kcal/mol/Å, energy {self.energies:.4f} kcal/mol, {self.ms:.3f} ms"
+        )
+
+
+def _seconds(predictor: CpuPredictor, labels: Labels) -> float:
+    """The least that a prediction takes: whoever else computes here makes it longer."""
+    alone, least, end = labels.positions[:1], np.inf, time.perf_counter() + _SECONDS
+    while (start := time.perf_counter()) < end:
+        predictor.predict(alone)
+        least = min(least, time.perf_counter() - start)
+    return least
+
+
+def fewer_pairs(
+    labels: Labels,
+    validation: Labels,
+    permutations: IntArray,
+    hyper: Hyper,
+    search: Search,
+    keep: float | None = None,
+) -> list[Hyper]:
+    """Settings of fewer and fewer pairs, with the σ that goes with them, as they do best on few of the points.
+
+    keep: of the pairs, at most, in the last of them; None: as long as the error does not grow much.
+    """
+    fractions = FRACTIONS if keep is None else (*(f for f in FRACTIONS if f > keep), keep)
+    part = reduction_part(labels, len(permutations), search)
+    trials = Trials(part, validation, permutations, replace(hyper, memory=None))
+    worst = _HOPELESS if keep is None else np.inf
+    first, *steps = trials.eliminate(fractions, worst=worst)
+    return [
+        replace(hyper, metric=s.metric, sigma=hyper.sigma * s.sigma / first.sigma)
+        for s in steps
+        if s.error <= worst * first.error
+    ]
+
+
+def fewer_points(n_points: int, n_atoms: int, energies: bool, memory: int) -> list[int]:
+    """Sizes of smaller and smaller bases, those that are fitted in so many bytes."""
+    sizes = sorted({round(share * n_points) for share in _SHARES}, reverse=True)
+    return [m for m in sizes if m >= _LEAST and least_squares_bytes(m, n_atoms, energies) <= memory]
+
+
+@dataclass(frozen=True, eq=False)
+class SizeSearch:
+    """Models of one term with fewer and fewer pairs or points. tolerance: how many times as large as those of the
+    first its errors may be; log: called with each that is tried."""
+
+    labels: Labels
+    validation: Labels
+    permutations: IntArray
+    tolerance: float
+    log: Callable[[SizeTrial], None]
+    report: Report | None = None
+    tried: list[SizeTrial] = field(default_factory=list)
+
+    def look(self, hyper: Hyper, model: Model) -> SizeTrial:
+        """Measure a model."""
+        trial = SizeTrial.of(hyper, model, self.validation)
+        self.tried.append(trial)
+        self.log(trial)
+        return trial
+
+    def last(self, best: SizeTrial, candidates: Sequence[Hyper]) -> SizeTrial:
+        """The last of some candidates, ever smaller, that is accurate enough, by bisection; or `best`."""
+        first = self.tried[0]
+        good, bad = -1, len(candidates)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                model = fit(self.labels, self.permutations, candidates[middle], self.report)
+            except NotPositiveDefiniteError:
+                bad = middle
+                continue
+            trial = self.look(candidates[middle], model)
+            if max(trial.forces / first.forces, trial.energies / first.energies) <= self.tolerance:
+                good, best = middle, trial
+            else:
+                bad = middle
+        return best
