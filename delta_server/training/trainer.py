@@ -159,8 +159,8 @@ class _Training:
         basis, keep = task.recipe.basis_of(task.name), task.recipe.keep_of(task.name)
         hyper = replace(choice.hyper, basis=basis if basis != "auto" and basis < len(task.train) else 0)
         if keep != "auto" and keep < 1:
-            fewer = fewer_pairs(task.train, task.validation, task.groups[choice.group], hyper, task.search, keep)
-            hyper = fewer[-1] if fewer else hyper
+            fewer = self._fewer_pairs(task, task.groups[choice.group], hyper, keep)
+            hyper = fewer[0] if fewer else hyper
         choice = choice._replace(hyper=hyper)
         expected = self._forecast(task, choice)
         hyper = self._within_memory(task, choice, expected.memory)
@@ -234,9 +234,17 @@ class _Training:
         )  # fmt: skip
         best = search.look(hyper, model)
         if pairs:
-            best = search.last(best, fewer_pairs(train, task.validation, permutations, hyper, task.search))
+            best = search.last(best, self._fewer_pairs(task, permutations, hyper))
         best = search.last(best, [replace(best.hyper, basis=m) for m in bases])
         return best.hyper, best.model, search.tried
+
+    def _fewer_pairs(
+        self, task: TrainingTask, permutations: IntArray, hyper: Hyper, keep: float | None = None
+    ) -> list[Hyper]:
+        fragment = self._data.isolated()[0] if task.name == "binding" else None
+        return fewer_pairs(
+            task.train, task.validation, permutations, hyper, task.search, fragment, keep, self._reporter.progress
+        )
 
     def _calibrated(self, name: str, model: Model, validation: Labels) -> Model:
         """The model with expected errors, where there is enough to find them on."""

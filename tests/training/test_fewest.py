@@ -33,7 +33,7 @@ def test_what_says_nothing_is_left_out() -> None:
     few = search.last(first, fewer_pairs(train_on, validation, GROUP, hyper, Search())).model
     assert len(few.metric.pairs) <= 4
     few.metric.check(GROUP)
-    (*_, half) = fewer_pairs(train_on, validation, GROUP, hyper, Search(), 0.5)
+    half, *_ = fewer_pairs(train_on, validation, GROUP, hyper, Search(), keep=0.5)
     assert len(half.metric_of(5).pairs) <= 5
     bases = fewer_points(80, 5, False, 10**9)
     assert bases == [63, 50, 40, 32, 25, 20, 16, 13, 10, 8, 6, 5]
@@ -67,7 +67,9 @@ def test_chosen_while_training(na_benzene_data: Dataset, tmp_path: Path) -> None
         assert entry[VALIDATION_MAE] == pytest.approx(best["force_mae"])
         assert entry["basis"] == best["points"] % 24
         assert all(t["ms"] > 0 for t in others)
-    made = reduce(manifest, tmp_path / "data.npz", tmp_path / "less", Silent(), lambda *_: None, keep=0.5)
+    made = reduce(
+        manifest, tmp_path / "data.npz", tmp_path / "less", Silent(), lambda *_: None, keep=0.9, fractions=(0.9,)
+    )
     again = json.loads((tmp_path / "less/training.json").read_text())["models"]
     assert {n: e["basis"] for n, e in again.items()} == {n: e["basis"] for n, e in models.items()}
     assert made.manifest

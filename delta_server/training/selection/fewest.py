@@ -22,7 +22,7 @@ from ..labels import Labels
 from ..solve.cholesky import NotPositiveDefiniteError
 from ..solve.kernel import Report
 from ..solve.least_squares import least_squares_bytes
-from .reduction import FRACTIONS, Trials, reduction_part
+from .reduction import FRACTIONS, Ranking, ReductionStep, Trials, reduction_part
 from .select import Search
 
 _HOPELESS = 1.2  # by how much it grows on few points where fewer pairs will not do on many
@@ -79,22 +79,43 @@ def fewer_pairs(
     permutations: IntArray,
     hyper: Hyper,
     search: Search,
+    fragment: IntArray | None = None,
     keep: float | None = None,
+    report: Report | None = None,
 ) -> list[Hyper]:
-    """Settings of fewer and fewer pairs, with the σ that goes with them, as they do best on few of the points.
+    """Settings of fewer and fewer pairs, with the σ that goes with them, each the best of so many on few points.
 
-    keep: of the pairs, at most, in the last of them; None: as long as the error does not grow much.
+    Tried are the pairs that count most and the shortest ones, and of a binding those between the fragments alone.
+    fragment: (N,) that each atom is in, of a binding. keep: of the pairs, at most; None: as many as it takes for the
+    error not to grow much.
     """
     fractions = FRACTIONS if keep is None else (*(f for f in FRACTIONS if f > keep), keep)
-    part = reduction_part(labels, len(permutations), search)
-    trials = Trials(part, validation, permutations, replace(hyper, memory=None))
     worst = _HOPELESS if keep is None else np.inf
-    first, *steps = trials.eliminate(fractions, worst=worst)
-    return [
-        replace(hyper, metric=s.metric, sigma=hyper.sigma * s.sigma / first.sigma)
-        for s in steps
-        if s.error <= worst * first.error
-    ]
+    part = reduction_part(labels, len(permutations), search)
+    start = replace(hyper, memory=None, metric=hyper.metric_of(len(labels.numbers)))
+
+    def log(step: ReductionStep) -> None:
+        if report:
+            report("fewer pairs", 1.0 - step.kept)
+
+    def path(start: Hyper, ranking: Ranking = "importance") -> list[ReductionStep]:
+        return Trials(part, validation, permutations, start, log=log).eliminate(fractions, ranking, worst=worst)
+
+    first, *steps = path(start)
+    steps += path(start, "shortest")[1:]
+    metric = first.metric
+    if fragment is not None:
+        row, column = np.divmod(metric.pairs, metric.n_atoms)
+        between = fragment[row] != fragment[column]
+        if between.any() and not between.all():
+            steps += path(replace(start, metric=metric.keep(between)))
+    few = (1.0 if keep is None else keep) * len(metric.pairs)
+    best, least = [], worst * first.error
+    for step in sorted(steps, key=lambda step: (len(step.metric.pairs), step.error)):
+        if step.error <= least and len(step.metric.pairs) <= few:
+            best.append(replace(hyper, metric=step.metric, sigma=hyper.sigma * step.sigma / first.sigma))
+            least = step.error
+    return best[::-1]
 
 
 def fewer_points(n_points: int, n_atoms: int, energies: bool, memory: int) -> list[int]:
