@@ -159,8 +159,7 @@ class _Training:
         basis, keep = task.recipe.basis_of(task.name), task.recipe.keep_of(task.name)
         hyper = replace(choice.hyper, basis=basis if basis != "auto" and basis < len(task.train) else 0)
         if keep != "auto" and keep < 1:
-            fewer = self._fewer_pairs(task, task.groups[choice.group], hyper, keep)
-            hyper = fewer[0] if fewer else hyper
+            hyper, *_ = self._fewer_pairs(task, task.groups[choice.group], hyper, keep) or [hyper]
         choice = choice._replace(hyper=hyper)
         expected = self._forecast(task, choice)
         hyper = self._within_memory(task, choice, expected.memory)

@@ -35,6 +35,8 @@ def test_what_says_nothing_is_left_out() -> None:
     few.metric.check(GROUP)
     half, *_ = fewer_pairs(train_on, validation, GROUP, hyper, Search(), keep=0.5)
     assert len(half.metric_of(5).pairs) <= 5
+    some = fewer_pairs(labels(20), validation, GROUP, Hyper(3.0, 1e-13), Search(), keep=0.1)
+    assert some == [], "with fewer pairs than motions, and next to no λ, there is no inverse"
     bases = fewer_points(80, 5, False, 10**9)
     assert bases == [63, 50, 40, 32, 25, 20, 16, 13, 10, 8, 6, 5]
     assert fewer_points(80, 5, False, 1000) == []

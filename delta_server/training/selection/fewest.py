@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..._types import IntArray
+from ...errors import InputError
 from ...gdml.cpu_predictor import CpuPredictor
 from ...gdml.model import Model
 from ...units import KCAL_MOL
@@ -22,7 +24,7 @@ from ..labels import Labels
 from ..solve.cholesky import NotPositiveDefiniteError
 from ..solve.kernel import Report
 from ..solve.least_squares import least_squares_bytes
-from .reduction import FRACTIONS, Ranking, ReductionStep, Trials, reduction_part
+from .reduction import FRACTIONS, Trials, reduction_part
 from .select import Search
 
 _HOPELESS = 1.2  # by how much it grows on few points where fewer pairs will not do on many
@@ -92,23 +94,17 @@ def fewer_pairs(
     fractions = FRACTIONS if keep is None else (*(f for f in FRACTIONS if f > keep), keep)
     worst = _HOPELESS if keep is None else np.inf
     part = reduction_part(labels, len(permutations), search)
-    start = replace(hyper, memory=None, metric=hyper.metric_of(len(labels.numbers)))
-
-    def log(step: ReductionStep) -> None:
-        if report:
-            report("fewer pairs", 1.0 - step.kept)
-
-    def path(start: Hyper, ranking: Ranking = "importance") -> list[ReductionStep]:
-        return Trials(part, validation, permutations, start, log=log).eliminate(fractions, ranking, worst=worst)
-
-    first, *steps = path(start)
-    steps += path(start, "shortest")[1:]
-    metric = first.metric
+    log = (lambda step: report("fewer pairs", 1.0 - step.kept)) if report else None
+    trials = Trials(part, validation, permutations, hyper, log=log)
+    metric = trials.metric
+    first, *steps = trials.eliminate(fractions, worst=worst)
+    steps += trials.eliminate(fractions, "shortest", worst=worst)[1:]
     if fragment is not None:
         row, column = np.divmod(metric.pairs, metric.n_atoms)
         between = fragment[row] != fragment[column]
         if between.any() and not between.all():
-            steps += path(replace(start, metric=metric.keep(between)))
+            with suppress(NotPositiveDefiniteError):
+                steps += trials.eliminate(fractions, worst=worst, start=metric.keep(between))
     few = (1.0 if keep is None else keep) * len(metric.pairs)
     best, least = [], worst * first.error
     for step in sorted(steps, key=lambda step: (len(step.metric.pairs), step.error)):
@@ -146,17 +142,17 @@ class SizeSearch:
 
     def last(self, best: SizeTrial, candidates: Sequence[Hyper]) -> SizeTrial:
         """The last of some candidates, ever smaller, that is accurate enough, by bisection; or `best`."""
-        first = self.tried[0]
+        forces, energies = self.tolerance * self.tried[0].forces, self.tolerance * self.tried[0].energies
         good, bad = -1, len(candidates)
         while bad - good > 1:
             middle = (good + bad) // 2
             try:
                 model = fit(self.labels, self.permutations, candidates[middle], self.report)
-            except NotPositiveDefiniteError:
+            except InputError:  # too small a λ for so few pairs, or for the iterative solver
                 bad = middle
                 continue
             trial = self.look(candidates[middle], model)
-            if max(trial.forces / first.forces, trial.energies / first.energies) <= self.tolerance:
+            if trial.forces <= forces and trial.energies <= energies:
                 good, best = middle, trial
             else:
                 bad = middle

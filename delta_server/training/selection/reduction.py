@@ -9,7 +9,8 @@ feature is an orbit of pairs, all that the permutations exchange, so that what i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from ...gdml.descriptor.metric import Metric
 from ...gdml.model import Model
 from ..fit import Hyper, fit, force_mae
 from ..labels import Labels
+from ..solve.cholesky import NotPositiveDefiniteError
 from .select import Search, trial_size
 
 Ranking = Literal["importance", "shortest", "random"]
@@ -117,6 +119,7 @@ class Trials:
     hyper: Hyper
     test: Labels | None = None
     log: Callable[[ReductionStep], None] | None = None
+    _fitted: dict[tuple[bytes, float], tuple[Model, ReductionStep]] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -129,17 +132,22 @@ class Trials:
         ranking: Ranking = "importance",
         seed: int = 0,
         worst: float = np.inf,
+        start: Metric | None = None,
     ) -> list[ReductionStep]:
-        """All pairs, then fewer and fewer, at most `fractions` (falling) of them, each trained anew; until the error
-        is more than `worst` times that of all."""
+        """All pairs, or those of `start`; then fewer and fewer, at most `fractions` (falling) of all, each trained
+        anew; until the error is more than `worst` times the first, or λ is too small for so few pairs. Raises
+        NotPositiveDefiniteError where it is for the first."""
         rng = np.random.default_rng(seed)
-        model, step = self._fit(self.metric, self.hyper.sigma)
+        model, step = self._fit(start or self.metric, self.hyper.sigma)
         steps = [step]
         for fraction in fractions:
             orbit = step.metric.orbits(self.permutations)
             kept = _best(self._scores(ranking, model, orbit, rng), orbit, fraction * len(self.metric.pairs))
             if len(kept) < len(step.metric.pairs):
-                model, step = self._narrower(step.metric.keep(kept), step.sigma)
+                try:
+                    model, step = self._narrower(step.metric.keep(kept), step.sigma)
+                except NotPositiveDefiniteError:  # fewer pairs than a molecule has motions
+                    break
                 steps.append(step)
             if step.error > worst * steps[0].error:
                 break
@@ -150,19 +158,23 @@ class Trials:
         return self._narrower(self.metric.keep(which), self.hyper.sigma)[1]
 
     def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
-        """A fit with this metric, and with σ or σ/√2, whichever is better."""
-        best = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda best: best[1].error)
+        """A fit with this metric, and with σ or σ/√2, whichever is better. Raises NotPositiveDefiniteError."""
+        best = self._fit(metric, sigma * _NARROWER)  # the better conditioned
+        with suppress(NotPositiveDefiniteError):
+            best = min(self._fit(metric, sigma), best, key=lambda fitted: fitted[1].error)
         if self.log:
             self.log(best[1])
         return best
 
     def _fit(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
-        model = fit(
-            self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False, basis=0)
-        )
-        tested = np.nan if self.test is None else force_mae(model, self.test)
-        kept = len(metric.pairs) / len(self.metric.pairs)
-        return model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)
+        key = metric.pairs.tobytes(), sigma
+        if key not in self._fitted:
+            hyper = replace(self.hyper, metric=metric, sigma=sigma, robust=False, basis=0, memory=None)
+            model = fit(self.train, self.permutations, hyper)
+            tested = np.nan if self.test is None else force_mae(model, self.test)
+            kept = len(metric.pairs) / len(self.metric.pairs)
+            self._fitted[key] = model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)
+        return self._fitted[key]
 
     def _scores(self, ranking: Ranking, model: Model, orbit: IntArray, rng: np.random.Generator) -> FloatArray:
         """(O,) large for what should stay."""
