@@ -18,8 +18,7 @@ from ..._types import IntArray
 from ...errors import InputError
 from ...gdml.cpu_predictor import CpuPredictor
 from ...gdml.model import Model
-from ...units import KCAL_MOL
-from ..fit import Hyper, fit
+from ..fit import Hyper, fit, maes
 from ..labels import Labels
 from ..solve.cholesky import NotPositiveDefiniteError
 from ..solve.kernel import Report
@@ -46,11 +45,7 @@ class SizeTrial:
     @classmethod
     def of(cls, hyper: Hyper, model: Model, validation: Labels) -> SizeTrial:
         """Measure a model."""
-        predictor = CpuPredictor(model)
-        found = predictor.predict(validation.positions)
-        forces = np.abs(found.forces / KCAL_MOL - validation.forces).mean()
-        energies = np.abs(found.energy / KCAL_MOL - validation.energies).mean()
-        return cls(hyper, model, float(forces), float(energies), 1e3 * _seconds(predictor, validation))
+        return cls(hyper, model, *maes(model, validation), 1e3 * _seconds(model, validation))
 
     def as_dict(self) -> dict[str, object]:
         """The trial as it stands in a record."""
@@ -66,9 +61,10 @@ class SizeTrial:
         )
 
 
-def _seconds(predictor: CpuPredictor, labels: Labels) -> float:
+def _seconds(model: Model, labels: Labels) -> float:
     """The least that a prediction takes: whoever else computes here makes it longer."""
-    alone, least, end = labels.positions[:1], np.inf, time.perf_counter() + _SECONDS
+    predictor, alone = CpuPredictor(model), labels.positions[:1]
+    least, end = np.inf, time.perf_counter() + _SECONDS
     while (start := time.perf_counter()) < end:
         predictor.predict(alone)
         least = min(least, time.perf_counter() - start)
@@ -106,11 +102,13 @@ def fewer_pairs(
             with suppress(NotPositiveDefiniteError):
                 steps += trials.eliminate(fractions, worst=worst, start=metric.keep(between))
     few = (1.0 if keep is None else keep) * len(metric.pairs)
-    best, least = [], worst * first.error
+    best: list[Hyper] = []
+    least = worst
     for step in sorted(steps, key=lambda step: (len(step.metric.pairs), step.error)):
-        if step.error <= least and len(step.metric.pairs) <= few:
+        grown = max(step.error / first.error, step.energy / first.energy)
+        if grown <= least and len(step.metric.pairs) <= few:
             best.append(replace(hyper, metric=step.metric, sigma=hyper.sigma * step.sigma / first.sigma))
-            least = step.error
+            least = grown
     return best[::-1]
 
 

@@ -19,7 +19,7 @@ from ..._types import FloatArray, IntArray
 from ...gdml.descriptor.descriptor import Descriptor
 from ...gdml.descriptor.metric import Metric
 from ...gdml.model import Model
-from ..fit import Hyper, fit, force_mae
+from ..fit import Hyper, fit, force_mae, maes
 from ..labels import Labels
 from ..solve.cholesky import NotPositiveDefiniteError
 from .select import Search, trial_size
@@ -44,6 +44,7 @@ class ReductionStep:
     sigma: float
     error: float
     test: float  # the same of configurations that chose nothing; NaN where there are none
+    energy: float = np.nan  # MAE of validation energies, kcal/mol
 
     def as_dict(self) -> dict[str, object]:
         """The step as it stands in a record."""
@@ -173,7 +174,8 @@ class Trials:
             model = fit(self.train, self.permutations, hyper)
             tested = np.nan if self.test is None else force_mae(model, self.test)
             kept = len(metric.pairs) / len(self.metric.pairs)
-            self._fitted[key] = model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)
+            error, energy = maes(model, self.validation)
+            self._fitted[key] = model, ReductionStep(metric, kept, sigma, error, tested, energy)
         return self._fitted[key]
 
     def _scores(self, ranking: Ranking, model: Model, orbit: IntArray, rng: np.random.Generator) -> FloatArray:
