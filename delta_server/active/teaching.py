@@ -194,6 +194,7 @@ def teach(
     recipe = replace(
         record.recipe() if record else Recipe(n_train, metric=settings.metric), n_train=n_train,
         n_validation=n_validation, seed=settings.seed, basis=settings.basis, bases=settings.bases, points={}, full=(),
+        keep=1.0, keeps={},
     )  # fmt: skip
     chooser = Keeping(earlier, kept, points, reporter)
     manifest = train(lesson.data, folder, recipe, reporter, choose=chooser, more=lesson.more)

@@ -59,7 +59,8 @@ class Machine(NamedTuple):
 class Timing:
     """One term at one batch size; milliseconds are medians a structure, the ratio is sgdml's time over ours.
 
-    points: of the model that was timed. roofline: the least that this machine could take, of what was taken.
+    points: of the model that was timed. roofline: the least that this machine could take, of what was taken. mae: of
+    its forces on validation configurations (kcal/mol/Å), as its training recorded it.
     Differences are the largest over the batch, in the units of the model's file.
     """
 
@@ -75,6 +76,7 @@ class Timing:
     ratio: float | None = None
     energy_difference: float | None = None
     force_difference: float | None = None
+    mae: float | None = None
 
 
 def sgdml_predictor(

@@ -250,7 +250,13 @@ def model_of(
     return build(float((labels.energies - predicted).mean()))
 
 
+def maes(model: Model, labels: Labels) -> tuple[float, float]:
+    """Mean absolute errors of force components, kcal/mol/Å, and of energies, kcal/mol."""
+    predicted = CpuPredictor(model).predict(labels.positions)
+    forces = np.abs(predicted.forces / KCAL_MOL - labels.forces).mean()
+    return float(forces), float(np.abs(predicted.energy / KCAL_MOL - labels.energies).mean())
+
+
 def force_mae(model: Model, labels: Labels) -> float:
     """Mean absolute error of force components, kcal/mol/Å."""
-    forces = CpuPredictor(model).predict(labels.positions).forces / KCAL_MOL
-    return float(np.abs(forces - labels.forces).mean())
+    return maes(model, labels)[0]

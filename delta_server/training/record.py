@@ -20,6 +20,7 @@ from .fit import Hyper
 from .tasks import Recipe
 
 RECORD = "training.json"
+VALIDATION_MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
 _FORMAT = "delta-sgdml-training/1"
 
 
@@ -242,6 +243,15 @@ def record_of(manifest: Path, data: Dataset, otherwise: str) -> TrainingRecord:
     if record.fingerprint != fingerprint(data):
         raise InputError(f"{path}: the models were trained on another data set than {data.name}")
     return record
+
+
+def validation_mae(file: Path) -> float | None:
+    """The validation force MAE (kcal/mol/Å) of a model, as the record beside its file has it; None where there is no
+    record of this very file. Raises InputError where the record cannot be read."""
+    record, digest = load_record(file.parent / RECORD), sha256_of(file)
+    entries = record.models.values() if record else ()
+    value = next((e.get(VALIDATION_MAE) for e in entries if isinstance(e, dict) and e.get("sha256") == digest), None)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def indices(value: object, n: int, where: str) -> IntArray:

@@ -23,12 +23,10 @@ from .labels import Labels
 from .record import TrainingRecord, record_of
 from .reporter import Reporter
 from .selection.reach import Pairs, Reach
-from .selection.reduction import FRACTIONS, Ranking, ReductionStep, Trials, choose
-from .selection.select import trial_size
+from .selection.reduction import FRACTIONS, Ranking, ReductionStep, Trials, choose, reduction_part
 from .tasks import TrainingTask, split_of, tasks
 from .trainer import train
 
-_ROWS = 3000  # of a kernel matrix that is tried on
 _TEST = 200  # configurations that neither trained nor validated, at most
 
 TRIED = "reduction.json"  # beside the models: what was tried for each
@@ -91,9 +89,7 @@ class Reducer:
         """Try descriptors of fewer and fewer pairs, on as many points as make a small kernel matrix."""
         group, hyper = self.hypers[task.name]
         permutations = task.groups[group]
-        order = np.random.default_rng(0).permutation(len(task.train))
-        size = trial_size(task.train, len(permutations), replace(task.search, rows=_ROWS))
-        part = task.train.take(np.sort(order[:size]))
+        part = reduction_part(task.train, len(permutations), task.search)
         rankings = self.terms.setdefault(task.name, {})
         pairs = self.pairs[task.name] = self._pairs(task, hyper)
 
@@ -162,12 +158,13 @@ def reduce(
     record = record_of(manifest, data, ", which says how models are trained again")
     whole = record.recipe()
     points = {name: n for name, n in whole.points.items() if name not in whole.full_models}
-    recipe = replace(whole, full=(), points=points)
+    recipe = replace(whole, full=(), points=points, keep=1.0, keeps={}, basis=0)
     if recipe.baseline:
         raise InputError(f"{manifest}: reduce takes no models above a baseline; train with --metric auto instead")
     system = Complex.of(data, recipe.bonds)
     trained = trained_models(listed, record)
     hypers = {name: (model.group, model.hyper) for name, model in trained.items()}
+    recipe = replace(recipe, bases={name: hyper.basis for name, (_, hyper) in hypers.items() if hyper.basis})
     if unknown := set(which) - set(hypers):
         raise InputError(f"{manifest}: has no model {', '.join(sorted(unknown))}; there are {', '.join(hypers)}")
     rankings: tuple[Ranking, ...] = ("importance", "shortest", "random") if rivals else ("importance",)

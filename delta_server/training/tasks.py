@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -21,12 +21,15 @@ from .labels import Labels
 from .selection.select import LAMBDAS, SIGMAS, Search
 from .stock import find_permutations
 
+_Size = TypeVar("_Size", int, int | Literal["auto"], float | Literal["auto"])
 _VALIDATION = 200  # configurations at most, unless more are asked for
 _FEW_VALIDATE = 10  # with fewer it is chance which model is best
 _ROUGH = 1e-3  # eV by which a global model, whose coefficients are larger, may round: far less than it errs
 _PLACED = (0.6, 0.2, 0.2)  # of the configurations with the fragments placed: to train, to validate, to test
 
 
+Auto = Literal["auto"]
+"""The fewest with which the validation error stays what it is (`selection.fewest`)."""
 FullModel = Literal["sgdml", "graph", "auto"]
 """Single global models: by sGDML's defaults; with the bond graph's symmetry, with energies, and with σ and λ searched
 as for the others; with learned weights of pairs as well."""
@@ -55,8 +58,11 @@ class Recipe:
     absolute: bool = False
     trainer: Literal["delta", "sgdml"] = "delta"
     points: Mapping[str, int] = field(default_factory=dict)  # training points of models by name
-    basis: int = 0  # points of each model's file, which are fitted to all of the training points; 0: these themselves
-    bases: Mapping[str, int] = field(default_factory=dict)  # of models by name
+    basis: int | Auto = 0  # points of each model's file, which are fitted to all of the training points; 0: these
+    bases: Mapping[str, int | Auto] = field(default_factory=dict)  # of models by name
+    keep: float | Auto = 1.0  # of the pairs of each model's descriptor, at most
+    keeps: Mapping[str, float | Auto] = field(default_factory=dict)  # of models by name
+    tolerance: float = 1.02  # times the validation errors, where "auto" takes fewer points or pairs
     baseline: Baseline | None = None  # below the models, which learn what it leaves
 
     def __post_init__(self) -> None:
@@ -94,29 +100,38 @@ class Recipe:
         """Training points of a model: a kind of fragment, ``binding`` or ``full``."""
         return self.points.get(name, self.n_train)
 
-    def basis_of(self, name: str) -> int:
+    def basis_of(self, name: str) -> int | Auto:
         """Points that a model keeps, 0: all that it is trained on."""
         return self.bases.get(name, self.basis)
 
+    def keep_of(self, name: str) -> float | Auto:
+        """The fraction of the pairs that a model keeps, at most."""
+        return self.keeps.get(name, self.keep)
+
     def of(self, system: Complex) -> Recipe:
-        """The same, its ``points`` and ``bases`` by the names of the system's models; equal fragments share one.
-        Raises InputError where there is no such model, or two numbers for one."""
+        """The same, its ``points``, ``bases`` and ``keeps`` by the names of the system's models; equal fragments
+        share one. Raises InputError where there is no such model, or two numbers for one."""
         models = system.models
         models |= {name: name for name in (*models.values(), "binding", *self.full_models)}
 
-        def by_model(what: str, given: Mapping[str, int]) -> dict[str, int]:
+        def by_model(what: str, given: Mapping[str, _Size]) -> dict[str, _Size]:
             if unknown := sorted(set(given) - set(models)):
                 raise InputError(f"{what} of {', '.join(unknown)}: no such model; there are {', '.join(models)}")
-            counts: dict[str, int] = {}
+            counts: dict[str, _Size] = {}
             for name, n in given.items():
                 if counts.setdefault(models[name], n) != n:
                     two = f"{n} and {counts[models[name]]}"
                     raise InputError(f"{what} of {name}: {two}, of one model; say one number")
-                if n < 2:
+                if isinstance(n, int) and n < 2:
                     raise InputError(f"{what} of {name}: {n}; expected 2 or more")
             return counts
 
-        return replace(self, points=by_model("points", self.points), bases=by_model("basis", self.bases))
+        return replace(
+            self,
+            points=by_model("points", self.points),
+            bases=by_model("basis", self.bases),
+            keeps=by_model("pairs", self.keeps),
+        )
 
     @property
     def bonds(self) -> Symmetry:

@@ -24,15 +24,16 @@ from .evaluation.expected_errors import calibrate
 from .fit import Hyper, fit, force_mae
 from .labels import Labels
 from .output import write_manifests, write_model
-from .record import open_record
+from .record import VALIDATION_MAE, open_record
 from .reporter import Reporter, Silent
+from .selection.fewest import SizeSearch, SizeTrial, fewer_pairs, fewer_points
 from .solve.cholesky import NotPositiveDefiniteError
 from .solve.iterative import plan_memory
+from .solve.least_squares import least_squares_bytes
 from .solve.memory import Forecast, Speed, available_memory, forecast, peak_with
 from .stock import train_stock
 from .tasks import Recipe, TrainingTask, split_of, tasks, too_few
 
-_MAE = "validation_force_mae_kcal_per_mol_per_angstrom"
 _RETRIES = 3  # with ten times the λ each
 
 
@@ -59,6 +60,8 @@ def train(
     """
     if recipe.metric == "auto" and (recipe.trainer == "sgdml" or recipe.absolute):
         raise InputError("metric auto: stock sGDML knows 1/r alone; leave out --trainer sgdml and --recipe paper")
+    if (recipe.keep != 1 or recipe.keeps) and (recipe.trainer == "sgdml" or recipe.absolute):
+        raise InputError("fewer pairs: stock sGDML has all; leave out --trainer sgdml and --recipe paper")
     if (recipe.basis or recipe.bases) and recipe.trainer == "sgdml":
         raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
     if recipe.baseline and recipe.full:
@@ -93,7 +96,8 @@ def train(
 def _summary(models: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> str:
     """What came out, in a line."""
     errors = ", ".join(
-        f"{name} {entry[_MAE]:.4f}" if _MAE in entry else f"{name} as it was" for name, entry in models.items()
+        f"{name} {entry[VALIDATION_MAE]:.4f}" if VALIDATION_MAE in entry else f"{name} as it was"
+        for name, entry in models.items()
     )
     return f"{folder}: {len(models)} models in {seconds:.0f} s, validation force MAE (kcal/mol/Å): {errors}"
 
@@ -139,19 +143,24 @@ class _Training:
         if (other := self._choose.revise(task, model)) is not None:
             choice = other
             hyper, model, expected, seconds = self._made(task, choice)
+        hyper, model, tried = self._smallest(task, task.groups[choice.group], hyper, model)
         facts = {
             "n_train": len(task.train), "n_far": task.n_far, "n_placed": task.n_placed, "basis": hyper.basis,
             "rows": expected.rows, "energies": hyper.energies,
             "lambda": hyper.lam, "lambda_absolute": model.lam, "robust": hyper.robust,
             "forecast_s": round(expected.seconds, 2), "fit_s": round(seconds, 2),
-            "total_s": round(time.perf_counter() - start, 2), _MAE: force_mae(model, task.validation),
+            "total_s": round(time.perf_counter() - start, 2), VALIDATION_MAE: force_mae(model, task.validation),
+            **({"sizes": [trial.as_dict() for trial in tried]} if tried else {}),
         }  # fmt: skip
         self._finish(task.name, self._calibrated(task.name, model, task.validation), choice, facts)
 
     def _made(self, task: TrainingTask, choice: Choice) -> tuple[Hyper, Model, Forecast, float]:
         """How it was fitted in the end, the model, what was foretold of the fit, and the seconds that it took."""
-        basis = task.recipe.basis_of(task.name)
-        choice = choice._replace(hyper=replace(choice.hyper, basis=basis if basis < len(task.train) else 0))
+        basis, keep = task.recipe.basis_of(task.name), task.recipe.keep_of(task.name)
+        hyper = replace(choice.hyper, basis=basis if basis != "auto" and basis < len(task.train) else 0)
+        if keep != "auto" and keep < 1:
+            hyper, *_ = self._fewer_pairs(task, task.groups[choice.group], hyper, keep) or [hyper]
+        choice = choice._replace(hyper=hyper)
         expected = self._forecast(task, choice)
         hyper = self._within_memory(task, choice, expected.memory)
         start = time.perf_counter()
@@ -202,6 +211,40 @@ class _Training:
                 self._reporter.say(f"{task.name}: {error}; trying λ {hyper.lam:.1e}")
         return hyper, fit(task.train, permutations, hyper, self._reporter.progress)
 
+    def _smallest(
+        self, task: TrainingTask, permutations: IntArray, hyper: Hyper, model: Model
+    ) -> tuple[Hyper, Model, list[SizeTrial]]:
+        """A model with the fewest pairs and points of those that are as accurate, where that is asked for; and what
+        was tried, the model as it was first."""
+        recipe, train = task.recipe, task.train
+        pairs, points = recipe.keep_of(task.name) == "auto", recipe.basis_of(task.name) == "auto"
+        if not (pairs or points):
+            return hyper, model, []
+        size = len(train), len(train.numbers), hyper.energies
+        bases = fewer_points(*size, available_memory()) if points else []
+        peak = peak_with(max((least_squares_bytes(m, *size[1:]) for m in bases), default=0))
+        what = " and ".join(["pairs"] * pairs + ["points"] * points)
+        self._reporter.say(
+            f"{task.name}: fewest {what} with {recipe.tolerance:g} times the validation errors, {peak / 1e9:.2f} GB"
+        )
+        search = SizeSearch(
+            train, task.validation, permutations, recipe.tolerance, lambda trial: self._reporter.say(f"  {trial}"),
+            self._reporter.progress,
+        )  # fmt: skip
+        best = search.look(hyper, model)
+        if pairs:
+            best = search.last(best, self._fewer_pairs(task, permutations, hyper))
+        best = search.last(best, [replace(best.hyper, basis=m) for m in bases])
+        return best.hyper, best.model, search.tried
+
+    def _fewer_pairs(
+        self, task: TrainingTask, permutations: IntArray, hyper: Hyper, keep: float | None = None
+    ) -> list[Hyper]:
+        fragment = self._data.isolated()[0] if task.name == "binding" else None
+        return fewer_pairs(
+            task.train, task.validation, permutations, hyper, task.search, fragment, keep, self._reporter.progress
+        )
+
     def _calibrated(self, name: str, model: Model, validation: Labels) -> Model:
         """The model with expected errors, where there is enough to find them on."""
         try:
@@ -217,7 +260,7 @@ class _Training:
             "calibration": model.calibration, **facts, "metric": str(model.metric), "trials": choice.trials,
         })  # fmt: skip
         self._reporter.say(
-            f"{name}: validation force MAE {facts[_MAE]:.4f} kcal/mol/Å, {facts['fit_s']:.1f} s "
+            f"{name}: validation force MAE {facts[VALIDATION_MAE]:.4f} kcal/mol/Å, {facts['fit_s']:.1f} s "
             f"→ {path.name} ({path.stat().st_size / 1e6:.2f} MB)"
         )
 

@@ -34,6 +34,7 @@ def test_rows_beside_sgdml_and_parts_of_models() -> None:
         assert row["ratio"] == pytest.approx(row["sgdml_ms"] / row["ms"], rel=1.0)
         assert 0 < row["roofline"] < 3
         assert row["method"]
+        assert row["mae"] is None  # that of all points
     assert found["machine"]["flops"] > 1e8
 
 
@@ -89,4 +90,9 @@ def test_growth_and_steps(tmp_path: Path) -> None:
     step = found["step"]
     assert step["steps"] >= 20
     assert step["total"] == pytest.approx(step["models"] + step["wire"] + step["ipi"])
-    assert {r["term"] for r in found["rows"]} == {"methane_1", "binding", "sum"}
+    maes = {r["term"]: r["mae"] for r in found["rows"]}
+    assert maes == {
+        "methane_1": pytest.approx(0.00217, abs=1e-5),
+        "binding": pytest.approx(0.00421, abs=1e-5),
+        "sum": None,
+    }

@@ -19,7 +19,7 @@ from delta_server.cli import driver, main
 
 METAVARS = {
     *("MANIFEST", "DATASET", "RUN", "DIR", "FILE", "N", "X", "TEXT", "NAME", "ADDRESS", "HOST:PORT", "DEVICE"),
-    *("RANGES", "KEY=VALUE", "NAME=N", "UNIT", "K", "PS", "FS", "SECONDS"),
+    *("RANGES", "KEY=VALUE", "NAME=N", "NAME=X", "UNIT", "K", "PS", "FS", "SECONDS"),
 }
 WIDTH = 80
 SECTIONS = ["Serve a model", "Make a model", "Run and analyze", "Tools"]

@@ -89,7 +89,8 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     (("data.npz", "--full=grap"), "--full 'grap': expected some of sgdml, graph, auto"),
     (("data.npz", "--basis", 10, "--trainer", "sgdml"), "a basis: stock sGDML"),
     (("data.npz", "--points", "binding"), "expected names of models with numbers"),
-    (("data.npz", "--basis", "binding=5,water=5"), "basis of water: no such model"),
+    (("data.npz", "--basis", "binding=5,water=auto"), "basis of water: no such model"),
+    (("data.npz", "--reduce", "auto,binding=1.5"), "'auto,binding=1.5': expected auto or a number such as 0.5"),
     (("data.npz", "-n", 20, "--like", "nothing.yaml"), "training.json: no such record"),
     (("data.npz", "-n", 20, "--trainer", "sgdml", "--sigma", 8, "--lambda", "1e-8"), "absolute λ only"),
 ])  # fmt: skip

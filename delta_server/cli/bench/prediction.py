@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,10 +70,11 @@ def bench(
 ) -> None:
     """Time each model of a manifest and their sum.
 
-    Milliseconds a structure, on displaced copies of the manifest's structure. roofline: the least that this machine
-    could take, by what a matrix product and reading memory reach in the same run, of what was taken. Where sgdml
-    would not fit into memory, a model is timed with fewer of its points, and a line says so. Of an assembly, in its
-    cell: all molecules, all pairs and all triples together.
+    Milliseconds a structure, on displaced copies of the manifest's structure. MAE: of each model's forces on its
+    validation configurations (kcal/mol/Å), where the record of its training is beside it. roofline: the least that
+    this machine could take, by what a matrix product and reading memory reach in the same run, of what was taken.
+    Where sgdml would not fit into memory, a model is timed with fewer of its points, and a line says so. Of an
+    assembly, in its cell: all molecules, all pairs and all triples together.
 
     Example: delta-sgdml bench models/h2o_benzene/manifest.yaml --against sgdml
 
@@ -92,6 +93,7 @@ def bench(
     from ...methods import Method, parse_options
     from ...terms.calculator import Computer
     from ...terms.sgdml import SgdmlTerm
+    from ...training.record import validation_mae
 
     if not all(b.strip().isdigit() and 0 < int(b) <= 4096 for b in batches.split(",")):
         raise InputError(f"--batch {batches!r}: expected sizes like 1,8,32")
@@ -99,6 +101,7 @@ def bench(
     described = load_manifest(manifest)
     potential = load_potential(described, threads=threads, device=device)
     models = described.models()
+    maes = {name: validation_mae(described.resolve(entry.model)) for name, entry in models.items()}
     if growth and described.species:
         raise InputError("--growth is of one complex; run/molecules.py has the time of an assembly by its molecules")
     rng = np.random.default_rng(0)
@@ -114,11 +117,12 @@ def bench(
     if not as_json:
         print(_machine(machine))
         print(
-            f"{'term':20} {'batch':>5} {'ms':>9} {'roofline':>8}  {'by':22}"
+            f"{'term':20} {'batch':>5} {'ms':>9} {'MAE':>8} {'roofline':>8}  {'by':22}"
             + (f" {'sgdml ms':>9} {'ratio':>7}  {'energy':>8} {'force':>8}" if stock else "")
         )
     for names, sites in terms:
         model = read_model(described, models[names[0]])
+        n_whole = model.n_train
         if points:
             model = some_points(model, points)
         fits = True
@@ -132,15 +136,15 @@ def bench(
             units = model.angstrom, model.electronvolt
             same = model.metric.is_stock and (gpu is None or float(model.sigma).is_integer())
             named.add(f"{model.energy_unit} and {model.energy_unit}/{model.length_unit}")
-            rows.append(
-                bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same, model.n_train)
-            )
+            timing = bench_term(names[0], predictor, positions, seconds, rival, *units, limits, same, model.n_train)
+            rows.append(replace(timing, mae=maes[names[0]] if model.n_train == n_whole else None))
             if not as_json:
                 print(_row(rows[-1]), flush=True)
     for term in potential.terms if described.species else ():
         for size in sizes:
             (taken,) = alternate([lambda: term.evaluate(_frames(x[:size], potential.cell))], seconds)  # noqa: B023
-            rows.append(Timing(term.names[0], size, 1e3 * float(np.median(taken)) / size))
+            ms = 1e3 * float(np.median(taken)) / size
+            rows.append(Timing(term.names[0], size, ms, mae=maes.get(term.names[0])))
             if not as_json:
                 print(_row(rows[-1]), flush=True)
     compared: list[dict[str, Any]] = []
@@ -267,8 +271,9 @@ def _machine(machine: Machine) -> str:
 
 
 def _row(t: Timing) -> str:
+    mae = "" if t.mae is None else f"{t.mae:.4f}"
     roofline = "" if t.roofline is None else f"{t.roofline:.2f}"
-    line = f"{t.term:20} {t.batch:5d} {t.ms:9.3f} {roofline:>8}  {t.method:22}"
+    line = f"{t.term:20} {t.batch:5d} {t.ms:9.3f} {mae:>8} {roofline:>8}  {t.method:22}"
     if t.sgdml_ms is None or t.ratio is None:
         return line.rstrip()
     energy, force = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
 from ...errors import InputError
-from ..options import AllThreadsOption, BasisOption, DatasetArg, OverwriteOption, bases_of, by_name, check_new
+from ..options import AllThreadsOption, DatasetArg, OverwriteOption, by_name, check_new
 from ..process import set_training_threads
 from ..progress import Line, duration
 
@@ -52,7 +53,28 @@ def train(
             show_default=False,
         ),
     ] = None,
-    basis: BasisOption = "",
+    basis: Annotated[
+        str,
+        typer.Option(
+            help="Points that models keep, fitted to all training points; auto: the fewest by --tolerance; a value "
+            "alone is for all.",
+            metavar="NAME=N,…",
+            show_default="all of them",
+        ),
+    ] = "",
+    reduce: Annotated[
+        str,
+        typer.Option(
+            help="Fraction of the pairs of atoms that models keep, at most; auto: the fewest by --tolerance; a value "
+            "alone is for all.",
+            metavar="NAME=X,…",
+            show_default="all of them",
+        ),
+    ] = "",
+    tolerance: Annotated[
+        float,
+        typer.Option(min=1.0, help="Of auto: validation errors of forces and energies grow at most so much."),
+    ] = 1.02,
     symmetry: Annotated[
         Literal["graph", "skeleton", "sgdml", "none"],
         typer.Option(
@@ -120,6 +142,8 @@ def train(
 
     Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 -o demo/wet
 
+    Example: delta-sgdml train models/h2o_benzene/dataset.npz -n 200 --metric auto --reduce auto --basis auto -o lean
+
     Example: delta-sgdml train pbe0.npz -n 60 -o above_xtb --baseline gfn2-xtb
     """
     set_training_threads(threads)
@@ -131,8 +155,15 @@ def train(
     from ...training.trainer import train as train_all
 
     chosen = Recipe.of_the_paper(n_train) if recipe == "paper" else Recipe(n_train, symmetry=symmetry, n_far=n_far)
-    chosen = replace(chosen, n_validation=n_validation, seed=seed, trainer=trainer, metric=metric)
-    chosen = replace(chosen, **bases_of(basis))
+    chosen = replace(
+        chosen, n_validation=n_validation, seed=seed, trainer=trainer, metric=metric, tolerance=tolerance
+    )
+    if basis:
+        bases = _sizes("--basis", basis, "100", _count)
+        chosen = replace(chosen, basis=bases.pop("", 0), bases=bases)
+    if reduce:
+        keeps = _sizes("--reduce", reduce, "0.5", _fraction)
+        chosen = replace(chosen, keep=keeps.pop("", 1.0), keeps=keeps)
     if full is not None:
         chosen = replace(chosen, full=_full(full))
     if baseline is not None:
@@ -159,6 +190,36 @@ def train(
     choose = Like(like, told) if like else None
     manifest = train_all(dataset, output, chosen, told, structure, choose)
     print(manifest)
+
+
+def _sizes(option: str, text: str, example: str, number: Callable[[str], float]) -> dict[str, Any]:
+    """``"auto"`` → {"": "auto"}, for all models; ``"binding=60,benzene=auto"`` → {"binding": 60, "benzene": "auto"}.
+    Raises InputError."""
+    pieces = [piece.strip().rpartition("=") for piece in text.split(",")]
+    try:
+        sizes = {name.strip(): value if value == "auto" else number(value) for name, _, value in pieces}
+    except ValueError:
+        sizes = {}
+    if len(sizes) < len(pieces):
+        raise InputError(
+            f"{option} {text!r}: expected auto or a number such as {example}, for all models or for some by name, "
+            f"each once, as in 'binding={example},benzene=auto'"
+        )
+    return sizes
+
+
+def _count(text: str) -> int:
+    """Points. Raises ValueError."""
+    if not text.isdigit():
+        raise ValueError
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    """Of the pairs. Raises ValueError."""
+    if not 0 < float(text) <= 1:
+        raise ValueError
+    return float(text)
 
 
 def _full(text: str) -> tuple[FullModel, ...]:

@@ -9,7 +9,8 @@ feature is an orbit of pairs, all that the permutations exchange, so that what i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,14 +19,17 @@ from ..._types import FloatArray, IntArray
 from ...gdml.descriptor.descriptor import Descriptor
 from ...gdml.descriptor.metric import Metric
 from ...gdml.model import Model
-from ..fit import Hyper, fit, force_mae
+from ..fit import Hyper, fit, force_mae, maes
 from ..labels import Labels
+from ..solve.cholesky import NotPositiveDefiniteError
+from .select import Search, trial_size
 
 Ranking = Literal["importance", "shortest", "random"]
 """What stays: the pairs that forces miss most, those of the shortest mean distance, or any."""
 FRACTIONS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """The fractions of all pairs that are tried one after the other."""
 
+_ROWS = 3000  # of a kernel matrix that is tried on
 _CHUNK = 2**23  # numbers in a table of training points, permutations and pairs
 _QUERIES = 12  # configurations that importance is seen on
 _NARROWER = 2**-0.5  # with fewer pairs points are nearer to each other: σ may follow
@@ -40,6 +44,7 @@ class ReductionStep:
     sigma: float
     error: float
     test: float  # the same of configurations that chose nothing; NaN where there are none
+    energy: float = np.nan  # MAE of validation energies, kcal/mol
 
     def as_dict(self) -> dict[str, object]:
         """The step as it stands in a record."""
@@ -47,6 +52,12 @@ class ReductionStep:
             "metric": str(self.metric), "pairs": len(self.metric.pairs), "kept": round(self.kept, 4),
             "sigma": self.sigma, "validation": self.error, "test": None if np.isnan(self.test) else self.test,
         }  # fmt: skip
+
+
+def reduction_part(train: Labels, n_perms: int, search: Search) -> Labels:
+    """As many of the points as make a small kernel matrix, to try pairs on."""
+    order = np.random.default_rng(0).permutation(len(train))
+    return train.take(np.sort(order[: trial_size(train, n_perms, replace(search, rows=_ROWS))]))
 
 
 def importance(model: Model, orbit: IntArray, positions: FloatArray) -> FloatArray:
@@ -109,6 +120,7 @@ class Trials:
     hyper: Hyper
     test: Labels | None = None
     log: Callable[[ReductionStep], None] | None = None
+    _fitted: dict[tuple[bytes, float], tuple[Model, ReductionStep]] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -116,18 +128,30 @@ class Trials:
         return self.hyper.metric_of(len(self.train.numbers))
 
     def eliminate(
-        self, fractions: Sequence[float] = FRACTIONS, ranking: Ranking = "importance", seed: int = 0
+        self,
+        fractions: Sequence[float] = FRACTIONS,
+        ranking: Ranking = "importance",
+        seed: int = 0,
+        worst: float = np.inf,
+        start: Metric | None = None,
     ) -> list[ReductionStep]:
-        """All pairs, then fewer and fewer, at most `fractions` (falling) of them, each trained anew."""
+        """All pairs, or those of `start`; then fewer and fewer, at most `fractions` (falling) of all, each trained
+        anew; until the error is more than `worst` times the first, or λ is too small for so few pairs. Raises
+        NotPositiveDefiniteError where it is for the first."""
         rng = np.random.default_rng(seed)
-        model, step = self._fit(self.metric, self.hyper.sigma)
+        model, step = self._fit(start or self.metric, self.hyper.sigma)
         steps = [step]
         for fraction in fractions:
             orbit = step.metric.orbits(self.permutations)
             kept = _best(self._scores(ranking, model, orbit, rng), orbit, fraction * len(self.metric.pairs))
             if len(kept) < len(step.metric.pairs):
-                model, step = self._narrower(step.metric.keep(kept), step.sigma)
+                try:
+                    model, step = self._narrower(step.metric.keep(kept), step.sigma)
+                except NotPositiveDefiniteError:  # fewer pairs than a molecule has motions
+                    break
                 steps.append(step)
+            if step.error > worst * steps[0].error:
+                break
         return steps
 
     def only(self, which: IntArray) -> ReductionStep:
@@ -135,19 +159,24 @@ class Trials:
         return self._narrower(self.metric.keep(which), self.hyper.sigma)[1]
 
     def _narrower(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
-        """A fit with this metric, and with σ or σ/√2, whichever is better."""
-        best = min((self._fit(metric, s) for s in (sigma, sigma * _NARROWER)), key=lambda best: best[1].error)
+        """A fit with this metric, and with σ or σ/√2, whichever is better. Raises NotPositiveDefiniteError."""
+        best = self._fit(metric, sigma * _NARROWER)  # the better conditioned
+        with suppress(NotPositiveDefiniteError):
+            best = min(self._fit(metric, sigma), best, key=lambda fitted: fitted[1].error)
         if self.log:
             self.log(best[1])
         return best
 
     def _fit(self, metric: Metric, sigma: float) -> tuple[Model, ReductionStep]:
-        model = fit(
-            self.train, self.permutations, replace(self.hyper, metric=metric, sigma=sigma, robust=False, basis=0)
-        )
-        tested = np.nan if self.test is None else force_mae(model, self.test)
-        kept = len(metric.pairs) / len(self.metric.pairs)
-        return model, ReductionStep(metric, kept, sigma, force_mae(model, self.validation), tested)
+        key = metric.pairs.tobytes(), sigma
+        if key not in self._fitted:
+            hyper = replace(self.hyper, metric=metric, sigma=sigma, robust=False, basis=0, memory=None)
+            model = fit(self.train, self.permutations, hyper)
+            tested = np.nan if self.test is None else force_mae(model, self.test)
+            kept = len(metric.pairs) / len(self.metric.pairs)
+            error, energy = maes(model, self.validation)
+            self._fitted[key] = model, ReductionStep(metric, kept, sigma, error, tested, energy)
+        return self._fitted[key]
 
     def _scores(self, ranking: Ranking, model: Model, orbit: IntArray, rng: np.random.Generator) -> FloatArray:
         """(O,) large for what should stay."""
