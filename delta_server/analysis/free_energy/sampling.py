@@ -187,7 +187,7 @@ def alike(samples: Sequence[Samples]) -> list[str]:
         if n > _LEAST and together and min(together) > _TOGETHER:
             notes.append(
                 f"{a.name} and {b.name} move together (correlation {min(together):.2f} or more): started with the "
-                "same seed? they are no independent samples"
+                "same seed, or too short to have parted? they are no independent samples"
             )
     return notes
 
