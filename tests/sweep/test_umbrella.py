@@ -64,9 +64,9 @@ def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path)
     assert [(overlap.low, overlap.high) for overlap in overlaps(sweep)] == [(3.5, 3.75), (3.75, 5.0)]
     middle = [runs["200K_3.75"]]
     _, _, values = read_extras(sweep.members[1].folder / "200K_3.75_md.variable_R_CM_0")
-    half = float(np.median(values))
+    half = float(np.median(values[::2]))  # of the frames: so short a run may stay on one side once it has settled
     state = StandardState(half, half, float(values.max()) + 0.1)
-    result = analyze_free_energy(middle, over="R_CM", bins=12, min_count=1, standard=state)
+    result = analyze_free_energy(middle, over="R_CM", bins=12, min_count=1, standard=state, equilibrated=False)
     (surface,), (binding,) = result.surfaces, result.binding
     assert surface.name == "windows (1 windows)"
     assert np.isfinite(surface.free_energy).sum() > 3
