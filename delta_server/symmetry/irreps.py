@@ -66,8 +66,7 @@ class Irreps:
         That is: an element of order 2 that commutes with all, and a representation of ±1 that has −1 for it.
         """
         table = multiplication_table(self.elements)
-        identity = np.arange(self.elements.shape[1])
-        neutral = int(np.flatnonzero((self.elements == identity).all(1))[0])
+        neutral = neutral_element(table)
         for z in np.flatnonzero((table == table.T).all(1) & (table.diagonal() == neutral)):
             for rho in self.matrices:
                 if rho.shape[1] == 1 and rho[z, 0, 0] < -0.5:

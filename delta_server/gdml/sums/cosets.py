@@ -131,22 +131,11 @@ def _best(
         factors = sorted(len(f) for s in choice for f in s.factors)
         kinds[(products, prod(s.order for s in choice), *factors)] = choice
 
-    def work(products: float, sides: float) -> float:
+    def work(kind: tuple[float, ...]) -> float:
         """Multiplications for a training row: with its descriptor, in the transform, for the kernel function."""
-        return products + len(permutations) * (_TRANSFORM * sides + _KERNEL)
+        return kind[0] + len(permutations) * (_TRANSFORM * _sides(kinds[kind]) + _KERNEL)
 
-    def hope(kind: tuple[float, ...]) -> float:
-        """The least work that may come of it: that of a transform on two groups alike, with all powers of 2 gone."""
-        order = int(kind[1])
-        return work(kind[0], 2 * (order // (order & -order)) ** 0.5)
-
-    least, best = np.inf, tuple[Subgroup, ...]()
-    for kind in sorted(kinds, key=hope):
-        if hope(kind) >= least:
-            break
-        needed = work(kind[0], _sides(kinds[kind]))
-        if needed < least:
-            least, best = needed, kinds[kind]
+    best = kinds[min(kinds, key=work)]
     subgroup = _product([s.elements for s in best])
     first, second = map(diagonalised, two_groups(subgroup))
     return subgroup, _product([s.others for s in best]), (first, second)
