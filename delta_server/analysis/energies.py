@@ -112,10 +112,10 @@ def analyze_energies(run: Run | str | Path, *, prefix: str | None = None, until:
 
     def along(key: str) -> tuple[FloatArray, FloatArray] | None:
         series = outputs.along(key)
-        if series is None or not ((series[0] < end) & np.isfinite(series[1])).any():
+        if series is None:
             return None
         kept = (series[0] < end) & np.isfinite(series[1])
-        return series[0][kept], series[1][kept] / KCAL_MOL
+        return (series[0][kept], series[1][kept] / KCAL_MOL) if kept.any() else None
 
     def late(series: tuple[FloatArray, FloatArray]) -> Mean:
         after = series[0] >= time[start]

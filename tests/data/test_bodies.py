@@ -34,6 +34,10 @@ def frames(tmp_path: Path) -> Path:
     return path
 
 
+def bodies_of(frames: Path, output: Path, *options: str) -> list[str | Path]:
+    return ["delta-sgdml", "dataset", "bodies", frames, "-o", output, *options]
+
+
 def centres(positions: np.ndarray) -> np.ndarray:
     masses = Atoms("OH2").get_masses()
     return np.asarray(np.einsum("a,nkad->nkd", masses / masses.sum(), positions.reshape(len(positions), -1, 3, 3)))
@@ -72,20 +76,7 @@ def test_n_mers_of_several_trajectories_are_runs_of_their_own(frames: Path) -> N
 def test_those_that_a_model_knows_least_are_taken(frames: Path, tmp_path: Path) -> None:
     """Their expected errors are larger than of those that are taken by distance."""
     model = ROOT / "models/water/pairs/binding.npz"
-    command = [
-        "delta-sgdml",
-        "dataset",
-        "bodies",
-        frames,
-        "-o",
-        tmp_path / "b",
-        "--pairs",
-        "4.9",
-        "-n",
-        "6",
-        "-j",
-        "1",
-    ]
+    command = bodies_of(frames, tmp_path / "b", "--pairs", "4.9", "-n", "6", "-j", "1")
     done = warm.run([*command, "--least-known", model])
     assert done.returncode == 0, done.stderr
     expected = Uncertainty(load_model(model)).expected_error
@@ -109,20 +100,7 @@ def test_molecules_that_exchange_atoms_are_told(tmp_path: Path) -> None:
 
 def test_the_command_labels_what_pairs_leave(frames: Path, tmp_path: Path) -> None:
     output = tmp_path / "bodies"
-    command = [
-        "delta-sgdml",
-        "dataset",
-        "bodies",
-        frames,
-        "-o",
-        output,
-        "--pairs",
-        "0",
-        "--triples",
-        "11.5",
-        "-n",
-        "1",
-    ]
+    command = bodies_of(frames, output, "--pairs", "0", "--triples", "11.5", "-n", "1")
     done = warm.run([*command, "-j", "1"])
     assert done.returncode == 0, done.stderr
     assert "1 of h2o_h2o_h2o, GFN2-xTB" in done.stdout

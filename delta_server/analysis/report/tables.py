@@ -13,6 +13,7 @@ import numpy as np
 
 from ..._types import FloatArray
 from ...files.documents import plain
+from ..free_energy.surface import Surface
 from ..rotation.diffusion import TURN, Rotation
 from ..statistics import Estimate, Mean, windows
 from .collect import Report, RunReport
@@ -96,19 +97,25 @@ def free_energy_table(report: Report) -> PageTable:
         if surface is None:
             rows.append((part.label, part.source, *[NOTHING] * (2 + len(names)), part.missing.get("free energy", "")))
             continue
-        lowest = [f"{x:.3f}" for x in surface.lowest]
-        typical = f"{float(np.nanmedian(surface.error)):.2g}"
-        samples = f"{surface.independent:.0f}"
-        rows.append((part.label, part.source, *lowest, typical, samples, "; ".join(surface.notes)))
-    together = [(f"{state.temperature:g} K", state) for state in report.states]
-    together += [(f"{ladder.temperature:g} K, MBAR", ladder) for ladder in report.ladders]
-    for label, surface in together:
-        lowest = [f"{x:.3f}" for x in surface.lowest]
-        typical = f"{float(np.nanmedian(surface.error)):.2g}"
-        rows.append((label, surface.name, *lowest, typical, f"{surface.independent:.0f}", "; ".join(surface.notes)))
+        rows.append((part.label, part.source, *_of_surface(surface)))
+    rows += [(label, surface.name, *_of_surface(surface)) for label, surface in _of_several(report)]
     at = [f"lowest at {name} ({variables.variables[name].unit})" for name in names] if variables else []
     head = ("temperature", "model", *at, "median error (kcal/mol)", "independent samples", "notes")
     return PageTable("free_energy", head, tuple(rows))
+
+
+def _of_surface(surface: Surface) -> tuple[str, ...]:
+    lowest = [f"{x:.3f}" for x in surface.lowest]
+    typical = f"{float(np.nanmedian(surface.error)):.2g}"
+    return *lowest, typical, f"{surface.independent:.0f}", "; ".join(surface.notes)
+
+
+def _of_several(report: Report) -> list[tuple[str, Surface]]:
+    """The surfaces that are not of one run, and what their temperature is called."""
+    return [
+        *((f"{state.temperature:g} K", state) for state in report.states),
+        *((f"{ladder.temperature:g} K, MBAR", ladder) for ladder in report.ladders),
+    ]
 
 
 def rotation_table(report: Report) -> PageTable:
@@ -261,8 +268,7 @@ def free_energy_csv(report: Report) -> str:
         ("model", "temperature", *report.choices.over, "F_kcal_per_mol", "error", "samples")
     ]
     surfaces = [(p.source, p.label, p.surface) for p in _ordered(report) if p.surface is not None]
-    surfaces += [(state.name, f"{state.temperature:g} K", state) for state in report.states]
-    surfaces += [(ladder.name, f"{ladder.temperature:g} K, MBAR", ladder) for ladder in report.ladders]
+    surfaces += [(surface.name, label, surface) for label, surface in _of_several(report)]
     for source, label, surface in surfaces:
         for place in zip(*np.nonzero(np.isfinite(surface.free_energy)), strict=True):
             at = [_short(centres[i]) for centres, i in zip(surface.centres, place, strict=True)]

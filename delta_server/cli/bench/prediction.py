@@ -16,7 +16,6 @@ from ..options import DeviceOption, JsonOption, ManifestArg, ThreadsOption, pict
 from ..process import complain, set_threads
 
 if TYPE_CHECKING:
-    from ..._types import FloatArray
     from ...bench.dynamics import StepCost, TransportCost
     from ...bench.growth import Growth
     from ...bench.prediction import Machine, Timing
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from ...ipi.simulation import Simulation
     from ...manifest import Manifest
     from ...potential import Potential
-    from ...terms.base import Frames
 
 _LEAST_STEPS = 200  # i-PI tells the time of a hundred steps at once
 _SHARE = 0.8  # of the memory that is free, for the rival
@@ -142,7 +140,7 @@ def bench(
                 print(_row(rows[-1]), flush=True)
     for term in potential.terms if described.species else ():
         for size in sizes:
-            (taken,) = alternate([lambda: term.evaluate(_frames(x[:size], potential.cell))], seconds)  # noqa: B023
+            (taken,) = alternate([lambda: term.evaluate(potential.in_cell(x[:size]))], seconds)  # noqa: B023
             ms = 1e3 * float(np.median(taken)) / size
             rows.append(Timing(term.names[0], size, ms, mae=maes.get(term.names[0])))
             if not as_json:
@@ -154,7 +152,7 @@ def bench(
             lambda: potential.compute(frames + 1e-3 * next(moves), cells=potential.cell)  # noqa: B023
         ]
         if computer is not None:
-            calls.append(lambda: computer(_frames(frames + 1e-3 * next(moves), potential.cell)))  # noqa: B023
+            calls.append(lambda: computer(potential.in_cell(frames + 1e-3 * next(moves))))  # noqa: B023
         ours, *theirs = alternate(calls, seconds)
         rows.append(Timing("sum", size, 1e3 * float(np.median(ours)) / size))
         if not as_json:
@@ -205,15 +203,6 @@ def bench(
         found |= {"transports": [t._asdict() for t in transports]} if transports else {}
         found |= {"growth": [asdict(c) | {"exponent": c.exponent} for c in curves]} if curves else {}
         print(json.dumps(found))
-
-
-def _frames(positions: FloatArray, cell: FloatArray | None) -> Frames:
-    """Frames (F, N, 3), all in the same cell (3, 3), or in none; Å."""
-    import numpy as np
-
-    from ...terms.base import Frames
-
-    return Frames(positions, None if cell is None else np.repeat(cell[None], len(positions), axis=0))
 
 
 def _that_fits(name: str, model: Model, memory: int) -> tuple[Model, bool]:
