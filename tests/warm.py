@@ -26,7 +26,7 @@ import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
@@ -44,8 +44,9 @@ COMMANDS = {
     "i-pi": "ipi.engine.simulation",
 }
 BESIDES = (
-    "ase.io", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure", "networkx",
-    "scipy.integrate", "scipy.optimize", "scipy.stats", "tblite.ase", "yaml", COMMANDS["i-pi"],
+    "ase.io", "ase.optimize", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+    "matplotlib.figure", "networkx", "scipy.integrate", "scipy.optimize", "scipy.stats", "tblite.ase",
+    "typer._adapters", "yaml", COMMANDS["i-pi"],
 )  # fmt: skip
 INHERITED: list[object] = []  # of another process; it is not to be closed
 STARTED = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
@@ -163,7 +164,7 @@ def serve() -> None:
             os.chdir(folder)
             for number, name in enumerate((os.devnull, *outputs)):
                 os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
-            become(arguments, environment)
+            end_with(partial(become, arguments, environment))
         os.waitpid(between, 0)
         os.write(1, b"\n")
 
