@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..manifest import Manifest
 from ..molecule.intact import Allowed, IntactMolecule
 from ..molecule.limits import Limits
 from ..molecule.structures import read_structure
-from .runs import made_with
+from .runs import biased_in, made_with
 from .trajectory import Block, OnFrames, Run
 
 
@@ -78,7 +79,10 @@ def analyze_stability(
     if complex_ is None:
         return stability(watched, limits, None, temperature)
     start = read_structure(complex_.resolve(complex_.structure)).positions
-    return stability(watched, limits, start, temperature, [fragment.atoms for fragment in complex_.fragments])
+    fragments = [fragment.atoms for fragment in complex_.fragments]
+    biased = biased_in(run)
+    relaxed = inf if biased is None else biased[0].record.start.energy
+    return stability(watched, limits, start, temperature, fragments, relaxed)
 
 
 def stability(
@@ -87,9 +91,11 @@ def stability(
     start: FloatArray | None = None,
     temperature: float | None = None,
     fragments: Sequence[Sequence[int]] | None = None,
+    relaxed: float = inf,
 ) -> StabilityReport:
     """start: (N, 3) Å, whose bonds are to be kept, by default the first frame. temperature: K, by default i-PI's.
-    fragments: the atoms of each; bonds between them may come and go, by default none may.
+    fragments: the atoms of each; bonds between them may come and go, by default none may. relaxed: eV, the energy of
+    the relaxed molecule where the first frame is warm.
 
     Raises InputError for a start of other atoms, or a trajectory without frames.
     """
@@ -101,7 +107,7 @@ def stability(
     failures = [] if found is None else [found]
     examined = ["bonds"]
     if run.outputs is not None and "step" in run.outputs.properties:
-        columns, more = _of_records(run, molecule, temperature)
+        columns, more = _of_records(run, molecule, temperature, relaxed)
         examined += columns
         failures += more
         last = max(last, int(run.outputs.properties["step"][-1]))
@@ -137,7 +143,7 @@ def _of_frames(
 
 
 def _of_records(
-    run: Run, molecule: IntactMolecule, temperature: float | None
+    run: Run, molecule: IntactMolecule, temperature: float | None, relaxed: float
 ) -> tuple[list[str], list[tuple[int, str]]]:
     """What of energy, temperature and uncertainty was recorded, and where each first failed."""
     assert run.outputs is not None
@@ -156,7 +162,7 @@ def _of_records(
     for kelvin in () if states is None else np.unique(states[np.isfinite(states)]).tolist():
         of_it = states == kelvin
         if potential is not None:  # quantum atoms have their zero-point energy
-            allowed = molecule.energies(float(potential[0]), kelvin, 1 if run.classical else None)
+            allowed = molecule.energies(float(potential[0]), kelvin, 1 if run.classical else None, relaxed)
             look(allowed, steps[of_it], potential[of_it])
         if warmth is not None and run.classical:
             look(molecule.temperatures(kelvin), steps[of_it], warmth[of_it])

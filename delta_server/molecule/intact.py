@@ -69,10 +69,11 @@ class IntactMolecule:
         """Which of some geometries, (n, N, 3) in Å, is the first that is wrong, and what with it."""
         return self._bonds.first_change(frames)
 
-    def energies(self, start: float, temperature: float, beads: int | None = 1) -> Allowed:
+    def energies(self, start: float, temperature: float, beads: int | None = 1, relaxed: float = inf) -> Allowed:
         """The potential energies, eV, that it may have. start: its first; temperature: the set one, K; beads: None
-        where their number is not known, and with it the zero-point energy."""
-        low, high = self.limits.energies(start, self.n_atoms, temperature, beads or 1)
+        where their number is not known, and with it the zero-point energy; relaxed: of the relaxed molecule, where
+        that is not the start."""
+        low, high = self.limits.energies(start, self.n_atoms, temperature, beads or 1, relaxed)
         return Allowed("energy", low, inf if beads is None else high, "eV", ".3f")  # total energies are large
 
     def temperatures(self, temperature: float) -> Allowed:

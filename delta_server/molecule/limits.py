@@ -2,8 +2,9 @@
 
 - a covalent bond is longer than `stretch` times its length at the start, or two atoms that were not bonded are closer
   than 1.25 times the sum of their covalent radii (`bonds.BondGraph`);
-- the potential energy lies more than `energy` below that of the start, or more than that above E_start + 3N kT: twice
-  the mean 3N kT/2 of N classical atoms in harmonic wells, five standard deviations away for 15 atoms;
+- the potential energy lies more than `energy` below that of the start (of the relaxed molecule, where a start is
+  known to be warm), or more than that above E_start + 3N kT: twice the mean 3N kT/2 of N classical atoms in harmonic
+  wells, five standard deviations away for 15 atoms;
 - the instantaneous temperature is above `heat` times the set one, and 100 K more;
 - the expected error of a force component is above `uncertainty` (models with a calibration);
 - any of these is no number.
@@ -36,10 +37,12 @@ class Limits:
             if not least < value < inf:
                 raise InputError(f"limits of a trajectory: {name} {value:g}, expected a number above {least:g}")
 
-    def energies(self, start: float, n_atoms: int, temperature: float, beads: int = 1) -> tuple[float, float]:
-        """The lowest and the highest potential energy, eV; start: its energy, eV; temperature: K. P beads are
-        classical at P·T."""
-        return start - self.energy, start + 3 * n_atoms * BOLTZMANN * temperature * beads + self.energy
+    def energies(
+        self, start: float, n_atoms: int, temperature: float, beads: int = 1, relaxed: float = inf
+    ) -> tuple[float, float]:
+        """The lowest and the highest potential energy, eV; start, relaxed: the energies, eV, of the start and of the
+        relaxed molecule; temperature: K. P beads are classical at P·T."""
+        return min(start, relaxed) - self.energy, start + 3 * n_atoms * BOLTZMANN * temperature * beads + self.energy
 
     def hottest(self, temperature: float) -> float:
         """The highest instantaneous temperature, K, for the set one."""

@@ -126,10 +126,12 @@ class Session:
         record = self.sweep.record
         exchanged = max(record.temperatures) if record.kind == "remd" else member.temperature
         start, energy = read_structure(self.folder / INIT), record.start.energy
-        if record.windows is not None:  # each begins where it was pulled to
+        if record.windows is not None:  # each begins where it was pulled to, and warm
             start = read_structure(member.folder / INIT)
             energy = float(self._potential.compute(start.positions).energy)
-        return LiveStability(self._potential, start.positions, energy, exchanged, record.limits, record.beads)
+        return LiveStability(
+            self._potential, start.positions, energy, exchanged, record.limits, record.beads, record.start.energy
+        )
 
     def _stopping(self) -> bool:
         return self.options.should_stop() or time.monotonic() > self._deadline

@@ -23,7 +23,8 @@ class Seen(NamedTuple):
 
 
 class LiveStability:
-    """The checks of one trajectory. start: (N, 3) Å; start_energy: eV; temperature: the highest set one, K."""
+    """The checks of one trajectory. start: (N, 3) Å; start_energy: eV; temperature: the highest set one, K; relaxed:
+    eV, the energy of the relaxed molecule where that is not the start."""
 
     def __init__(
         self,
@@ -33,11 +34,12 @@ class LiveStability:
         temperature: float,
         limits: Limits,
         beads: int = 1,
+        relaxed: float = math.inf,
     ) -> None:
         self._potential = potential
         fragments = [term.atoms for term in potential.fragments]
         self._molecule = IntactMolecule(potential.numbers, start, limits, fragments)
-        self._energies = self._molecule.energies(start_energy, temperature, beads)
+        self._energies = self._molecule.energies(start_energy, temperature, beads, relaxed)
         self._temperatures = self._molecule.temperatures(temperature)
         try:
             potential.uncertainty(start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from delta_server.analysis.free_energy.binding import (
     STANDARD_VOLUME,
     BindingFreeEnergy,
+    Cone,
     StandardState,
     binding_free_energy,
     enthalpy_of,
@@ -24,6 +26,7 @@ from delta_server.errors import InputError
 from delta_server.sweep.umbrella import parse_windows
 from delta_server.terms.bias import Restraint
 from delta_server.units import KCAL_MOL
+from delta_server.variables.definition import Variables
 
 DEPTH, SIZE, T = 3.0, 3.4, 300.0  # kcal/mol, Å, K
 R = np.linspace(2.5, 14.0, 23001)
@@ -72,6 +75,26 @@ def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> No
     far = (STATE.bound < R) & (R < 14)
     by_hand = -kt(T) * math.log(weights[far].sum() / weights[~far].sum())
     assert beyond.value == pytest.approx(by_hand, abs=0.25)  # few windows reach the end
+
+
+@pytest.mark.parametrize("restrained", [False, True])
+def test_the_bulk_within_a_cone(windows: list[Window], restrained: bool) -> None:
+    """Of samples in all directions it is the same ΔG°; of such as are always in the cone, that of a well that only a
+    share of all directions leads to."""
+    cone = Cone("axis", 110.0, 160.0)
+    rng = np.random.default_rng(3)
+    bounds = np.cos(np.radians([160.0, 110.0])) if restrained else (-1.0, 1.0)
+
+    def turned(one: Window) -> Window:
+        axis = np.degrees(np.arccos(rng.uniform(*bounds, len(one.samples))))
+        return replace(one, samples=replace(one.samples, values=one.samples.values | {"axis": axis}))
+
+    state = replace(STATE, cone=cone)
+    found = binding_free_energy(windows_together([turned(w) for w in windows], T), "r", state, resamples=4)
+    share = (math.cos(math.radians(110)) - math.cos(math.radians(160))) / 2
+    assert state.shell == pytest.approx(share * STATE.shell)
+    assert found.value == pytest.approx(exact() - restrained * kt(T) * math.log(share), abs=0.1)
+    assert "10.5 to 12 Å, axis 110 to 160°" in found.lines()[1]
 
 
 def test_its_potential_of_mean_force(windows: list[Window]) -> None:
@@ -144,6 +167,10 @@ def test_windows_that_do_not_overlap_are_refused(windows: list[Window]) -> None:
 def test_what_is_no_standard_state(windows: list[Window]) -> None:
     with pytest.raises(InputError, match="the bulk beyond"):
         StandardState(7.0, 5.0, 6.0)
+    with pytest.raises(InputError, match="axis=20:200: expected degrees"):
+        Cone("axis", 20.0, 200.0)
+    with pytest.raises(InputError, match="expected an angle of --variables"):
+        Cone("r", 0.0, 90.0).check(Variables.model_validate({"variables": {"r": {"distance": ["0", "1"]}}}))
     with pytest.raises(InputError, match="or in 20 to 21 Å"):
         binding_free_energy(windows_together(windows[:3], T), "r", StandardState(7.0, 20.0, 21.0))
 

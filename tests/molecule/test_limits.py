@@ -23,6 +23,7 @@ def test_energies_about_the_start() -> None:
     """3N kT above it, of P beads 3N kPT; and a margin on both sides."""
     assert Limits(energy=0.5).energies(-10.0, 15, 300.0) == pytest.approx((-10.5, -9.5 + 45 * kB * 300))
     assert Limits().energies(0.0, 4, 50.0, beads=16) == pytest.approx((-1.0, 1.0 + 12 * kB * 16 * 50))
+    assert Limits().energies(0.0, 4, 50.0, relaxed=-3.0)[0] == -4.0
     assert Limits(heat=2.0).hottest(300.0) == 700.0
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from made import made_dimer
 
-from delta_server.analysis import analyze_free_energy, find_runs
+from delta_server.analysis import analyze_free_energy, analyze_stability, find_runs
 from delta_server.analysis.free_energy.binding import StandardState
 from delta_server.errors import InputError
 from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.loading import load_potential
 from delta_server.manifest import load_manifest
+from delta_server.molecule.limits import Limits
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.session import RunOptions, Session
 from delta_server.sweep.state import MemberState
@@ -32,7 +33,8 @@ def plan(manifest: Path, **changes: object) -> SweepPlan:
 
 def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path) -> None:
     manifest, folder = h2o_benzene, tmp_path / "windows"
-    write_sweep(manifest, folder, plan(manifest), relax=False)
+    narrow = Limits(energy=0.02)  # eV; below the relaxed molecule, not below the warm start of a window
+    write_sweep(manifest, folder, plan(manifest, limits=narrow), relax=False)
     sweep = load_sweep(folder)
     assert [member.name for member in sweep.members] == ["200K_3.5", "200K_3.75", "200K_5"]
     seen: list[int] = []
@@ -61,6 +63,8 @@ def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path)
         spread = np.sqrt(8.617e-5 * 200 / constant)
         assert abs(values[0] - centre) < 4 * spread
         assert np.ptp(table["conserved"]) < 0.02
+        assert analyze_stability(runs[member.name], limits=narrow).failed is None
+        assert potential.compute(potential.reference).energy < table["potential"].min() < table["potential"][0] - 0.02
     assert [(overlap.low, overlap.high) for overlap in overlaps(sweep)] == [(3.5, 3.75), (3.75, 5.0)]
     middle = [runs["200K_3.75"]]
     _, _, values = read_extras(sweep.members[1].folder / "200K_3.75_md.variable_R_CM_0")

@@ -5,19 +5,22 @@ the potential of mean force without 4πr², zero in the bulk. Of the density p(r
 
     K = V_shell P_bound/P_shell,    ΔG° = −kT ln(P_bound/P_shell) − kT ln(V_shell/V°)
 
-with P_bound all that is nearer than `bound`, P_shell and V_shell those of a shell of the bulk, where w is flat.
+with P_bound all that is nearer than `bound`, P_shell and V_shell those of a shell of the bulk, where w is flat; or of
+the part of it within a cone, where a restraint keeps the guest before the opening of its host (as does the funnel of
+Limongelli, Bonomi and Parrinello, PNAS 110, 6358 (2013)).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from ..._types import FloatArray
+from ..._types import BoolArray, FloatArray
 from ...errors import InputError
+from ...variables.definition import Variables
 from .mbar import RESAMPLES, Pool, Pools
 from .sampling import kt
 from .surface import Surface
@@ -26,12 +29,41 @@ STANDARD_VOLUME = 1e27 / 6.02214076e23  # Å³ for each molecule at 1 mol/l
 
 
 @dataclass(frozen=True)
+class Cone:
+    """Where `variable`, the angle at the host's centre between an axis of the host and the guest, is from `low` to
+    `high` (degrees)."""
+
+    variable: str
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 180:
+            raise InputError(f"--cone {self.variable}={self.low:g}:{self.high:g}: expected degrees from 0 to 180")
+
+    def check(self, known: Variables) -> None:
+        """Raises InputError where its variable is no angle of these."""
+        angles = [name for name, variable in known.variables.items() if variable.kind == "angle"]
+        if self.variable not in angles:
+            raise InputError(
+                f"--cone {self.variable}: expected an angle of --variables ({', '.join(angles) or 'none'})"
+            )
+
+    @property
+    def share(self) -> float:
+        """Of all directions."""
+        return (math.cos(math.radians(self.low)) - math.cos(math.radians(self.high))) / 2
+
+
+@dataclass(frozen=True)
 class StandardState:
-    """Of which distances ΔG° is asked for: bound below `bound`, the bulk's shell from `low` to `high`, Å."""
+    """Of which distances ΔG° is asked for: bound below `bound`, the bulk's shell from `low` to `high`, Å, of which
+    with `cone` only that part counts."""
 
     bound: float
     low: float
     high: float
+    cone: Cone | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.bound <= self.low < self.high < math.inf:
@@ -43,7 +75,23 @@ class StandardState:
     @property
     def shell(self) -> float:
         """Its volume, Å³."""
-        return 4 / 3 * math.pi * (self.high**3 - self.low**3)
+        share = 1.0 if self.cone is None else self.cone.share
+        return share * 4 / 3 * math.pi * (self.high**3 - self.low**3)
+
+    def in_shell(self, values: Mapping[str, FloatArray], variable: str) -> BoolArray:
+        """(n,): which samples of the variables are in it."""
+        r = values[variable]
+        inside = (r >= self.low) & (r < self.high)
+        if self.cone is not None:
+            angle = values[self.cone.variable]
+            inside &= (angle >= self.cone.low) & (angle <= self.cone.high)
+        return inside
+
+    @property
+    def where(self) -> str:
+        """The shell in a few words."""
+        cone = "" if self.cone is None else f", {self.cone.variable} {self.cone.low:g} to {self.cone.high:g}°"
+        return f"{self.low:g} to {self.high:g} Å{cone}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +123,7 @@ class BindingFreeEnergy:
         return [
             f"{self.name}: ΔG°(1 M, {self.temperature:g} K) = {self.value:.2f} ± {self.error:.1g} kcal/mol "
             f"(halves: {first:.2f}, {second:.2f}{alone})",
-            f"  −kT ln P({self.variable} < {self.state.bound:g})/P({self.state.low:g} to {self.state.high:g} Å) = "
+            f"  −kT ln P({self.variable} < {self.state.bound:g})/P({self.state.where}) = "
             f"{self.pmf:.2f}; −kT ln({self.state.shell:.0f}/{STANDARD_VOLUME:.0f} Å³) = {self.volume:.2f}",
         ]
 
@@ -87,6 +135,7 @@ class BindingFreeEnergy:
             "variable": self.variable,
             "bound_A": self.state.bound,
             "bulk_A": [self.state.low, self.state.high],
+            "cone": None if self.state.cone is None else asdict(self.state.cone),
             "kcal_per_mol": self.value,
             "error": self.error,
             "pmf": self.pmf,
@@ -102,28 +151,29 @@ def binding_free_energy(
     resamples: int = RESAMPLES,
     seed: int = 0,
     of_bias: float | None = None,
+    shared_hills: bool = False,
 ) -> BindingFreeEnergy:
-    """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. Raises InputError
-    where one side has no samples."""
+    """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. shared_hills:
+    whether these are walkers that share hills. Raises InputError where one side has no samples."""
     kelvin = pools.temperature
     pmf = pools.whole.ratio(_sides(pools.whole, variable, state), kelvin, resamples, seed)
     if not math.isfinite(pmf.value):
-        raise InputError(
-            f"{pools.name}: no sample with {variable} below {state.bound:g} or in {state.low:g} to {state.high:g} Å"
-        )
+        raise InputError(f"{pools.name}: no sample with {variable} below {state.bound:g} or in {state.where}")
     volume = -kt(kelvin) * math.log(state.shell / STANDARD_VOLUME)
     halves = [half.ratio(_sides(half, variable, state), kelvin, 0, seed).value + volume for half in pools.halves]
-    error, alone = pmf.error, None
-    if of_bias is not None:  # walkers share hills: a bootstrap takes them for more independent than they are
-        error, alone = max(error, abs(halves[0] - halves[1]) / 2), of_bias + volume
+    error = pmf.error
+    if shared_hills:  # a bootstrap takes these walkers for more independent than they are
+        error = max(error, abs(halves[0] - halves[1]) / 2)
+    alone = None if of_bias is None else of_bias + volume
     ends = halves[0], halves[1]
     return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf.value, volume, error, ends, alone)
 
 
 def _sides(pool: Pool, variable: str, state: StandardState) -> FloatArray:
     """(2, n): which samples are bound, and which in the bulk's shell."""
-    r = np.concatenate([s.values[variable] for s in pool.samples])
-    return np.stack([r < state.bound, (r >= state.low) & (r < state.high)]).astype(np.float64)
+    bound = np.concatenate([s.values[variable] < state.bound for s in pool.samples])
+    shell = np.concatenate([state.in_shell(s.values, variable) for s in pool.samples])
+    return np.stack([bound, shell]).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ def analyze_free_energy(
     if not runs:
         raise InputError("no runs, so no free energy")
     known, names = choose(made_with(runs[0], manifest).manifest, variables, over)
+    if standard is not None and standard.cone is not None:
+        standard.cone.check(known)
     at = None if split is None else _parse_split(split)
     ladders: dict[str, list[Samples]] = {}
     biased: list[tuple[Pools, Flooded | None]] = []
@@ -161,8 +163,12 @@ def analyze_free_energy(
         one = pools.surface(names, grid, min_count)
         surfaces.append(one if flooded is None else flooded.beside(one))
         if standard is not None:
-            of_bias = flooded.binding(standard) if flooded and flooded.variables == (names[0],) else None
-            binding.append(binding_free_energy(pools, names[0], standard, of_bias=of_bias))
+            of_bias = None  # the hills say nothing of what is in a cone
+            if flooded is not None and flooded.variables == (names[0],) and standard.cone is None:
+                of_bias = flooded.binding(standard)
+            binding.append(
+                binding_free_energy(pools, names[0], standard, of_bias=of_bias, shared_hills=flooded is not None)
+            )
     distance = len(names) == 1 and known.variables[names[0]].kind == "distance"
     if standard is not None and not (distance and binding):
         raise InputError("--bound and --bulk: expected umbrella windows or metadynamics, and --over one distance")

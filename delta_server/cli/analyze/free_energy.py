@@ -42,6 +42,13 @@ def free_energy(
     bulk: Annotated[
         str | None, typer.Option(help="Shell in which the curve is flat, from and to (Å): 10:12.", metavar="RANGES")
     ] = None,
+    cone: Annotated[
+        str | None,
+        typer.Option(
+            help="As axis=145:180: of the shell only where this angle at the host is so, as a restraint in the "
+            "manifest keeps it."
+        ),
+    ] = None,
     sphere: Annotated[
         bool,
         typer.Option("--with-4pir2/--without-4pir2", help="F of a distance with its 4πr², or without."),
@@ -80,7 +87,7 @@ def free_energy(
         result = analyze_free_energy(
             chosen, complex_, variables, over, bins=bins, min_count=min_count, mbar=mbar, split=split,
             temperature=temperature, every=every, equilibrated=not all_of_it,
-            standard=_standard(bound, bulk), sphere=sphere, together=together, progress=progress,
+            standard=_standard(bound, bulk, cone), sphere=sphere, together=together, progress=progress,
         )  # fmt: skip
     path = output or shared.beside(runs, "free_energy.png")
     plot_surfaces(result.surfaces, result.units, path, highest)
@@ -99,12 +106,12 @@ def free_energy(
     print(f"picture: {path}")
 
 
-def _standard(bound: float | None, bulk: str | None) -> StandardState | None:
+def _standard(bound: float | None, bulk: str | None, cone: str | None) -> StandardState | None:
     """Raises InputError."""
-    from ...analysis.free_energy.binding import StandardState
+    from ...analysis.free_energy.binding import Cone, StandardState
     from ...errors import InputError
 
-    if bound is None and bulk is None:
+    if bound is None and bulk is None and cone is None:
         return None
     try:
         low, high = map(float, (bulk or "").split(":"))
@@ -112,7 +119,14 @@ def _standard(bound: float | None, bulk: str | None) -> StandardState | None:
         low = high = 0.0
     if bound is None or not low < high:
         raise InputError("--bound R --bulk LOW:HIGH go together: distances in Å, such as --bound 6.5 --bulk 10:12")
-    return StandardState(bound, low, high)
+    if cone is None:
+        return StandardState(bound, low, high)
+    name, _, between = cone.partition("=")
+    try:
+        first, last = map(float, between.split(":"))
+    except ValueError:
+        raise InputError(f"--cone {cone}: expected an angle and its range in degrees, as axis=145:180") from None
+    return StandardState(bound, low, high, Cone(name.strip(), first, last))
 
 
 def _table(result: FreeEnergies) -> None:
