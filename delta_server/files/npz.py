@@ -51,9 +51,17 @@ def open_arrays(path: str | Path, what: str, keys: str, error: type[DeltaError])
             raise error(f"{path}: not a whole .npz file; copy it again") from None
         raise error(f"{path}: cannot be read: {failure.strerror or failure}") from None
     except _NO_ZIP as failure:
+        if not _may_be_cut(path):
+            raise error(f"{path}: is no .npz file, expected a {what}") from None
         raise error(f"{path}: not a whole .npz file ({_short(failure)}); copy it again") from None
     except MemoryError:
         raise error(f"{path}: does not fit into memory") from None
+
+
+def _may_be_cut(path: Path) -> bool:
+    """Whether it begins as an archive does, as far as it goes."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"")
 
 
 def _short(error: Exception) -> str:

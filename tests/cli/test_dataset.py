@@ -343,7 +343,7 @@ def test_sampling_is_stopped_softly(tmp_path: Path, tmp_path_factory: pytest.Tem
         (("import", METHANE, "-o", "d.npz", "--charges", "1,-1"), "the files say 0,0"),
         (("import", METHANE, "-o", "d.npz", "--energy-unit", "eV"), "its energy unit is kcal/mol"),
         (("import", METHANE, "-o", "/proc/d.npz"), "cannot be written"),
-        (("info", "two.xyz"), "not a whole .npz file"),
+        (("info", "two.xyz"), "is no .npz file, expected a data set"),
         (("info", "none.npz"), "no such data set"),
         (("split", METHANE, "-o", "s.npz", "--train", "30", "--validation", "20"), "the data set has 40"),
         (("split", METHANE, "-o", "s.npz", "--train", "many"), "--train 'many'"),

@@ -155,8 +155,8 @@ def whole(path: Path) -> bytes:
         (lambda p: p.write_bytes(p.read_bytes()[:-100]), "not a whole .npz"),
         (lambda p: p.write_bytes(p.read_bytes()[:100]), "not a whole .npz"),
         (lambda p: p.write_bytes(p.read_bytes()[300:]), "not a whole .npz"),
-        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "not a whole .npz"),
-        (lambda p: p.write_bytes(pickle.dumps({"type": "m"})), "not a whole .npz"),
+        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\n"), "is no .npz file, expected"),
+        (lambda p: p.write_bytes(pickle.dumps({"type": "m"})), "is no .npz file, expected"),
         (lambda p: zipfile.ZipFile(p, "w").close(), "no sGDML file"),
     ],
     ids=[
