@@ -32,7 +32,7 @@ EXIT_CODES = """\
 \b
 Exit codes:
   0  the server sent EXIT, or        5  connection lost
-     closed between two requests     6  the geometry cannot be this molecule
+     closed between two requests     6  not this molecule, or too small a cell
   1  internal error                  7  forces that are not finite
   2  bad input                       8  not i-PI's protocol
   3  no server before the deadline   130, 143  stopped by SIGINT, SIGTERM

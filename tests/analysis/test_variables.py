@@ -74,11 +74,12 @@ def test_the_bowls_of_the_buckycatcher() -> None:
     assert 2 < values["R_CM"][0] < 10
 
 
-def test_the_shipped_variables_are_the_default_ones() -> None:
+def test_the_first_shipped_variables_are_the_default_ones() -> None:
     shipped = load_variables(ROOT / "inputs/c60_buckycatcher/variables.yaml")
     default = default_variables(load_manifest(CATCHER))
-    assert shipped.groups == default.groups
-    assert shipped.variables == default.variables
+    assert {name: shipped.groups[name] for name in default.groups} == default.groups
+    assert list(shipped.variables.items())[:2] == list(default.variables.items())
+    assert set(shipped.variables) - set(default.variables) == {"axis"}
 
 
 def test_water_on_benzene_has_a_distance_only(h2o_benzene: Path) -> None:
