@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,16 +97,30 @@ def plot_option(help: str) -> typer.models.OptionInfo:
     return option
 
 
-def by_name(option: str, text: str) -> dict[str, int]:
-    """``"binding=100,benzene=400"`` → {binding: 100, benzene: 400}, as an option says it. Raises InputError."""
-    pairs = [piece.strip().rpartition("=") for piece in text.split(",")]
-    if not all(name and number.strip().isdigit() for name, _, number in pairs):
-        raise InputError(f"{option} {text!r}: expected names of models with numbers, as in 'binding=100,benzene=400'")
-    if len({name for name, _, _ in pairs}) < len(pairs):
-        raise InputError(f"{option} {text!r}: a name comes twice")
-    return {name.strip(): int(number) for name, _, number in pairs}
+def by_model(
+    option: str, text: str, number: Callable[[str], float], example: str, *, auto: bool = False, every: bool = True
+) -> dict[str, Any]:
+    """What an option says of models by their names, ``"binding=60,benzene=100"``, and under the empty name of all
+    models, ``"60"``. number: of a text, or ValueError. auto: whether ``auto`` may stand for a number; every: whether
+    the empty name may. Raises InputError."""
+    pieces = [piece.strip().rpartition("=") for piece in text.split(",")]
+    try:
+        told = {name.strip(): value if auto and value == "auto" else number(value) for name, _, value in pieces}
+    except ValueError:
+        told = {}
+    if len(told) < len(pieces) or ("" in told and not every):
+        what = "auto or a number" if auto else "a number"
+        whose = "for all models or for some by name" if every else "for models by name"
+        second = "auto" if auto else example
+        raise InputError(
+            f"{option} {text!r}: expected {what} such as {example}, {whose}, each once, as in "
+            f"'binding={example},benzene={second}'"
+        )
+    return told
 
 
-def bases_of(text: str) -> dict[str, Any]:
-    """What --basis says, of all models or of some by name. Raises InputError."""
-    return {"basis": int(text or 0)} if not text or text.isdigit() else {"bases": by_name("--basis", text)}
+def count(text: str) -> int:
+    """A number of points. Raises ValueError."""
+    if not text.strip().isdigit():
+        raise ValueError
+    return int(text)

@@ -88,7 +88,7 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     (("data.npz", "--points", "binding=20,water=10"), "no such model; there are benzene, binding"),
     (("data.npz", "--full=grap"), "--full 'grap': expected some of sgdml, graph, auto"),
     (("data.npz", "--basis", 10, "--trainer", "sgdml"), "a basis: stock sGDML"),
-    (("data.npz", "--points", "binding"), "expected names of models with numbers"),
+    (("data.npz", "--points", "binding"), "'binding': expected a number such as 100, for models by name"),
     (("data.npz", "--basis", "binding=5,water=auto"), "basis of water: no such model"),
     (("data.npz", "--reduce", "auto,binding=1.5"), "'auto,binding=1.5': expected auto or a number such as 0.5"),
     (("data.npz", "-n", 20, "--like", "nothing.yaml"), "training.json: no such record"),

@@ -15,7 +15,7 @@ from ..dataset.options import (
     MultiplicityOption,
     electrons_of,
 )
-from ..options import BasisOption, bases_of
+from ..options import BasisOption, by_model, count
 
 
 def start(
@@ -98,6 +98,7 @@ def start(
         data.isolated()
     structures = read_structures(source).in_fragments(fragments)
     q, spins = electrons_of(structures, charges, multiplicity)
+    bases = by_model("--basis", basis, count, "100") if basis else {}
     LabelTask(structures, method, q, spins)  # refuses electrons that cannot be
     settings = Settings.made(
         name=source.stem if source.stem != "dataset" else output.name, numbers=tuple(structures.numbers.tolist()),
@@ -106,7 +107,7 @@ def start(
         labels=labels, calculator=calculator, options=dict(method.options),
         theory=(data.theory if data else "") or ("" if labels == "elsewhere" else method.theory),
         first=first, points=points, test=test, picks=picks, replicas=replicas, picoseconds=time,
-        timestep=timestep, **bases_of(basis), metric=metric, seed=seed,
+        timestep=timestep, basis=bases.pop("", 0), bases=bases, metric=metric, seed=seed,
     )  # fmt: skip
     needed = settings.test_labels + (0 if data is not None else first)
     if budget < needed:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
 from ...errors import InputError
-from ..options import AllThreadsOption, DatasetArg, OverwriteOption, by_name, check_new
+from ..options import AllThreadsOption, DatasetArg, OverwriteOption, by_model, check_new, count
 from ..process import set_training_threads
 from ..progress import Line, duration
 
@@ -159,10 +158,10 @@ def train(
         chosen, n_validation=n_validation, seed=seed, trainer=trainer, metric=metric, tolerance=tolerance
     )
     if basis:
-        bases = _sizes("--basis", basis, "100", _count)
+        bases = by_model("--basis", basis, count, "100", auto=True)
         chosen = replace(chosen, basis=bases.pop("", 0), bases=bases)
     if reduce:
-        keeps = _sizes("--reduce", reduce, "0.5", _fraction)
+        keeps = by_model("--reduce", reduce, _fraction, "0.5", auto=True)
         chosen = replace(chosen, keep=keeps.pop("", 1.0), keeps=keeps)
     if full is not None:
         chosen = replace(chosen, full=_full(full))
@@ -176,7 +175,7 @@ def train(
     elif baseline_option:
         raise InputError("--baseline-option goes with --baseline")
     if points is not None:
-        chosen = replace(chosen, points=by_name("--points", points))
+        chosen = replace(chosen, points=by_model("--points", points, count, "100", every=False))
     if sigma:
         chosen = replace(chosen, sigmas=(sigma,))
     if lam:
@@ -190,29 +189,6 @@ def train(
     choose = Like(like, told) if like else None
     manifest = train_all(dataset, output, chosen, told, structure, choose)
     print(manifest)
-
-
-def _sizes(option: str, text: str, example: str, number: Callable[[str], float]) -> dict[str, Any]:
-    """``"auto"`` → {"": "auto"}, for all models; ``"binding=60,benzene=auto"`` → {"binding": 60, "benzene": "auto"}.
-    Raises InputError."""
-    pieces = [piece.strip().rpartition("=") for piece in text.split(",")]
-    try:
-        sizes = {name.strip(): value if value == "auto" else number(value) for name, _, value in pieces}
-    except ValueError:
-        sizes = {}
-    if len(sizes) < len(pieces):
-        raise InputError(
-            f"{option} {text!r}: expected auto or a number such as {example}, for all models or for some by name, "
-            f"each once, as in 'binding={example},benzene=auto'"
-        )
-    return sizes
-
-
-def _count(text: str) -> int:
-    """Points. Raises ValueError."""
-    if not text.isdigit():
-        raise ValueError
-    return int(text)
 
 
 def _fraction(text: str) -> float:
