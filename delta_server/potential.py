@@ -22,7 +22,6 @@ from .manifest import format_atoms
 from .molecule.likeness import Likeness
 from .molecule.whole import FARTHEST, Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
-from .terms.bias import BiasTerm
 from .terms.sgdml import as_slice
 from .units import KCAL_MOL
 
@@ -264,15 +263,14 @@ class Potential:
         variables: dict[str, FloatArray] = {}
         binding_forces = None
         for side in self._sides(part):
-            named, forces, virial = self._sum_part(frames, side)
+            named, forces, virial, told = self._sum_part(frames, side)
+            variables |= told
             energy = sum(named.values(), np.zeros(len(virial)))
             if side == "binding":
                 energies["binding"], binding_forces = energy, forces
                 named.pop("binding", None)
             elif side == "bias":
                 energies["bias"] = energy
-                for term, _ in self._parts["bias"]:
-                    variables |= term.values(frames) if isinstance(term, BiasTerm) else {}
                 named = named if len(named) > 1 else {}
             energies |= named
             sums.append((energy, forces, virial))
@@ -280,17 +278,21 @@ class Potential:
         energy, forces, virial = (a[0].copy() if len(a) == 1 else reduce(np.add, a) for a in zip(*sums, strict=True))
         return Result(energy, forces, virial, Parts(energies, binding_forces, variables))
 
-    def _sum_part(self, frames: Frames, side: Side) -> tuple[dict[str, FloatArray], FloatArray, FloatArray]:
-        """The energy of each copy of the terms of one part, their forces and their virial."""
+    def _sum_part(
+        self, frames: Frames, side: Side
+    ) -> tuple[dict[str, FloatArray], FloatArray, FloatArray, dict[str, FloatArray]]:
+        """The energy of each copy of the terms of one part, their forces, their virial, and their variables."""
         forces, virial = np.zeros(frames.positions.shape), np.zeros((len(frames.positions), 3, 3))
         named: dict[str, FloatArray] = {}
+        variables: dict[str, FloatArray] = {}
         for term, places in self._parts[side]:
-            energies, copy_forces, virials = term.evaluate(frames)
+            energies, copy_forces, virials, told = term.evaluate(frames)
+            variables |= told
             for k, place in enumerate(places):
                 named[term.names[k]] = energies[:, k]
                 forces[:, place] += copy_forces[:, k]
                 virial += virials[:, k]
-        return {name: named[name] for name in self._names[side]}, forces, virial
+        return {name: named[name] for name in self._names[side]}, forces, virial, variables
 
     def _refuse_not_finite(self, result: Result) -> None:
         """Raise NonFiniteError for the first frame with a value that is no number, if there is one."""

@@ -52,7 +52,7 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
     count, (copies, n) = len(frames.positions), term.sites.shape
     given = [array for array in frames if array is not None]
     before = [array.copy() for array in given]
-    whole = term.evaluate(frames)
+    whole = term.evaluate(frames)[:3]
     same = all(map(np.array_equal, given, before))
     yield Check("inputs not mutated", same, "positions and cells are as they were" if same else "they were changed")
     shapes = [array.shape for array in whole]
@@ -61,7 +61,7 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
     if shapes != expected:
         return
 
-    singles = [term.evaluate(_take(frames, slice(i, i + 1))) for i in range(count)]
+    singles = [term.evaluate(_take(frames, slice(i, i + 1)))[:3] for i in range(count)]
     error = max(
         float(np.abs(a - np.concatenate(b)).max()) for a, b in zip(whole, zip(*singles, strict=True), strict=True)
     )
@@ -70,7 +70,7 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
     if copies > 1:
         moved = frames.positions.copy()
         moved[:, term.sites] = moved[:, np.roll(term.sites, 1, axis=0)]
-        rolled = term.evaluate(frames._replace(positions=moved))
+        rolled = term.evaluate(frames._replace(positions=moved))[:3]
         error = max(float(np.abs(b - np.roll(a, 1, axis=1)).max()) for a, b in zip(whole, rolled, strict=True))
         yield Check("equal copies", error <= 1e-6, f"exchanged, they differ by {error:.1e} (at most 1e-06)")
     if (errors := term.expected_error(frames)) is not None:
@@ -78,7 +78,7 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
         yield Check("expected errors", good, f"{errors.shape}, {errors.min():.2g} to {errors.max():.2g} eV/Å")
 
     def compute(moved: Frames) -> Prediction:
-        energies, forces, virials = term.evaluate(moved)
+        energies, forces, virials, _ = term.evaluate(moved)
         total = np.zeros_like(moved.positions)
         for k, site in enumerate(term.sites):
             total[:, site] += forces[:, k]

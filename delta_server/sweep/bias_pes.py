@@ -35,7 +35,7 @@ class BiasDriver(Dummy_driver):  # type: ignore[misc]
     def compute(self, cell: Any, pos: Any) -> Any:
         """One structure: atomic units in and out; cell (3, 3) has its vectors as columns."""
         frames, term = _frames(cell, pos), self.term
-        (energies, own, virials), variables = term.with_values(frames)
+        energies, own, virials, variables = term.evaluate(frames)
         forces = np.zeros_like(frames.positions[0])
         forces[term.sites[0]] = own[0, 0]
         values = {name: float(value[0]) for name, value in variables.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 from .._types import FloatArray, IntArray
@@ -38,11 +39,14 @@ class Contribution(NamedTuple):
     ``forces``   (F, K, n, 3)    eV/Å, on the atoms of ``Term.sites``
     ``virials``  (F, K, 3, 3)    eV, Σ r ⊗ F = −∂E/∂ε
     ============ =============== ======================================
+
+    variables: (F,) of each collective variable that a bias acts on, by its name; in Å, degrees, or a number.
     """
 
     energies: FloatArray
     forces: FloatArray
     virials: FloatArray
+    variables: Mapping[str, FloatArray] = MappingProxyType({})
 
 
 class Term(Protocol):

@@ -155,17 +155,13 @@ class BiasTerm:
 
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`."""
-        return self.with_values(frames)[0]
-
-    def with_values(self, frames: Frames) -> tuple[Contribution, dict[str, FloatArray]]:
-        """What `evaluate` and `values` return, at the price of the first."""
         each = self._each(frames)
         energies, slopes = self.bias.energy(np.stack([one.values for one in each], axis=1))
         parts = list(zip(slopes.T[:, :, None, None], each, strict=True))
         forces = sum(-slope * one.gradients[:, self.sites[0]] for slope, one in parts)
         virials = sum(-slope * one.strains for slope, one in parts)
-        contribution = Contribution(energies[:, None], np.asarray(forces)[:, None], np.asarray(virials)[:, None])
-        return contribution, self._named(each)
+        forces, virials = np.asarray(forces)[:, None], np.asarray(virials)[:, None]
+        return Contribution(energies[:, None], forces, virials, self._named(each))
 
     def expected_error(self, frames: Frames) -> FloatArray:
         """See `Term`: none, it is what it says."""

@@ -46,7 +46,7 @@ class SpeciesTerm:
 
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`."""
-        energies, forces, virials = self.molecules.evaluate(frames)
+        energies, forces, virials, _ = self.molecules.evaluate(frames)
         forces = forces.reshape(len(forces), 1, -1, 3)
         return Contribution(energies.sum(1)[:, None], forces, virials.sum(1)[:, None])
 

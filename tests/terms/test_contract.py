@@ -73,7 +73,7 @@ class Wrong:
     def evaluate(self, frames: Frames) -> Contribution:
         if self.fault == "mutates":
             frames.positions[:] += 1e-3
-        energies, forces, virials = self.inner.evaluate(frames)
+        energies, forces, virials, _ = self.inner.evaluate(frames)
         if self.fault == "shape":
             return Contribution(energies[:, 0], forces, virials)
         if self.fault == "batch":
