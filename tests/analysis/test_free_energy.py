@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import correlated
+from made_runs import correlated, write_run
 
+from delta_server.analysis import find_runs
 from delta_server.analysis.free_energy.mbar import connected, ladder_surface
-from delta_server.analysis.free_energy.sampling import Samples, alike, block_length, kt
+from delta_server.analysis.free_energy.sampling import Samples, alike, block_length, by_state, kt
 from delta_server.analysis.free_energy.surface import common_grid, difference, surface
 from delta_server.errors import InputError
 from delta_server.units import KCAL_MOL
+from delta_server.variables.definition import Variables
 
 KB = 8.617330337217213e-05  # eV/K, CODATA 2014
 
@@ -200,3 +203,20 @@ def test_the_start_is_left_out_and_energies_are_asked_for() -> None:
     assert 2000 < len(found) <= 2750
     with pytest.raises(InputError, match="needs the classical potential energy"):
         ladder_surface([late], 300, ["R_p"], (np.linspace(10, 12, 5),))
+
+
+def test_frames_whose_bias_is_not_recorded_yet(tmp_path: Path) -> None:
+    """Of a run that goes on the last ones are left out; elsewhere none may lack."""
+    positions = np.random.default_rng(0).standard_normal((12, 2, 3))
+    write_run(tmp_path, positions, extras={"energy_bias": 0.01 * np.arange(12)})
+    known = Variables.model_validate({"variables": {"r": {"distance": ["0", "1"]}}})
+    recorded = tmp_path / "nvt.energy_bias_0"
+    whole = recorded.read_text()
+    recorded.write_text(whole[: whole.index(" #EXTRAS(energy_bias)# Step: 200")])
+    [run] = find_runs(tmp_path)
+    [samples] = by_state(run, known)
+    assert samples.bias == pytest.approx(0.01 * np.arange(10))
+    recorded.write_text(whole[whole.index(" #EXTRAS(energy_bias)# Step: 40") :])
+    [run] = find_runs(tmp_path)
+    with pytest.raises(InputError, match="not recorded with every frame"):
+        by_state(run, known)

@@ -128,7 +128,10 @@ def by_state(run: Run, variables: Variables, temperature: float | None = None, e
     steps = np.concatenate(blocks)
     states = run.states(steps) if temperature is None else np.full(len(steps), temperature)
     assert states is not None
-    everything = Samples(run.name, math.nan, values, _energies(run, steps), steps, _bias(run, steps))
+    bias = _bias(run, steps)
+    if bias is not None:
+        states = np.where(np.isfinite(bias), states, np.nan)
+    everything = Samples(run.name, math.nan, values, _energies(run, steps), steps, bias)
     found = np.unique(states[np.isfinite(states)])
     if not len(found):
         raise InputError(
@@ -160,15 +163,17 @@ def _energies(run: Run, steps: IntArray) -> FloatArray | None:
 
 
 def _bias(run: Run, steps: IntArray) -> FloatArray | None:
-    """eV, of a bias in the run's manifest; None where it had none. Raises InputError where it is not known."""
+    """eV, of a bias in the run's manifest; None where it had none. Of a run that goes on the last frames have NaN
+    as yet. Raises InputError where it is not known."""
     recorded = None if run.outputs is None else run.outputs.extras.get("energy_bias")
     if recorded is None:
         return None
     at, values = recorded
     place = np.minimum(np.searchsorted(at, steps), len(at) - 1)
-    if not (at[place] == steps).all():
+    later = steps > at[-1]
+    if not (later | (at[place] == steps)).all():
         raise InputError(f"{run.path}: its bias was not recorded with every frame; write energy_bias as often")
-    return np.asarray(values[place], dtype=np.float64)
+    return np.where(later, np.nan, values[place])
 
 
 def alike(samples: Sequence[Samples]) -> list[str]:
