@@ -165,6 +165,8 @@ def binding_free_energy(
     if shared_hills:  # a bootstrap takes these walkers for more independent than they are
         error = max(error, abs(halves[0] - halves[1]) / 2)
     alone = None if of_bias is None else of_bias + volume
+    if alone is not None:  # both are right only where the hills were put slowly enough
+        error = max(error, abs(pmf.value + volume - alone) / 2)
     ends = halves[0], halves[1]
     return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf.value, volume, error, ends, alone)
 
