@@ -145,12 +145,12 @@ def test_bad_input(reference: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def own(tmp_path: Path) -> tuple[Path, Path]:
-    """A manifest of its own, and a run of two temperatures with frames of its data set."""
+    """A manifest of its own, and runs of two temperatures, two of them at one, with frames of its data set."""
     shutil.copytree(FOLDER, tmp_path / "models", ignore=shutil.ignore_patterns("full*", "own.json"))
     data = held_out("h2o_benzene", 12)
     symbols = read_structure(FOLDER / "geometry.xyz").symbols
-    for kelvin in (100.0, 300.0):
-        write_run(tmp_path / f"sweep/{kelvin:g}K", data.positions, symbols, kelvin=kelvin, prefix=f"{kelvin:g}K_md")
+    for name, kelvin in (("100K", 100.0), ("300K_1", 300.0), ("300K_2", 300.0)):
+        write_run(tmp_path / f"sweep/{name}", data.positions, symbols, kelvin=kelvin, prefix=f"{name}_md")
     return tmp_path / "models/manifest.yaml", tmp_path / "sweep"
 
 

@@ -142,20 +142,30 @@ def _electrons(
 
 
 def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:
-    """Frames of every run, drawn at random. Raises InputError where there are none."""
+    """Frames of every run, drawn at random; runs of one temperature, such as windows, share its frames. Raises
+    InputError where there are none."""
+    from collections import Counter
+
     import numpy as np
 
     from ...analysis.runs import find_runs, made_with
     from ...training.evaluation.own import OwnFrames, draw
 
+    runs = find_runs(*options.runs)
+    alike = Counter(run.temperature for run in runs)
+    seen: Counter[float | None] = Counter()
     positions, kelvins = [], []
-    for k, run in enumerate(find_runs(*options.runs)):
+    for k, run in enumerate(runs):
         for note in made_with(run, manifest).notes:
             complain(f"{run.name}: {note}")
         steps = run.steps
         if options.skip:
             steps = steps[~(run.time(steps) < options.skip)]
-        chosen = steps[draw(len(steps), options.sample, (options.seed, k))]
+        share = options.sample
+        if run.temperature is not None:
+            share = (options.sample + seen[run.temperature]) // alike[run.temperature]
+            seen[run.temperature] += 1
+        chosen = steps[draw(len(steps), share, (options.seed, k))]
         found, places = _read(run, chosen)
         positions.append(found)
         states = run.states(places)
