@@ -113,20 +113,24 @@ def _standard(bound: float | None, bulk: str | None, cone: str | None) -> Standa
 
     if bound is None and bulk is None and cone is None:
         return None
-    try:
-        low, high = map(float, (bulk or "").split(":"))
-    except ValueError:
-        low = high = 0.0
-    if bound is None or not low < high:
+    shell = _between(bulk or "")
+    if bound is None or shell is None or not shell[0] < shell[1]:
         raise InputError("--bound R --bulk LOW:HIGH go together: distances in Å, such as --bound 6.5 --bulk 10:12")
     if cone is None:
-        return StandardState(bound, low, high)
-    name, _, between = cone.partition("=")
+        return StandardState(bound, *shell)
+    name, _, angles = cone.partition("=")
+    if (within := _between(angles)) is None:
+        raise InputError(f"--cone {cone}: expected an angle and its range in degrees, as axis=145:180")
+    return StandardState(bound, *shell, Cone(name.strip(), *within))
+
+
+def _between(text: str) -> tuple[float, float] | None:
+    """Two numbers, ``10:12``; None where it is something else."""
     try:
-        first, last = map(float, between.split(":"))
+        low, high = map(float, text.split(":"))
     except ValueError:
-        raise InputError(f"--cone {cone}: expected an angle and its range in degrees, as axis=145:180") from None
-    return StandardState(bound, low, high, Cone(name.strip(), first, last))
+        return None
+    return low, high
 
 
 def _table(result: FreeEnergies) -> None:

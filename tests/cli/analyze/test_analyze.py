@@ -171,6 +171,9 @@ def test_the_binding_from_contact_to_30_angstrom(tmp_path: Path) -> None:
     assert "no fragment 'x'" in call(tmp_path, *given, "--fragment", "x", code=2)
 
 
+SHELL = ("free-energy", "delta", "--manifest", MANIFEST, "--bound", 7, "--bulk", "10:12")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -180,6 +183,14 @@ def test_the_binding_from_contact_to_30_angstrom(tmp_path: Path) -> None:
         (("rotation", "delta", "--guest", "0:3", "--host", "2:15"), "atom 2 is both"),
         (("free-energy", "delta"), "give --variables"),
         (("free-energy", "delta", "--manifest", MANIFEST, "--over", "R_p"), "expected one or two of R_CM"),
+        (
+            ("free-energy", "delta", "--manifest", MANIFEST, "--bound", 7, "--bulk", "12:10"),
+            "--bound R --bulk LOW:HIGH",
+        ),
+        (("free-energy", "delta", "--manifest", MANIFEST, "--cone", "axis=145:180"), "--bound R --bulk LOW:HIGH"),
+        ((*SHELL, "--cone", "axis=145"), "--cone axis=145: expected an angle and its range in degrees"),
+        ((*SHELL, "--cone", "axis=145:200"), "--cone axis=145:200: expected degrees from 0 to 180"),
+        ((*SHELL, "--cone", "R_CM=0:90"), "--cone R_CM: expected an angle of --variables (none)"),
         (("stability", "nothing"), "no such file or folder"),
         (("stability", "delta", "--energy", 0), "energy 0, expected a number above 0"),
     ],
