@@ -62,8 +62,12 @@ class Process:
     @property
     def cpu(self) -> float:
         """CPU time used so far, s; also of a process that has ended and was not waited for."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return (int(self._stat[11]) + int(self._stat[12])) / _TICK
+
+    @property
+    def _stat(self) -> list[str]:
+        """From the state on, see proc(5)."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
 
     @property
     def memory(self) -> int:
@@ -73,7 +77,7 @@ class Process:
     @property
     def running(self) -> bool:
         """Asked without reaping, so that `cpu` can still be read."""
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return self._stat[0] not in "ZX"
 
     def wait_for(self, text: str, count: int = 1) -> None:
         """Wait until the process has said `text`."""

@@ -1,9 +1,9 @@
 """The package's commands, and i-PI, in processes that are forked, not started: the interpreter and the imports, most
 of a short command's time, are there already.
 
-Such a process has its own memory, folder, environment, command line, output, signals, exit code and end, and is a
-child of the test's process. So are i-PI and the commands that it starts itself. What an interpreter does before
-`main` (console script, site) is not tried: a test of that starts a real one.
+Such a process has its own memory, folder, environment, command line, output, signals, exit code and end. So have i-PI
+and the commands that it starts itself. What an interpreter does before `main` (console script, site) is not tried: a
+test of that starts a real one.
 """
 
 from __future__ import annotations
@@ -50,11 +50,10 @@ BESIDES = (
 )  # fmt: skip
 INHERITED: list[object] = []  # of another process; it is not to be closed
 STARTED = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
 
 class Forked:
-    """A child that was not started by `subprocess`, with what is needed of its Popen."""
+    """A child of the server's, with what is needed of a Popen."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -62,9 +61,7 @@ class Forked:
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
+            self.returncode = _ask(self.pid)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -101,17 +98,7 @@ def start(
     task = [session, str(folder or Path.cwd()), words, env or dict(os.environ), str(out), str(err or out)]
     for path in task[-2:]:
         open(path, "wb").close()
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    prctl = ctypes.CDLL(None).prctl
-    prctl(SUBREAPER, 1)  # whom the server's child leaves behind is ours
-    try:
-        server.stdin.write(json.dumps(task) + "\n")
-        server.stdin.flush()
-        return Forked(int(server.stdout.readline()))
-    finally:
-        prctl(SUBREAPER, 0)
+    return Forked(_ask(task))
 
 
 def run(
@@ -136,6 +123,16 @@ def run(
         return subprocess.CompletedProcess(arguments, code, *(path.read_text("utf-8") for path in paths))
 
 
+def _ask(task: Any) -> Any:
+    """What the server says to it, see `serve`."""
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(task) + "\n")
+    server.stdin.flush()
+    return json.loads(server.stdout.readline())
+
+
 @cache
 def _server() -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "-" * 2000]  # room for the command lines of others
@@ -147,26 +144,27 @@ def _server() -> subprocess.Popen[str]:
 
 
 def serve() -> None:
-    """For each line of stdin fork a process that is nobody's child, and say its number."""
+    """For each task of a line of stdin fork a process and say its number, or, of such a number, how it ended (null:
+    it has not)."""
     for module in pkgutil.walk_packages(delta_server.__path__, "delta_server."):
         import_module(module.name)
     for name in BESIDES:
         import_module(name)
     gc.freeze()  # or every end of a process would go through all that was imported
-    for line in sys.stdin:
-        if not (between := os.fork()):
-            if pid := os.fork():
-                os.write(1, str(pid).encode())
-                os._exit(0)
-            session, folder, arguments, environment, *outputs = json.loads(line)
+    for task in map(json.loads, sys.stdin):
+        said: int | None
+        if isinstance(task, int):
+            ended, status = os.waitpid(task, os.WNOHANG)
+            said = os.waitstatus_to_exitcode(status) if ended else None
+        elif not (said := os.fork()):
+            session, folder, arguments, environment, *outputs = task
             if session:
                 os.setsid()
             os.chdir(folder)
             for number, name in enumerate((os.devnull, *outputs)):
                 os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
             end_with(partial(become, arguments, environment))
-        os.waitpid(between, 0)
-        os.write(1, b"\n")
+        os.write(1, json.dumps(said).encode() + b"\n")
 
 
 def become(arguments: list[str], environment: dict[str, str]) -> None:

@@ -233,14 +233,14 @@ def _rename(arrays: Arrays, keys: Keys) -> None:
 
 def _text(arrays: Arrays, key: str) -> str:
     """A name, "" where it is a pickled object, which is left where it is."""
-    if key not in arrays or arrays.header(key)[1].hasobject:
+    if key not in arrays or arrays.header(key).dtype.hasobject:
         return ""
     return arrays.text(key) or ""
 
 
 def _check_lattice(path: Path, arrays: Arrays, data: Dataset, warn: Callable[[str], None]) -> None:
     """sGDML keeps the vectors of a cell as columns. Raises InputError where labels are of a periodic system."""
-    if arrays.header("lattice")[1].hasobject:  # None
+    if arrays.header("lattice").dtype.hasobject:  # None
         return
     cell = arrays.floats("lattice", (3, 3)).T
     for frame in range(len(data)):

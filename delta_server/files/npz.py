@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ _MAX_TEXT = 10_000  # characters; the longest string a file has any use for
 _MAX_BYTES = 64 * 2**30
 _MAX_RATIO = 200  # of an array beyond _FREE bytes to its compressed self; numbers do not compress so well
 _FREE = 2**26
+_CHUNK = 2**18  # bytes read at once
 
 # What NumPy's reader of a header has been seen to raise, and zipfile for what is no zip file.
 _NO_HEADER = (ValueError, TypeError, OverflowError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError)
@@ -68,6 +69,13 @@ def _short(error: Exception) -> str:
     return f"{error}"[:200] or type(error).__name__
 
 
+class Header(NamedTuple):
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype[Any]
+    size: int  # of the header itself, in bytes
+
+
 class Arrays:
     """Arrays of an open ``.npz``, each checked against its header before it is read."""
 
@@ -75,6 +83,7 @@ class Arrays:
         self.path, self.what, self.keys, self.error = path, what, keys, error
         self.archive = archive
         self.members = {Path(i.filename).stem: i for i in archive.infolist() if i.filename.endswith(".npy")}
+        self._headers: dict[str, Header] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self.members
@@ -82,8 +91,13 @@ class Arrays:
     def fail(self, key: str, what: str) -> DeltaError:
         return self.error(f"{self.path}: array {key!r} {what}")
 
-    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-        """Shape, dtype and length of the header of an array, none of its data read."""
+    def header(self, key: str) -> Header:
+        """What the header of an array says, none of its data read."""
+        if key not in self._headers:
+            self._headers[key] = self._read_header(key)
+        return self._headers[key]
+
+    def _read_header(self, key: str) -> Header:
         if key not in self.members:
             raise self.error(
                 f"{self.path}: no array {key!r}; a {self.what} has {self.keys}; "
@@ -96,24 +110,24 @@ class Arrays:
             raise self.fail(
                 key, f"claims {member.file_size} bytes packed into {member.compress_size}: no numbers are"
             )
-        with self.archive.open(self.members[key]) as stream:
+        with self.archive.open(member) as stream:
             try:
                 version = np.lib.format.read_magic(stream)
                 formats = np.lib.format
                 read: Any = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-                shape, _, dtype = read(stream)
+                shape, by_columns, dtype = read(stream)
             except _NO_HEADER as error:
                 raise self.fail(key, f"has no readable header: {_short(error)}") from None
             if any(type(n) is not int or not 0 <= n <= _MAX_BYTES for n in shape):
                 raise self.fail(key, f"has the impossible shape {shape}"[:200])
-            return tuple(shape), dtype, stream.tell()
+            return Header(tuple(shape), by_columns, dtype, stream.tell())
 
     def shape(self, key: str) -> tuple[int, ...]:
-        return self.header(key)[0]
+        return self.header(key).shape
 
     def get(self, key: str, shape: tuple[int, ...] | None, kinds: str) -> npt.NDArray[Any]:
         """The array, if its header says `shape` and a dtype kind in `kinds`, and its size bears that out."""
-        found, dtype, header_bytes = self.header(key)
+        found, by_columns, dtype, header_bytes = self.header(key)
         if dtype.hasobject:
             raise self.fail(key, "holds pickled Python objects, which are never loaded")
         if dtype.kind not in kinds:
@@ -128,11 +142,16 @@ class Arrays:
             raise self.fail(key, f"holds {stored} bytes, its header says {size}")
         if size > _MAX_BYTES or (dtype.kind in "SU" and size > 4 * _MAX_TEXT):
             raise self.fail(key, f"is absurdly large: {size} bytes")
+        array = np.empty(prod(found), dtype)
+        rest = array.view(np.uint8).data if size else memoryview(b"")
+        stream: Any  # what zipfile gives can do more than it promises
         with self.archive.open(self.members[key]) as stream:
-            try:
-                array: npt.NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            except ValueError as error:
-                raise self.fail(key, f"cannot be read: {_short(error)}") from None
+            stream.read(header_bytes)
+            while rest and (n := stream.readinto(rest[:_CHUNK])):
+                rest = rest[n:]
+        if rest:
+            raise self.fail(key, f"cannot be read: {len(rest)} of {size} bytes are missing")
+        array = array.reshape(found, order="F" if by_columns else "C")
         if dtype.kind == "U" and size and (array.reshape(-1).view(dtype.str[0] + "u4") > sys.maxunicode).any():
             raise self.fail(key, "holds characters that do not exist")
         return array

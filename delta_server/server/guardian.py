@@ -13,11 +13,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import Any
 
 LINGER = 2.0  # s
 
@@ -43,9 +41,11 @@ class Guardian:
 
     def __init__(self, sock: socket.socket) -> None:
         """Raises OSError where no process can be started."""
+        import subprocess  # here, for the program starts faster without
+
         read, self._write = os.pipe()
         try:
-            self._process: subprocess.Popen[Any] = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", os.path.abspath(__file__), str(sock.fileno()), str(read)],
                 pass_fds=(sock.fileno(), read),
                 stdin=subprocess.DEVNULL,
@@ -61,12 +61,14 @@ class Guardian:
 
     def release(self) -> None:
         """The connection was left in order: let the guardian go."""
+        from subprocess import TimeoutExpired
+
         with suppress(BrokenPipeError):  # it is gone before us
             os.write(self._write, b"\0")
         os.close(self._write)
         try:
             self._process.wait(2 * LINGER)
-        except subprocess.TimeoutExpired:
+        except TimeoutExpired:
             self._process.kill()
             self._process.wait()
 

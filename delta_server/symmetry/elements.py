@@ -67,7 +67,7 @@ def orbits(pair_perms: IntArray) -> IntArray:
     labels = np.arange(pair_perms.shape[1])
     while True:
         reached = np.minimum(labels, labels[pair_perms].min(0))
-        np.minimum.at(reached, pair_perms, np.broadcast_to(reached, pair_perms.shape))
-        if np.array_equal(reached, labels):
+        reached = reached[reached]  # a label is an entry of the same orbit, whose own may be smaller
+        if np.array_equal(reached, labels):  # so it is the same all along the cycles of every permutation
             return labels
         labels = reached

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,15 +42,17 @@ class Picture:
     caption: str
     figure: Figure
 
+    @cached_property
     def svg(self) -> bytes:
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None})
+        self.figure.set_layout_engine("none")  # all has found its place
         return buffer.getvalue()
 
     def write(self, folder: Path) -> list[Path]:
         """As SVG and as PNG. Raises OSError."""
         paths = [folder / f"{self.name}.{ending}" for ending in ("svg", "png")]
-        paths[0].write_bytes(self.svg())
+        paths[0].write_bytes(self.svg)
         self.figure.savefig(paths[1], dpi=250)
         return paths
 

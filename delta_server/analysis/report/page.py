@@ -126,7 +126,7 @@ def _subtitle(report: Report) -> str:
 
 
 def _shown(picture: Picture) -> dict[str, str]:
-    svg = base64.b64encode(picture.svg()).decode()
+    svg = base64.b64encode(picture.svg).decode()
     return {"name": picture.name, "caption": picture.caption, "src": f"data:image/svg+xml;base64,{svg}"}
 
 

@@ -32,7 +32,9 @@ def pair_permutations(permutations: IntArray, pairs: IntArray | None = None) -> 
     row, col = np.divmod(pairs_of(n_atoms) if pairs is None else pairs, n_atoms)
     place = np.full((n_atoms, n_atoms), -1, dtype=np.intp)
     place[row, col] = place[col, row] = np.arange(len(row))
-    moved = place[permutations[:, row], permutations[:, col]]
+    where = np.take(n_atoms * permutations, row, axis=1)
+    where += np.take(permutations, col, axis=1)
+    moved = np.take(place, where)
     if moved.size and moved.min() < 0:
         raise ValueError("the permutations take some of the pairs to others that are left out")
     return moved
