@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from made import made_dimer, made_manifest, made_model
 from peer import Peer, listening
 from processes import Driver, Ipi
 
+from delta_server import Potential, load_potential
 from delta_server.molecule.structures import read_structure
 from delta_server.units import BOHR
 
@@ -28,6 +30,10 @@ class System:
     manifest: Path
     numbers: npt.NDArray[np.intp]
     positions: Array  # (N, 3) Å
+
+    @cached_property
+    def potential(self) -> Potential:
+        return load_potential(self.manifest)
 
     @property
     def bohr(self) -> Array:

@@ -62,9 +62,8 @@ def busy_with(daemon: Driver, connection: Connection, frame: np.ndarray) -> None
 def right(reply: Reply, system: System, frames: np.ndarray) -> None:
     """What the potential gives in process, alone."""
     frames = np.reshape(frames, (-1, system.n_atoms, 3)) * BOHR
-    potential = load_potential(system.manifest)
     for i, frame in enumerate(frames):
-        result = potential.compute(frame)
+        result = system.potential.compute(frame)
         assert reply.energies[i] == pytest.approx(result.energy / HARTREE, rel=1e-10)
         assert reply.forces[i] == pytest.approx(result.forces * BOHR / HARTREE, abs=1e-10)
         assert reply.virials[i] == pytest.approx(result.virial / HARTREE, abs=1e-9)

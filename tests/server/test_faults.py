@@ -32,7 +32,6 @@ from peer import (
 )
 from processes import Driver, wait_until
 
-from delta_server import load_potential
 from delta_server.errors import InputError
 from delta_server.server.address import parse_address
 from delta_server.units import BOHR, HARTREE
@@ -82,7 +81,7 @@ def bye(driver: Driver, connection: Connection) -> None:
 
 def right(reply: Reply, system: System, frames: np.ndarray) -> None:
     """The reply is what the potential gives in process."""
-    result = load_potential(system.manifest).compute(np.reshape(frames, (-1, system.n_atoms, 3)) * BOHR)
+    result = system.potential.compute(np.reshape(frames, (-1, system.n_atoms, 3)) * BOHR)
     assert reply.energies == pytest.approx(result.energy / HARTREE, rel=1e-10)
     assert reply.forces == pytest.approx(result.forces * BOHR / HARTREE, abs=1e-12)
     assert reply.virials == pytest.approx(result.virial / HARTREE, abs=1e-12)
@@ -148,7 +147,7 @@ def test_extras_are_json_with_the_same_keys_every_time(start_driver: StartDriver
     assert {tuple(extra) for extra in extras} == {
         ("energy_first", "energy_second", "energy_binding", "binding_force_rms")
     }
-    energies = load_potential(dimer.manifest).compute(frames * BOHR).parts.energies
+    energies = dimer.potential.compute(frames * BOHR).parts.energies
     for name, values in energies.items():
         assert [extra[f"energy_{name}"] for extra in extras] == pytest.approx(values)
     assert all(isinstance(value, float) for extra in extras for value in extra.values())

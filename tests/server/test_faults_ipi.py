@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from processes import Driver, Ipi, wait_until
 
-from delta_server import load_potential
-
 from .conftest import StartDriver, StartIpi, System
 
 EXTRAS = ("energy_first", "energy_second", "energy_binding", "binding_force_rms")
@@ -161,7 +159,7 @@ def test_modes(
     driver = start_driver(dimer.manifest, ipi.address)
     ipi.finished()
     driver.finished()
-    potential = load_potential(dimer.manifest)
+    potential = dimer.potential
     frames = np.array(
         [
             [atoms.positions for atoms in ase.io.read(ipi.folder / f"run.pos_{bead}.xyz", ":", format="extxyz")]
