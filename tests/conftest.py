@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import multiprocessing.util
 import os
@@ -22,6 +23,12 @@ from delta_server.gdml import Model, load_model
 ROOT = Path(__file__).resolve().parent.parent
 multiprocessing.util.spawnv_passfds = warm.spawn  # type: ignore[attr-defined]  # workers need not import it all again
 SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def shipped_models() -> list[Path]:

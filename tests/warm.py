@@ -34,8 +34,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import ase.config
+import typer.main
 
 import delta_server
+from delta_server.cli import driver, main
 from delta_server.server import leash
 
 COMMANDS = {
@@ -150,6 +152,9 @@ def serve() -> None:
         import_module(module.name)
     for name in BESIDES:
         import_module(name)
+    typer.main.get_command = cache(typer.main.get_command)
+    for app in (main.app, driver.app):
+        typer.main.get_command(app)  # their commands and options, from annotations: 60 ms
     gc.freeze()  # or every end of a process would go through all that was imported
     for task in map(json.loads, sys.stdin):
         said: int | None
