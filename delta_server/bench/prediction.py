@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -92,7 +93,7 @@ def sgdml_predictor(
     """
     logging.disable(logging.INFO)  # torch and sgdml are talkative when they are imported
     try:
-        from sgdml.predict import GDMLPredict
+        from sgdml import predict as stock
     except ImportError:
         raise InputError(
             "sgdml is not installed here: pip install 'delta-server[sgdml]' -c constraints.txt"
@@ -107,13 +108,24 @@ def sgdml_predictor(
     else:
         with np.load(source, allow_pickle=False) as archive:
             model = {key: archive[key] for key in _KEYS if key in archive.files} | {"type": "m"}
-    predictor = _on_gpu(GDMLPredict, model) if gpu_of(device) else GDMLPredict(model, max_processes=1)
+    theirs, stock.share_array = stock.share_array, _shared
+    try:
+        predictor = _on_gpu(stock.GDMLPredict, model) if gpu_of(device) else stock.GDMLPredict(model, max_processes=1)
+    finally:
+        stock.share_array = theirs
 
     def predict(positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         energy, forces = predictor.predict(positions.reshape(len(positions), -1))
         return energy, forces.reshape(positions.shape)
 
     return predict
+
+
+def _shared(array: FloatArray) -> tuple[Any, tuple[int, ...]]:
+    """What sgdml's own makes, which goes through the array number by number: seconds of each model."""
+    shared = RawArray("d", array.size)
+    np.frombuffer(shared)[:] = array.ravel()
+    return shared, array.shape
 
 
 def _on_gpu(predictor: Callable[..., Any], model: dict[str, Any]) -> Any:
