@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import json
 import multiprocessing.util
 import os
@@ -26,9 +25,7 @@ SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", 
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays: the garbage collector need not go through it again and again."""
-    gc.collect()
-    gc.freeze()
+    warm.spare_collections()
 
 
 def shipped_models() -> list[Path]:

@@ -155,7 +155,7 @@ def serve() -> None:
     typer.main.get_command = cache(typer.main.get_command)
     for app in (main.app, driver.app):
         typer.main.get_command(app)  # their commands and options, from annotations: 60 ms
-    gc.freeze()  # or every end of a process would go through all that was imported
+    spare_collections()
     for task in map(json.loads, sys.stdin):
         said: int | None
         if isinstance(task, int):
@@ -170,6 +170,13 @@ def serve() -> None:
                 os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
             end_with(partial(become, arguments, environment))
         os.write(1, json.dumps(said).encode() + b"\n")
+
+
+def spare_collections() -> None:
+    """Have the garbage collector leave alone what is there, and come less often: it took a twentieth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def become(arguments: list[str], environment: dict[str, str]) -> None:
