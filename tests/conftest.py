@@ -24,6 +24,12 @@ multiprocessing.util.spawnv_passfds = warm.spawn  # type: ignore[attr-defined]  
 SYSTEMS = ("benzene_dimer", "c60_buckycatcher", "h2o_benzene", "methane_dimer", "na_benzene", "no3_corona")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One server for the commands of all workers."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        warm.share()
+
+
 def pytest_collection_finish() -> None:
     warm.spare_collections()
 

@@ -19,6 +19,7 @@ import pkgutil
 import runpy
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import ase.config
 import typer.main
@@ -50,6 +51,7 @@ BESIDES = (
     "matplotlib.figure", "networkx", "scipy.integrate", "scipy.optimize", "scipy.stats", "tblite.ase",
     "typer._adapters", "yaml", COMMANDS["i-pi"],
 )  # fmt: skip
+ADDRESS = "WARM_SERVER"  # the variable of the environment that says where it is
 INHERITED: list[object] = []  # of another process; it is not to be closed
 STARTED = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
 
@@ -127,27 +129,37 @@ def run(
 
 def _ask(task: Any) -> Any:
     """What the server says to it, see `serve`."""
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    server.stdin.write(json.dumps(task) + "\n")
-    server.stdin.flush()
-    return json.loads(server.stdout.readline())
+    stream = _server()
+    stream.write(json.dumps(task) + "\n")
+    stream.flush()
+    return json.loads(stream.readline())
 
 
 @cache
-def _server() -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "-" * 2000]  # room for the command lines of others
-    server = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+def _server() -> TextIO:
+    if ADDRESS not in os.environ:
+        share()
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(os.environ[ADDRESS])
+    return connection.makefile("rw")
+
+
+def share() -> None:
+    """Start a server for this process and its children, for as long as it lives."""
+    folder, listener = TemporaryDirectory(), socket.socket(socket.AF_UNIX)
+    os.environ[ADDRESS] = f"{folder.name}/warm"
+    listener.bind(os.environ[ADDRESS])
+    listener.listen()
+    command = [sys.executable, __file__, "-" * 2000, str(listener.fileno())]  # room for the command lines of others
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True)
+    listener.close()
+    atexit.register(folder.cleanup)
     atexit.register(server.communicate)
-    return server
 
 
-def serve() -> None:
-    """For each task of a line of stdin fork a process and say its number, or, of such a number, how it ended (null:
-    it has not)."""
+def serve(listener: socket.socket) -> None:
+    """For each task of a line of a connection fork a process and say its number, or, of such a number, how it ended
+    (null: it has not); until stdin ends."""
     for module in pkgutil.walk_packages(delta_server.__path__, "delta_server."):
         import_module(module.name)
     for name in BESIDES:
@@ -156,20 +168,36 @@ def serve() -> None:
     for app in (main.app, driver.app):
         typer.main.get_command(app)  # their commands and options, from annotations: 60 ms
     spare_collections()
-    for task in map(json.loads, sys.stdin):
-        said: int | None
-        if isinstance(task, int):
-            ended, status = os.waitpid(task, os.WNOHANG)
-            said = os.waitstatus_to_exitcode(status) if ended else None
-        elif not (said := os.fork()):
-            session, folder, arguments, environment, *outputs = task
-            if session:
-                os.setsid()
-            os.chdir(folder)
-            for number, name in enumerate((os.devnull, *outputs)):
-                os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
-            end_with(partial(become, arguments, environment))
-        os.write(1, json.dumps(said).encode() + b"\n")
+    streams: dict[socket.socket, TextIO] = {}
+    while 0 not in (ready := select.select([0, listener, *streams], [], [])[0]):
+        for connection in ready:
+            if connection is listener:
+                new = listener.accept()[0]
+                streams[new] = new.makefile("rw")
+            elif line := streams[connection].readline():
+                said = answer(json.loads(line), (listener, *streams))
+                streams[connection].write(json.dumps(said) + "\n")
+                streams[connection].flush()
+            else:
+                streams.pop(connection).close()
+
+
+def answer(task: Any, own: Sequence[socket.socket]) -> int | None:
+    """See `serve`. own: what is not the new process' concern."""
+    if isinstance(task, int):
+        ended, status = os.waitpid(task, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    if not (pid := os.fork()):
+        session, folder, arguments, environment, *outputs = task
+        if session:
+            os.setsid()
+        os.chdir(folder)
+        for number, name in enumerate((os.devnull, *outputs)):
+            os.dup2(os.open(name, os.O_RDWR | os.O_APPEND), number)
+        for connection in own:
+            os.close(connection.detach())
+        end_with(partial(become, arguments, environment))
+    return pid
 
 
 def spare_collections() -> None:
@@ -288,4 +316,4 @@ def end_with(main: Callable[[], object]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve()
+    serve(socket.socket(fileno=int(sys.argv[2])))
