@@ -3,7 +3,8 @@
 A hill's height is that of the first times exp(−V(s)/(kT (γ − 1))), V of the hills before it and γ the bias factor
 (Barducci, Bussi and Parrinello, Phys. Rev. Lett. 100, 020603 (2008)); walkers as of Raiteri et al., J. Phys. Chem. B
 110, 3533 (2006). Every hill is a row in a file of its own, with its step, and on the disk before i-PI goes on: to
-resume at a step is to cut the file there.
+resume at a step is to cut the file there. Once there are no more, the bias is fixed, and what follows is in
+equilibrium with it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ Walls = tuple[float | None, float | None]
 class Flooding:
     """What metadynamics to write. known: with the variables among them. height: eV of the first hill, None for kT/3;
     widths: σ of the hills, None for what is usual for such a variable; pace: steps between hills; walls: None for
-    one 10 Å beyond the start, where a variable is a distance or a height."""
+    one 10 Å beyond the start, where a variable is a distance or a height; fill: ps for which there are hills, None
+    for to the end."""
 
     variables: tuple[str, ...]
     known: Variables
@@ -47,9 +49,13 @@ class Flooding:
     bias_factor: float = 10.0
     walkers: int = 1
     walls: tuple[Walls, ...] | None = None
+    fill: float | None = None
 
-    def record(self, temperatures: Sequence[float], numbers: IntArray, start: FloatArray) -> Metadynamics:
-        """For the record. temperatures: K; start: (N, 3) Å. Raises InputError."""
+    def record(
+        self, temperatures: Sequence[float], numbers: IntArray, start: FloatArray, steps: int, timestep: float
+    ) -> Metadynamics:
+        """For the record. temperatures: K; start: (N, 3) Å; steps: of the whole run, each of `timestep` fs. Raises
+        InputError."""
         names = self.variables
         if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
             raise InputError(f"--variable {','.join(names)}: expected one or two")
@@ -63,6 +69,12 @@ class Flooding:
         for name, value, (low, high) in zip(names, at, walls, strict=True):
             if not (-math.inf if low is None else low) < value < (math.inf if high is None else high):
                 raise InputError(f"--walls: {name} starts at {value:.4g}, which is not between {low} and {high}")
+        until = None if self.fill is None else round(1000 * self.fill / timestep)
+        if until is not None and not self.pace <= until < steps:
+            raise InputError(
+                f"--fill {self.fill:g}: {until} steps, expected {self.pace} (--pace) or more, and less than the run's "
+                f"{steps}"
+            )
         groups = {name: list(atoms) for name, atoms in self.known.groups.items()}
         return Metadynamics(
             variables=names,
@@ -74,6 +86,7 @@ class Flooding:
             pace=self.pace,
             bias_factor=self.bias_factor,
             walkers=self.walkers,
+            until=until,
         )
 
 
@@ -155,7 +168,8 @@ class Flood:
         self.ground, self._path, self._start, self._updates = Ground.read(bias), hills, start, 0
         told = self.ground.told
         there = self.ground.hills(hills)
-        if there.steps.tolist() != np.repeat(np.arange(told.pace, start + 1, told.pace), told.walkers).tolist():
+        expected = [step for step in range(told.pace, start + 1, told.pace) if told.puts_hills(step)]
+        if there.steps.tolist() != np.repeat(expected, told.walkers).tolist():
             raise InputError(
                 f"{hills}: expected the hills of each {told.pace} steps up to step {start}, found {len(there)} up to "
                 f"step {there.steps.max(initial=0)}; go on with `delta-sgdml sweep run`, which cuts what is beyond"
@@ -177,10 +191,11 @@ class Flood:
             if len(self._counting):
                 self._hills = self._hills.with_more(self._counting)
                 self.term = replace(self.term, bias=Sum((self._hills, self._walls)))
-        if not len(self._counting) and step % told.pace:
+        new = told.puts_hills(step)
+        if not len(self._counting) and not new:
             return 0.0
         at = np.stack(list(self.term.values(frames).values()), axis=1)
-        if step % told.pace == 0:
+        if new:
             height = self.ground.height(self._hills.energy(at)[0])
             hill = replace(self._none, steps=np.array([step]), centres=at, heights=height)
             self._fresh = self._fresh.with_more(hill)
@@ -206,18 +221,20 @@ class Flood:
 @dataclass(frozen=True)
 class Progress:
     """How far metadynamics at a temperature (K) has come: its hills, the mean height of the last tenth of them over
-    the first one's, and where they are, by variable."""
+    the first one's, where they are, by variable, and the step after which there are no more."""
 
     temperature: float
     hills: int
     last: float
     reached: dict[str, tuple[float, float]]
+    until: int | None
 
     def line(self) -> str:
         """What is told of it."""
         where = ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, (low, high) in self.reached.items())
         height = f"the last tenth {self.last:.2f} times as high as the first"
-        return f"{self.temperature:g} K: {self.hills} hills, {where}; {height}"
+        held = "" if self.until is None else f"; none after step {self.until}"
+        return f"{self.temperature:g} K: {self.hills} hills, {where}; {height}{held}"
 
 
 def progress_of(sweep: Sweep) -> list[Progress]:
@@ -232,5 +249,5 @@ def progress_of(sweep: Sweep) -> list[Progress]:
             last = float(hills.heights[-max(1, len(hills) // 10) :].mean() / hills.heights[0])
             low, high = hills.centres.min(0), hills.centres.max(0)
             reached = {name: (float(low[i]), float(high[i])) for i, name in enumerate(told.variables)}
-            found.append(Progress(kelvin, len(hills), last, reached))
+            found.append(Progress(kelvin, len(hills), last, reached, told.until))
     return found

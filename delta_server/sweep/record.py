@@ -54,7 +54,7 @@ class Metadynamics(Strict):
     """Well-tempered metadynamics (Barducci, Bussi and Parrinello, Phys. Rev. Lett. 100, 020603 (2008)) of one or two
     variables. definition, units: as of `Windows`; widths: σ of the hills; walls: from where to where a variable may
     go, each None for anywhere; heights: eV of the first hill, at each temperature; pace: steps between hills;
-    walkers: that share them."""
+    walkers: that share them; until: the step after which there are no more hills."""
 
     variables: tuple[str, ...] = Field(min_length=1, max_length=2)
     definition: dict[str, Any]
@@ -65,6 +65,11 @@ class Metadynamics(Strict):
     pace: int = Field(ge=1)
     bias_factor: float = Field(gt=1)
     walkers: int = Field(ge=1)
+    until: int | None = Field(default=None, ge=1)
+
+    def puts_hills(self, step: int) -> bool:
+        """Whether there are new ones at this step."""
+        return step % self.pace == 0 and (self.until is None or step <= self.until)
 
 
 class SweepRecord(Strict):

@@ -168,7 +168,9 @@ def lay_out(
         windows=None if plan.umbrella is None else plan.umbrella.windows(min(plan.temperatures)),
         metadynamics=None
         if plan.metadynamics is None
-        else plan.metadynamics.record(plan.temperatures, atoms.numbers, atoms.positions),
+        else plan.metadynamics.record(
+            plan.temperatures, atoms.numbers, atoms.positions, simulation.steps, simulation.timestep
+        ),
     )
     new = not folder.exists()
     staged = Sweep(folder / _STAGED, record)

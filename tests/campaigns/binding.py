@@ -116,9 +116,9 @@ def measured(folder: Path, form: str, kind: str, picoseconds: float) -> tuple[fl
     """ΔG°, its error, and what is told of it."""
     _, bound, windows = CASES[form]
     dynamics = ("--temperatures", 300, "--timestep", 3, "--stride", 10, "--frames", 10, "--no-relax")
-    flooding = ("--walkers", 4, "--pace", 50, "--walls", ":9", "--tau", 500)
-    how = ("--windows", windows) if kind == "umbrella" else flooding
     length = picoseconds if kind == "umbrella" else 2 * picoseconds
+    flooding = ("--walkers", 4, "--pace", 50, "--fill", length / 4, "--walls", ":9", "--tau", 500)
+    how = ("--windows", windows) if kind == "umbrella" else flooding
     sweep = folder / kind
     write = ("sweep", "write", folder / "manifest.yaml", "--kind", kind, "--variable", "R_CM", *how)
     run(*write, *dynamics, "--time", length, "--energy-margin", 1e6, "-o", sweep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def ground(tmp_path: Path) -> Ground:
     known = default_variables(manifest).merged(Variables.model_validate({"groups": groups, "variables": turn}))
     potential = load_potential(manifest)
     flooding = Flooding(("R_CM", "turn"), known, pace=2, walkers=2, walls=((0.1, 3.1), (None, None)))
-    return Ground(flooding.record([200.0], potential.numbers, potential.reference), 200.0, potential.numbers)
+    told = flooding.record([200.0], potential.numbers, potential.reference, 1000, 0.5)
+    return Ground(told, 200.0, potential.numbers)
 
 
 def frames_of(ground: Ground, tmp_path: Path, n: int) -> np.ndarray:
@@ -84,6 +86,13 @@ def test_hills_count_for_all_walkers_from_the_next_step(ground: Ground, tmp_path
     for start in (0, 4, 8):
         with pytest.raises(InputError, match=f"up to step {start}, found 6 up to step 6; go on with"):
             Flood(tmp_path / "bias.json", tmp_path / "hills.dat", start)
+    held = replace(ground, told=ground.told.model_copy(update={"until": 5}))
+    held.write(tmp_path / "held.json")
+    first = Flood(tmp_path / "held.json", tmp_path / "held.dat", 0)
+    assert [first.update(Frames(x[k : k + 1])) for k in range(10)] == rises[:10]  # the hills of step 4 count at 5
+    later = Flood(tmp_path / "held.json", tmp_path / "held.dat", 5)
+    assert [later.update(Frames(x[k : k + 1])) for k in range(10)] == [0.0] * 10
+    assert held.hills(tmp_path / "held.dat").steps.tolist() == [2, 2, 4, 4]
     (tmp_path / "hills.dat").write_text("1 2\n")
     with pytest.raises(InputError, match="not the hills of R_CM and turn"):
         ground.hills(tmp_path / "hills.dat")
@@ -91,7 +100,7 @@ def test_hills_count_for_all_walkers_from_the_next_step(ground: Ground, tmp_path
 
 def test_walkers_are_run_killed_and_resumed(tmp_path: Path, h2o_benzene: Path) -> None:
     manifest, folder = h2o_benzene, tmp_path / "meta"
-    flooding = Flooding(("R_CM",), default_variables(load_manifest(manifest)), pace=20, walkers=2)
+    flooding = Flooding(("R_CM",), default_variables(load_manifest(manifest)), pace=20, walkers=2, fill=0.15)
     plan = SweepPlan((100.0,), "metadynamics", 0.2, stride=5, frames=10, checkpoint=50, metadynamics=flooding)
     write_sweep(manifest, folder, plan, relax=False)
     sweep = load_sweep(folder)
@@ -110,7 +119,7 @@ def test_walkers_are_run_killed_and_resumed(tmp_path: Path, h2o_benzene: Path) -
     assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
     ground = Ground.read(folder / "100K_1" / "bias.json")
     there = ground.hills(hills)
-    assert there.steps.tolist() == np.repeat(np.arange(20, 401, 20), 2).tolist()
+    assert there.steps.tolist() == np.repeat(np.arange(20, 301, 20), 2).tolist()
     under = there.energy_at(there.centres, there.steps)
     assert there.heights == pytest.approx(ground.height(under), rel=1e-9)
     for member in sweep.members:
@@ -121,8 +130,9 @@ def test_walkers_are_run_killed_and_resumed(tmp_path: Path, h2o_benzene: Path) -
         assert table["ensemble_bias"] == pytest.approx(bias, abs=1e-6)
         assert np.ptp(table["conserved"]) < 0.01 < table["ensemble_bias"].max()
     (progress,) = progress_of(sweep)
-    assert progress.hills == 40
-    assert "100 K: 40 hills, R_CM" in progress.line()
+    assert progress.hills == 30
+    assert "100 K: 30 hills, R_CM" in progress.line()
+    assert progress.line().endswith("; none after step 300")
     with pytest.raises(InputError, match="walkers that share hills, run in one process"):
         Session(sweep, "jobs", sweep.members[:1], RunOptions()).run()
 
@@ -137,6 +147,7 @@ def test_what_no_metadynamics_can_be_made_of(tmp_path: Path) -> None:
         (Flooding(("R_CM", "R_CM"), known), "expected one or two"),
         (Flooding(("R_CM",), known, widths=(0.1, 0.2)), "--width: expected 1, one for each variable, found 2"),
         (Flooding(("R_CM",), known, walls=((None, 1.0),)), "--walls: R_CM starts at .* not between None and 1.0"),
+        (Flooding(("R_CM",), known, fill=0.5), "--fill 0.5: 1000 steps, expected 500 .* and less than .* 1000"),
     ):
         with pytest.raises(InputError, match=words):
-            bad.record([200.0], potential.numbers, potential.reference)
+            bad.record([200.0], potential.numbers, potential.reference, 1000, 0.5)

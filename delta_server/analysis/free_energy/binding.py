@@ -151,10 +151,10 @@ def binding_free_energy(
     resamples: int = RESAMPLES,
     seed: int = 0,
     of_bias: float | None = None,
-    shared_hills: bool = False,
+    growing: bool = False,
 ) -> BindingFreeEnergy:
-    """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. shared_hills:
-    whether these are walkers that share hills. Raises InputError where one side has no samples."""
+    """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. growing: whether
+    there were new hills to the end. Raises InputError where one side has no samples."""
     kelvin = pools.temperature
     pmf = pools.whole.ratio(_sides(pools.whole, variable, state), kelvin, resamples, seed)
     if not math.isfinite(pmf.value):
@@ -162,11 +162,11 @@ def binding_free_energy(
     volume = -kt(kelvin) * math.log(state.shell / STANDARD_VOLUME)
     halves = [half.ratio(_sides(half, variable, state), kelvin, 0, seed).value + volume for half in pools.halves]
     error = pmf.error
-    if shared_hills:  # a bootstrap takes these walkers for more independent than they are
-        error = max(error, abs(halves[0] - halves[1]) / 2)
     alone = None if of_bias is None else of_bias + volume
-    if alone is not None:  # both are right only where the hills were put slowly enough
-        error = max(error, abs(pmf.value + volume - alone) / 2)
+    if growing:  # a bootstrap takes walkers that share hills for more independent than they are
+        error = max(error, abs(halves[0] - halves[1]) / 2)
+        if alone is not None:  # both are right only where the hills were put slowly enough
+            error = max(error, abs(pmf.value + volume - alone) / 2)
     ends = halves[0], halves[1]
     return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf.value, volume, error, ends, alone)
 

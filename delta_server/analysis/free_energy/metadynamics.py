@@ -6,6 +6,9 @@ everything (Tiwary and Parrinello, J. Phys. Chem. B 119, 736 (2015)),
     c(t) = kT ln ∫ exp(γ/(γ − 1) V(s, t)/kT) ds − kT ln ∫ exp(1/(γ − 1) V(s, t)/kT) ds,
 
 γ the bias factor. Where the hills have converged, F(s) = −γ/(γ − 1) V(s) as well, up to where the walls begin.
+
+Of a run whose hills came to an end only what follows counts. Its bias is fixed: exp(V/kT) is exact, and the samples
+err as those of any run.
 """
 
 from __future__ import annotations
@@ -59,17 +62,27 @@ class Flooded:
     def variables(self) -> tuple[str, ...]:
         return self.ground.told.variables
 
+    @property
+    def growing(self) -> bool:
+        """Whether there were new hills to the end."""
+        return self.ground.told.until is None
+
     def together(self) -> Pools:
         """The walkers as one, for F without bias; without what they did while the first hills filled the wells, in
-        which they were never in equilibrium."""
+        which they were never in equilibrium. Raises InputError where hills were still to come."""
         filled = self._filled
-        starts = [min(filled, float(np.median(one.steps))) for one in self.samples]
+        starts = [min(filled, float(np.median(one.steps))) if self.growing else filled for one in self.samples]
         some = [one.take(np.flatnonzero(one.steps > start)) for one, start in zip(self.samples, starts, strict=True)]
+        if not all(map(len, some)):
+            raise InputError(f"{self.name}: there are hills up to step {filled}, and no samples beyond yet")
         return reweighted(self.name, *map(self._weighed, some))
 
     @property
     def _filled(self) -> int:
-        """The step from which on hills are on average less than 1/e as high as the first."""
+        """The last step with hills, or of those that still come when they are on average less than 1/e as high as
+        the first."""
+        if self.ground.told.until is not None:
+            return self.ground.told.until
         ends = np.linspace(0, len(self.hills), min(_PIECES, len(self.hills)) + 1).astype(np.intp)
         means = np.add.reduceat(self.hills.heights, ends[:-1]) / np.diff(ends)
         low = np.flatnonzero(means < self.ground.told.heights[0] / math.e)

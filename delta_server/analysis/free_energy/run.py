@@ -167,7 +167,9 @@ def analyze_free_energy(
             if flooded is not None and flooded.variables == (names[0],) and standard.cone is None:
                 of_bias = flooded.binding(standard)
             binding.append(
-                binding_free_energy(pools, names[0], standard, of_bias=of_bias, shared_hills=flooded is not None)
+                binding_free_energy(
+                    pools, names[0], standard, of_bias=of_bias, growing=flooded is not None and flooded.growing
+                )
             )
     distance = len(names) == 1 and known.variables[names[0]].kind == "distance"
     if standard is not None and not (distance and binding):

@@ -92,6 +92,15 @@ def write(
         int | None,
         typer.Option(min=1, max=1000, help="With metadynamics: walkers that share hills.", show_default="1"),
     ] = None,
+    fill: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="With metadynamics: for how long there are hills (ps); what follows has a fixed bias.",
+            metavar="PS",
+            show_default="to the end",
+        ),
+    ] = None,
     walls: Annotated[
         str | None,
         typer.Option(
@@ -169,7 +178,8 @@ def write(
     geometry. `sweep status` tells how far neighbours overlap, `analyze free-energy` makes one curve of them.
 
     With --kind metadynamics (well-tempered) i-PI puts hills along the variable, all of them in hills.dat, until it
-    goes everywhere: `sweep status` tells where it has been. Several walkers at a temperature share their hills.
+    goes everywhere: `sweep status` tells where it has been. Several walkers at a temperature share their hills. After
+    --fill there are no more of them, and F is of what follows.
 
     Example: delta-sgdml sweep write models/h2o_benzene/manifest.yaml --temperatures 10:400:50 --time 10 -o demo/sweep
     """
@@ -183,7 +193,7 @@ def write(
         host, port = address.name, address.port
     windowed = umbrella(manifest, variable, windows, force_constant, variables) if kind != "metadynamics" else None
     given = {"height": height, "width": width, "pace": pace, "bias_factor": bias_factor, "walkers": walkers}
-    flood = flooding(manifest, variable, variables, kind == "metadynamics", given | {"walls": walls})
+    flood = flooding(manifest, variable, variables, kind == "metadynamics", given | {"fill": fill, "walls": walls})
     plan = SweepPlan(
         parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, contract, stride, frames,
         checkpoint, exchange, seed, batch, host, port,
