@@ -72,8 +72,8 @@ class Flooding:
         until = None if self.fill is None else round(1000 * self.fill / timestep)
         if until is not None and not self.pace <= until < steps:
             raise InputError(
-                f"--fill {self.fill:g}: {until} steps, expected {self.pace} (--pace) or more, and less than the whole "
-                f"run's {steps}"
+                f"--fill {self.fill:g}: {until} steps, expected {self.pace} (--pace) or more, "
+                f"and less than the run's {steps}"
             )
         groups = {name: list(atoms) for name, atoms in self.known.groups.items()}
         return Metadynamics(
