@@ -166,7 +166,7 @@ def test_only_the_command_line_prints_and_exits() -> None:
     wrong = []
     for path in FILES:
         for node in ast.walk(tree(path)) if unit(path) != "cli" else ():
-            called = isinstance(node, ast.Call) and ast.unparse(node.func) in ends
+            called = isinstance(node, ast.Call) and dotted(node.func) in ends
             raised = isinstance(node, ast.Raise) and node.exc is not None and "SystemExit" in ast.unparse(node.exc)
             in_ipi = name_of(path) == "server/ipi_pes.py"  # which ends i-PI's process
             if (called and not in_ipi) or raised:
@@ -190,7 +190,7 @@ def trusting(path: Path) -> Iterator[str]:
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             wrong = ast.unparse(node.value) != "False"
         elif isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
+            called = dotted(node.func)
             wrong = called in BLIND or any(
                 k.arg == "shell" and ast.unparse(k.value) != "False" for k in node.keywords
             )
@@ -203,7 +203,14 @@ def trusting(path: Path) -> Iterator[str]:
 
 
 def base_name(node: ast.expr) -> str:
-    return ast.unparse(node).split(".")[-1]
+    return dotted(node).split(".")[-1]
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` as it stands there, much faster than ast.unparse; of what is more than names, the names after it."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 @pytest.mark.parametrize(
