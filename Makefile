@@ -24,7 +24,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(ALONE) $(BIN)/python -m pytest -n 4 --dist worksteal; tests=$$?; \
+	$(BIN)/mypy & types=$$!; $(ALONE) $(BIN)/python -m pytest -n 3 --dist worksteal; tests=$$?; \
 	wait $$types && exit $$tests
 
 $(VENV)/bin/python:
