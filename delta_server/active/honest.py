@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from .._types import FloatArray
-from ..checks.tested import OwnErrors, OwnRecord, models_of
+from ..checks.tested import OwnErrors, OwnRecord, digests_of
 from ..data.dataset import Dataset
 from ..errors import InputError
 from ..files.documents import first_error
@@ -191,6 +191,6 @@ def own_record(manifest: Path, result: Test, settings: Settings, where: str, fai
         for kelvin, terms in result.items() if kelvin != APART for term in terms.values()
     ]  # fmt: skip
     return OwnRecord(
-        models=models_of(load_manifest(manifest)), run=where, theory=settings.theory, sample=settings.test,
+        models=digests_of(load_manifest(manifest)), run=where, theory=settings.theory, sample=settings.test,
         seed=settings.seed, failed=failed, own=tuple(own),
     )  # fmt: skip

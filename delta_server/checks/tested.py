@@ -51,7 +51,7 @@ def own_path(manifest: Path) -> Path:
     return manifest.with_name(OWN if manifest.stem == "manifest" else f"{manifest.stem}.{OWN}")
 
 
-def models_of(manifest: Manifest) -> dict[str, str]:
+def digests_of(manifest: Manifest) -> dict[str, str]:
     """SHA-256 of each model's file, by its path in the manifest."""
     return {str(entry.model): sha256_of(manifest.resolve(entry.model)) for entry in manifest.models().values()}
 
@@ -66,7 +66,7 @@ def check_tested(manifest: Manifest) -> Check:
         record = read_own(path)
     except InputError as error:
         return Check(name, True, str(error), warning=True)
-    if record.models != models_of(manifest):
+    if record.models != digests_of(manifest):
         return Check(name, True, f"{path.name} tells of other models than these: {how}", warning=True)
     totals = [row for row in record.own if row.part == "total"]
     at = ", ".join(f"{row.energy_mae:.2g} at {row.temperature or 0:g} K" for row in totals if row.temperature)

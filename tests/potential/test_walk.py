@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from delta_server.checks.manifest import check_manifest
-from delta_server.checks.tested import OWN, OwnErrors, OwnRecord, check_tested, models_of
+from delta_server.checks.tested import OWN, OwnErrors, OwnRecord, check_tested, digests_of
 from delta_server.checks.walk import check_walk, training_temperature
 from delta_server.loading import load_potential
 from delta_server.manifest import load_manifest
@@ -63,7 +63,7 @@ def test_who_was_never_tested_is_told(apart: Path) -> None:
         force_mae=0.1, force_mae_error=0.02,
     )  # fmt: skip
     record = OwnRecord(
-        models=models_of(manifest), run="ladder", theory="GFN2-xTB", sample=40, seed=0, failed=0, own=(row,)
+        models=digests_of(manifest), run="ladder", theory="GFN2-xTB", sample=40, seed=0, failed=0, own=(row,)
     )
     told = record.model_dump(mode="json")
     (apart.parent / OWN).write_text(json.dumps(told))

@@ -42,7 +42,7 @@ class OwnOptions:
 
 def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_json: bool) -> None:
     """Label a sample of the runs' frames, print the errors, and leave the record beside the manifest."""
-    from ...checks.tested import OwnRecord, models_of, own_path
+    from ...checks.tested import OwnRecord, digests_of, own_path
     from ...files.whole import write_json
     from ...loading import load_potential
     from ...manifest import load_manifest
@@ -75,7 +75,7 @@ def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_j
     if labelled.failed:
         complain(f"left out: {method.name} failed on {labelled.failed} frames")
     record = OwnRecord(
-        models=models_of(described),
+        models=digests_of(described),
         run=", ".join(path.resolve().name for path in options.runs),
         theory=method.theory,
         sample=options.sample,
