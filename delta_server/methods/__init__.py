@@ -44,7 +44,7 @@ class Method:
     """A calculator and its options.
 
     name: ``gfn2-xtb`` and its sisters; ``d4``, the dispersion of a functional; ``pyscf``; an ASE calculator's
-    short name, ``emt``; or ``package.module:Class``.
+    short name, ``emt``; or ``package.module:Class``, or a function there that returns a calculator.
     options: keyword arguments of the calculator.
     """
 
@@ -64,6 +64,8 @@ class Method:
         try:
             if name:
                 calculator = getattr(import_module(module), name)
+                if not callable(calculator):
+                    raise InputError(f"calculator {self.name!r}: {name} is no class and no function that makes one")
             else:
                 from ase.calculators.calculator import get_calculator_class
 
@@ -233,7 +235,8 @@ _WAYS: Mapping[str, Callable[[int, int], dict[str, Any]]] = {
 
 def _way(calculator: type[Calculator]) -> str | None:
     """Which of `_WAYS` is a calculator's, or its base class's."""
-    for base in calculator.__mro__:
+    bases: tuple[type, ...] = getattr(calculator, "__mro__", ())  # a function that makes one has none
+    for base in bases:
         package, _, name = base.__module__.rpartition(".")
         if package == "ase.calculators" and name in _WAYS:
             return name

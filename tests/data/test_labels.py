@@ -203,11 +203,25 @@ def test_a_charge_for_a_calculator_without(na_benzene_data: Dataset, tmp_path: P
         (Method("nonesuch"), "expected gfn2-xtb, d4, pyscf, the name of a calculator"),
         (Method("ase.calculators.lj:Lennard"), "no attribute"),
         (Method("no.such.module:Class"), "No module named"),
+        (Method("ase.calculators.lj:__name__"), "__name__ is no class and no function that makes one"),
     ],
 )
 def test_calculators_that_are_not_there(method: Method, words: str) -> None:
     with pytest.raises(InputError, match=words):
         method.load()
+
+
+def lennard_jones(sigma: float = 1.0) -> LennardJones:
+    return LennardJones(sigma=sigma)
+
+
+def test_a_function_that_returns_a_calculator() -> None:
+    method = Method("test_labels:lennard_jones", {"sigma": 2.5})
+    method.check(np.array([1, 8, 1]), 0, 1, "water")
+    assert method.make().parameters["sigma"] == 2.5
+    assert not method.by_files
+    with pytest.raises(InputError, match="takes no charge"):
+        method.make(charge=1)
 
 
 def test_options() -> None:
