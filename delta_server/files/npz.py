@@ -70,6 +70,8 @@ def _short(error: Exception) -> str:
 
 
 class Header(NamedTuple):
+    """What an array says of itself; by_columns: in Fortran's order."""
+
     shape: tuple[int, ...]
     by_columns: bool
     dtype: np.dtype[Any]
