@@ -56,7 +56,8 @@ class Method:
         return self.name.lower() in _TBLITE
 
     def load(self) -> type[Calculator]:
-        """The calculator's class. Raises InputError where it, or an option of it, does not exist."""
+        """The calculator's class, or a function that makes one. Raises InputError where it, or an option of it, does
+        not exist."""
         calculator: type[Calculator]
         module, _, name = self.name.partition(":")
         if known := _NAMED.get(self.name.lower()):
