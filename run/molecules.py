@@ -12,32 +12,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from clusters import ORDERS, packed, potentials
+from timing import cpu_time
 
 from delta_server.files.whole import write_whole
 from delta_server.manifest import load_manifest
 from delta_server.molecule.structures import read_structure
 
 BATCH = 8
-
-
-def cpu_time(call: Callable[[], object], seconds: float) -> float:
-    """The least CPU time (s) of a call, made for so many seconds, three times at least after the first."""
-    call()
-    times: list[float] = []
-    deadline = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < deadline:
-        began = time.process_time()
-        call()
-        times.append(time.process_time() - began)
-    return min(times)
 
 
 def assemblies(path: Path) -> Iterator[tuple[int, Atoms]]:

@@ -31,6 +31,7 @@ _ACCURACY = 0.01  # of labels: forces to 5e-5 kcal/mol/Å where tblite's default
 _SAID_ELSEWHERE = {"charge": "--charges", "multiplicity": "--multiplicity", "method": "--calculator"}
 _SPIN_BY_ATOMS = ("aims", "nwchem")  # these take it as magnetic moments of the atoms
 _CHARGE_BY_ATOMS = ("dftd4",)  # these as charges of the atoms
+_CHARGE_BY_INFO = ("so3krates_torch.calculator",)  # and these, with the spin, as atoms.info
 _NAMED = dict.fromkeys(_TBLITE, ("tblite.ase", "TBLite")) | {
     "d4": ("dftd4.ase", "DFTD4"),
     "pyscf": ("delta_server.methods.dft", "PySCF"),
@@ -172,8 +173,11 @@ class Method:
 
     def prepare(self, atoms: Atoms, charge: int, multiplicity: int) -> None:
         """Give atoms what some calculators read from them, not from their options: the charge, the spin."""
-        if charge and _way(self.load()) in _CHARGE_BY_ATOMS:
+        way = _way(self.load())
+        if charge and way in _CHARGE_BY_ATOMS:
             atoms.set_initial_charges(np.full(len(atoms), charge / len(atoms)))
+        if way in _CHARGE_BY_INFO:
+            atoms.info |= {"charge": charge, "total_spin": (multiplicity - 1) / 2}
         if (moments := self.moments(len(atoms), multiplicity)) is not None:
             atoms.set_initial_magnetic_moments(moments)
 
@@ -230,6 +234,7 @@ _WAYS: Mapping[str, Callable[[int, int], dict[str, Any]]] = {
     },
     "nwchem": lambda q, m: {"charge": q or None},
     "dftd4": lambda q, m: {},
+    "so3krates_torch.calculator": lambda q, m: {},
 }
 """Charge and multiplicity as the keywords of calculators that do not list them; None leaves one out."""
 
@@ -241,7 +246,7 @@ def _way(calculator: type[Calculator]) -> str | None:
         package, _, name = base.__module__.rpartition(".")
         if package == "ase.calculators" and name in _WAYS:
             return name
-        if package in _CHARGE_BY_ATOMS:
+        if package in (*_CHARGE_BY_ATOMS, *_CHARGE_BY_INFO):
             return package
     return None
 

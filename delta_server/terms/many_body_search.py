@@ -4,7 +4,7 @@ What is held against a cut-off is the sum of the distances between the centres o
 its distance, of a triple R_12 + R_13 + R_23. The sum, and not the largest of the three, because it is smooth, and
 because three bodies matter in chains as in triangles: induction goes as (R_12 R_23)⁻³, so that a chain of 3, 3 and
 6 Å has more to say than a triangle of 5 Å each. By the largest distance the chain would come in only with all
-triangles up to 6 Å, several times as many triples. (mbGDML has the same criterion.)
+triangles up to 6 Å, several times as many triples. (mbGDML adds up the distances to the centre of all.)
 """
 
 from __future__ import annotations
