@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _COMPOSITE = re.compile(r"3c\b", re.IGNORECASE)
 _DISPERSED = re.compile(r"[-_](d|d[234]\w*)$", re.IGNORECASE)
+_BLOCK = 3584  # grid points at a time, a multiple of PySCF's 56
 _COARSE = ((0, 1e-6), (1, 1e-7))  # levels of the grid on which an SCF begins, and up to which change (hartree)
 _CORETYPE = "OPENBLAS_CORETYPE"
 _NEAR = 1.0  # Å by which an atom may have moved since the density that a calculation starts from
@@ -157,6 +159,9 @@ class PySCF(Calculator):
         method.grids.level = options.grids
         method.conv_tol, method.max_cycle = options.conv_tol, options.max_cycle
         method.conv_check = False  # one more cycle, after that which met conv_tol
+        method.small_rho_cutoff = 1e-8  # electrons of a grid point that is left out
+        numint = method._numint
+        numint.block_loop = partial(numint.block_loop, blksize=_BLOCK)  # as wide as memory allows is slower
         return method
 
     def _guess(self, method: RKS) -> FloatArray | None:
