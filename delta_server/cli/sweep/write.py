@@ -215,7 +215,8 @@ def write(
             on_window=lambda k: line.update(f"pulled to window {k + 1}"),
         )
     record = sweep.record
-    many = f"{len(record.temperatures)} temperatures"
+    kelvins = record.temperatures
+    many = f"{len(kelvins)} temperatures" if len(kelvins) > 1 else f"{kelvins[0]:g} K"
     if record.windows is not None:
         low, high = min(record.windows.force_constants), max(record.windows.force_constants)
         many = (
