@@ -224,6 +224,33 @@ def test_a_function_that_returns_a_calculator() -> None:
         method.make(charge=1)
 
 
+_FROM_ATOMS = """
+from ase.calculators.calculator import Calculator
+class SO3LRCalculator(Calculator):
+    implemented_properties = ["energy"]
+    def calculate(self, atoms=None, properties=None, system_changes=None):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 100.0 * atoms.info["charge"] + atoms.info["total_spin"]}
+"""
+
+
+def test_calculators_that_read_the_charge_from_the_atoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As so3krates-torch does, which the tests do not need: a calculator of its name, that says what it read."""
+    folder = tmp_path / "so3krates_torch" / "calculator"
+    folder.mkdir(parents=True)
+    (folder / "so3.py").write_text(_FROM_ATOMS)
+    monkeypatch.syspath_prepend(tmp_path)
+    method = Method("so3krates_torch.calculator.so3:SO3LRCalculator")
+    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 1.0]])
+    for charge, multiplicity in ((1, 3), (0, 2)):
+        method.check(atoms.numbers, charge, multiplicity, "hydroxyl")
+        method.prepare(atoms, charge, multiplicity)
+        atoms.calc = method.make(charge, multiplicity)
+        assert atoms.get_potential_energy() == 100 * charge + (multiplicity - 1) / 2
+    with pytest.raises(InputError, match="cannot have multiplicity"):
+        method.check(atoms.numbers, 0, 1, "hydroxyl")
+
+
 def test_options() -> None:
     assert parse_options(["a=1", "b=0.5", "c=true", "d=GFN1-xTB", "e=1e-3"]) == {
         "a": 1, "b": 0.5, "c": True, "d": "GFN1-xTB", "e": 1e-3,

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.fd import calculate_numerical_forces
-from ase.units import Hartree
+from ase.units import Bohr, Hartree
 
 from delta_server.data.labels import Labeller, LabelTask
 from delta_server.data.structures import Structures
@@ -40,6 +40,17 @@ def test_the_density_before_changes_nothing_but_the_way_there() -> None:
     fresh.positions = atoms.positions
     assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-9 * 27.2)
     assert atoms.get_forces() == pytest.approx(fresh.get_forces(), abs=1e-4)
+
+
+def test_coarse_grids_on_the_way_leave_pyscfs_own_result() -> None:
+    from pyscf import dft, gto
+
+    atoms = fluoride(grids=3, conv_tol=1e-11)
+    mol = gto.M(atom=list(zip(atoms.symbols, atoms.positions.tolist(), strict=True)), basis="sto-3g", verbose=0)
+    own = dft.RKS(mol, xc="pbe0").density_fit()
+    own.conv_tol = 1e-11
+    assert atoms.get_potential_energy() == pytest.approx(own.kernel() * Hartree, abs=1e-7)
+    assert atoms.get_forces() == pytest.approx(-own.nuc_grad_method().kernel() * Hartree / Bohr, abs=1e-5)
 
 
 def test_charge_and_spin() -> None:
