@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -16,6 +17,9 @@ from delta_server.checks import check_manifest
 from delta_server.gdml.descriptor import descriptor
 from delta_server.gdml.sums import backends, basis
 from delta_server.server.address import address_from_input
+from delta_server.training import evaluate, held_out, load_dataset
+
+PBE0 = sorted((ROOT / "models").glob("*/pbe0/manifest.yaml"))
 
 _BITS = """
 import sys
@@ -38,6 +42,19 @@ def test_every_check_passes(system: str) -> None:
     assert len(checks) > 15
     wrong = [c.name for c in checks if not c.passed]
     assert wrong == (["separated fragments"] if system == "no3_corona" else [])  # not made for that
+
+
+@pytest.mark.parametrize("manifest", PBE0, ids=lambda path: path.parts[-3])
+def test_models_of_density_functional_theory(manifest: Path) -> None:
+    """On configurations that they did not see, all of one level, and further off without splitting or symmetry."""
+    data = load_dataset(manifest.with_name("dataset.npz"))
+    assert data.theory.startswith("pyscf basis=def2-svp disp=d4 grids=2 xc=pbe0")
+    full = manifest.with_name("full.yaml")
+    unseen = held_out(data, [manifest, full]).which[:30]
+    ours, theirs = (evaluate(load_potential(path), data, unseen).total for path in (manifest, full))
+    assert ours.energy_mae < theirs.energy_mae / 2
+    assert ours.force_mae < theirs.force_mae / 2
+    assert not [check.name for check in check_manifest(manifest, walk=False) if not check.passed]
 
 
 @pytest.mark.parametrize("name", ["demo", "nvt", "nve", "pimd"])
