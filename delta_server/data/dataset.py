@@ -280,6 +280,9 @@ def _read(path: Path, arrays: Arrays, units: FileUnits, assume: FileUnits) -> Da
     def integers(key: str, size: int) -> IntArray | None:
         return arrays.get(key, (size,), "iu").astype(np.intp) if key in arrays else None
 
+    for key in ("E_frag", "F0", "fragment", "charges"):
+        if other := arrays.misspelled(key):
+            raise InputError(f"{path}: array {other!r}: did you mean {key!r}?")
     fragment, k = _fragment(arrays, n_atoms)
     flat = arrays.shape("E") in ((n, 1), (1, n))
     energies = arrays.floats("E", arrays.shape("E") if flat else (n,)).reshape(n)

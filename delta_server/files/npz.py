@@ -90,6 +90,10 @@ class Arrays:
     def __contains__(self, key: str) -> bool:
         return key in self.members
 
+    def misspelled(self, key: str) -> str | None:
+        """An array's name that is the key's but for upper and lower case, where there is no such key."""
+        return None if key in self else next((name for name in self.members if name.lower() == key.lower()), None)
+
     def fail(self, key: str, what: str) -> DeltaError:
         return self.error(f"{self.path}: array {key!r} {what}")
 

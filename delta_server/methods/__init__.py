@@ -88,6 +88,8 @@ class Method:
             check(self.options)
         elif known:
             self._check_options(calculator)
+        elif (taken := _KEYWORDS.get(_way(calculator) or "")) and (unknown := sorted(set(self.options) - taken)):
+            raise InputError(f"{self.name}: no option {unknown[0]!r}; known: {', '.join(sorted(taken))}")
         return calculator
 
     def _check_options(self, calculator: type[Calculator]) -> None:
@@ -237,6 +239,10 @@ _WAYS: Mapping[str, Callable[[int, int], dict[str, Any]]] = {
     "so3krates_torch.calculator": lambda q, m: {},
 }
 """Charge and multiplicity as the keywords of calculators that do not list them; None leaves one out."""
+
+
+_KEYWORDS = {"orca": {"charge", "command", "directory", "mult", "orcablocks", "orcasimpleinput", "profile"}}
+"""Of calculators that drop the others without a word, where these can be listed."""
 
 
 def _way(calculator: type[Calculator]) -> str | None:

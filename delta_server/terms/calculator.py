@@ -11,7 +11,9 @@ IV). Both together are the energy of the complex.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Literal, NamedTuple
@@ -90,10 +92,12 @@ class Computer:
         if hasattr(self._calculator, "reset"):
             self._calculator.reset()
         atoms.calc = self._calculator
-        forces = answer.forces[i] = atoms.get_forces()
-        answer.energies[i] = atoms.get_potential_energy()
-        if in_cell:
-            answer.virials[i] = -atoms.get_volume() * atoms.get_stress(voigt=False)
+        with redirect_stdout(StringIO()):  # where some of ase's readers print warnings, into the JSON of a command
+            forces = answer.forces[i] = atoms.get_forces()
+            answer.energies[i] = atoms.get_potential_energy()
+            stress = atoms.get_stress(voigt=False) if in_cell else None
+        if stress is not None:
+            answer.virials[i] = -atoms.get_volume() * stress
         else:  # about the centre: a net force, as integration grids leave one, is no pressure
             answer.virials[i] = (x - x.mean(0)).T @ forces
 
@@ -157,7 +161,9 @@ def calculator_terms(
 
     made = method.load()
     if ":" in method.name and not (isinstance(made, type) and issubclass(made, GetPropertiesMixin)):
-        raise ManifestError(f"{method.name} is no calculator of ase")
+        raise ManifestError(
+            f"{method.name} is no class of an ase calculator, which a manifest and a baseline take (not a function)"
+        )
     if "command" in method.options:
         raise ManifestError(f"{method.name}: a manifest runs no commands: `command` belongs in ase's configuration")
     computers = []

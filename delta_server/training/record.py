@@ -200,7 +200,13 @@ def _difference(key: str, before: Any, now: Any) -> str:
     changed = [k for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
     if key == "dataset":
         return f"data set {before.get('name')!r}, now {now.get('name')!r}, of another content"
-    return ", ".join(f"{k} was {before.get(k)!r}, now {now.get(k)!r}"[:100] for k in changed)
+    pairs = [(k, before.get(k), now.get(k)) for k in changed]
+    return ", ".join(
+        f"{k}: {_difference(k, was, is_)}"
+        if isinstance(was, dict) and isinstance(is_, dict)
+        else f"{k} was {was!r}, now {is_!r}"[:100]
+        for k, was, is_ in pairs
+    )
 
 
 def _is_whole(file: Path, digest: str) -> bool:

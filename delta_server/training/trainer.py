@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._types import IntArray
-from ..data.consistency import check_zeros
+from ..data.consistency import check_dataset
 from ..data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from ..errors import InputError
 from ..files.whole import sha256_of
@@ -69,9 +69,12 @@ def train(
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
-    for check in check_zeros(data):
-        if not check.passed:
-            reporter.say(f"{data.name}: {check.name}: {check.found}; no model can learn both")
+    failed = [check for check in check_dataset(data) if not check.passed]
+    for check in failed:
+        both = "; no model can learn both" if "one zero" in check.name else ""
+        reporter.say(f"{data.name}: {check.name}: {check.found}{both}")
+    if failed:
+        reporter.say(f"{data.name}: the models can be no better than these labels (dataset info)")
     system = Complex.of(data, recipe.bonds)
     recipe = recipe.of(system)
     sides = split_of(data, recipe)

@@ -138,6 +138,19 @@ def test_a_manifest_for_models_that_exist(tmp_path: Path) -> None:
     assert "give the fragments in its order" in other.stderr
 
 
+def test_a_manifest_starts_from_a_bound_complex(tmp_path: Path) -> None:
+    """Whose geometry is a training point, of which the first may be pulled apart."""
+    models = ROOT / "models/h2o_benzene"
+    parts = [models / "water.npz", models / "benzene.npz"]
+    answer(tmp_path, "manifest", *parts, "--binding", models / "binding.npz", "-o", "own.yaml")
+    potential = load_potential(tmp_path / "own.yaml")
+    assert potential.compute(potential.reference[None], part="binding").energy[0] < -0.05  # eV
+    lone = call(tmp_path, "manifest", *parts, "-o", "lone.yaml")
+    assert (lone.returncode, "no model of the binding" in lone.stderr) == (2, True)
+    answer(tmp_path, "manifest", *parts, "-o", "lone.yaml", "--structure", models / "geometry.xyz")
+    assert load_potential(tmp_path / "lone.yaml").bindings == ()
+
+
 def test_an_ion_of_a_manifest_has_an_energy(tmp_path: Path) -> None:
     models = ROOT / "models/na_benzene"
     shipped = load_potential(models / "manifest.yaml")

@@ -200,6 +200,7 @@ def test_a_charge_for_a_calculator_without(na_benzene_data: Dataset, tmp_path: P
     [
         (Method("gfn2-xtb", {"acuracy": 1}), "did you mean accuracy"),
         (Method("gfn2-xtb", {"charge": 1}), "said by --charges"),
+        (Method("orca", {"orcablock": "%scf MaxIter 500 end"}), "orca: no option 'orcablock'; known: .*orcablocks"),
         (Method("nonesuch"), "expected gfn2-xtb, d4, pyscf, the name of a calculator"),
         (Method("ase.calculators.lj:Lennard"), "no attribute"),
         (Method("no.such.module:Class"), "No module named"),

@@ -144,7 +144,7 @@ def test_a_frame_on_which_a_calculator_fails(dimer: Path) -> None:
     ("change", "words"),
     [
         ({"calculator": "emtt"}, "term 'emt': calculator 'emtt': .*expected gfn2-xtb"),
-        ({"calculator": "os:system", "options": {"command": "true"}}, "os:system is no calculator of ase"),
+        ({"calculator": "os:system", "options": {"command": "true"}}, "os:system is no class of an ase calculator"),
         ({"calculator": "orca", "options": {"command": "true"}}, "a manifest runs no commands"),
         ({"calculator": "gfn2-xtb", "options": {"acuracy": 1}}, "no option 'acuracy'; did you mean accuracy"),
         ({"calculator": "d4"}, "of which functional"),

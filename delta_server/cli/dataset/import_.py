@@ -65,6 +65,7 @@ def import_(
 
     import numpy as np
 
+    from ...data.consistency import check_dataset
     from ...data.fragments import find_fragments, formula, fragment_names, fragment_of, parse_fragments, reactions
     from ...data.imports import FileUnits, Keys, check_lengths, import_files, with_isolated
     from ...data.structures import say_reactions, structures_of
@@ -111,6 +112,8 @@ def import_(
     reactive = [] if data.fragment is None else reactions(data.numbers, data.fragment, data.positions)
     if reactive:
         complain(f"warning: {say_reactions(reactive, len(data))}; see `delta-sgdml dataset info {output}`")
+    if failed := [check.name for check in check_dataset(data) if not check.passed]:
+        complain(f"warning: checks of the labels fail ({'; '.join(failed)}); see `delta-sgdml dataset info {output}`")
     parts = {f"{k}": formula(data.numbers[data.atoms_of(k)]) for k in range(data.n_fragments)}
     if as_json:
         print(json.dumps({"output": str(output), "configurations": len(data), "atoms": data.n_atoms, "runs": runs,

@@ -29,11 +29,15 @@ def manifest(
             show_default=False,
         ),
     ],
-    binding: Annotated[Path, typer.Option("--binding", help="Model of the binding.", show_default=False)],
     output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write (.yaml).", show_default=False)],
+    binding: Annotated[
+        Path | None, typer.Option("--binding", help="Model of the binding.", show_default="none")
+    ] = None,
     structure: Annotated[
         Path | None,
-        typer.Option("--structure", help="A geometry of the complex.", show_default="the binding's first point"),
+        typer.Option(
+            "--structure", help="A geometry of the complex.", show_default="the binding's point of lowest energy"
+        ),
     ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -62,19 +66,19 @@ def manifest(
     check_suffix(output, ".yaml", ".yml")
     geometry = output.with_suffix(".xyz")
     check_new(output, overwrite)
-    whole = load_model(binding)
+    whole = load_model(binding) if binding else None
     parts = [_fragment(word) for word in fragments]
     models = [part for part in parts if not isinstance(part, _Ion)]
     numbers = np.concatenate([part.numbers for part in parts])
-    if not np.array_equal(numbers, whole.numbers):
+    if whole and not np.array_equal(numbers, whole.numbers):
         raise InputError(
             f"{binding}: its atoms are {_chain(whole.numbers)}, those of the fragments one after the other "
             f"{_chain(numbers)}; give the fragments in its order"
         )
-    theories = {model.theory for model in (*models, whole) if model.theory}
+    theories = {model.theory for model in (*models, whole) if model and model.theory}
     if len(theories) > 1:
         raise InputError(f"models of {' and '.join(sorted(theories))}; energies of two theories do not add up")
-    atoms = _geometry(whole, binding, structure)
+    atoms = _geometry(numbers, whole, structure)
     keep = structure is not None and geometry.exists() and structure.samefile(geometry)
     if not keep:
         check_new(geometry, overwrite)
@@ -92,7 +96,8 @@ def manifest(
         {"name": name, "atoms": f"{a}:{b}", **(part.entry if isinstance(part, _Ion) else entry(Path(word)))}
         for name, (a, b), word, part in zip(names, pairwise(ends), fragments, parts, strict=True)
     ]
-    body["binding"] = entry(binding)
+    if binding:
+        body["binding"] = entry(binding)
     if not keep:
         write_structure(geometry, atoms)
     write_whole(output, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
@@ -133,23 +138,26 @@ def _fragment(word: str) -> Model | _Ion:
     raise InputError(f"{word}: no such file; an ion is its element and its energy, as Na=5.32eV or Na=122.7kcal/mol")
 
 
-def _geometry(model: Model, path: Path, structure: Path | None) -> Atoms:
+def _geometry(numbers: IntArray, binding: Model | None, structure: Path | None) -> Atoms:
     """A structure of the complex, in Å. Raises InputError where there is none, or it is of other atoms."""
     import numpy as np
     from ase import Atoms
 
     from ...errors import InputError
+    from ...gdml import make_predictor
     from ...molecule.structures import read_structure
-    from ...units import length_in_angstrom
 
     if structure is not None:
         atoms = read_structure(structure)
-        if not np.array_equal(atoms.numbers, model.numbers):
-            raise InputError(f"{structure}: {_chain(atoms.numbers)}, the binding model has {_chain(model.numbers)}")
+        if not np.array_equal(atoms.numbers, numbers):
+            raise InputError(f"{structure}: {_chain(atoms.numbers)}, the models have {_chain(numbers)}")
         return atoms
-    if model.training_positions is None:
-        raise InputError(f"{path}: holds no training geometries; give one of the complex, --structure FILE")
-    return Atoms(model.numbers, model.training_positions[0] * length_in_angstrom(model.length_unit))
+    if binding is None or binding.training_positions is None:
+        none = "no model of the binding" if binding is None else "no training geometries in the model of the binding"
+        raise InputError(f"{none}, to take a geometry of the complex from; give one, --structure FILE")
+    points = binding.training_positions * binding.angstrom
+    lowest = make_predictor(binding).predict(points).energy.argmin()  # the first may be pulled apart
+    return Atoms(numbers, points[lowest])
 
 
 def _chain(numbers: object) -> str:
