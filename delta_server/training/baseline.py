@@ -116,4 +116,5 @@ def _evaluate(term: CalculatorTerm, data: Dataset, rows: IntArray) -> Contributi
         return term.evaluate(Frames(data.positions[rows]))
     except NonFiniteError as error:
         frame, _, what = str(error).removeprefix("frame ").partition(": ")
-        raise InputError(f"{data.name}: baseline: configuration {rows[int(frame)]}: {what}; leave it out") from None
+        mend = "leave this configuration out, or mend the baseline's options"
+        raise InputError(f"{data.name}: baseline: configuration {rows[int(frame)]}: {what}; {mend}") from None
