@@ -220,8 +220,8 @@ class Method:
         if (electrons - multiplicity) % 2 == 0:
             raise InputError(
                 f"{what}: charge {charge} leaves {electrons} electrons, which cannot have multiplicity "
-                f"{multiplicity}: say another charge (--charges) or multiplicity (--multiplicity, {multiplicity + 1}) "
-                "for this fragment"
+                f"{multiplicity}: say another charge (--charges) or multiplicity (--multiplicity) for this fragment, "
+                f"such as {multiplicity + 1}"
             )
 
 
