@@ -59,9 +59,8 @@ def compared(path: Path, folder: Path, python: str, counts: list[int], seconds: 
     """Milliseconds of ours and theirs, with the largest differences of energies and forces, relative."""
     import yaml
     from ase.data import atomic_masses
-    from clusters import packed
+    from clusters import packed, potentials
 
-    from delta_server import load_potential
     from delta_server.gdml.file import load_model, save_model
     from delta_server.units import KCAL_MOL
 
@@ -76,13 +75,12 @@ def compared(path: Path, folder: Path, python: str, counts: list[int], seconds: 
         models.append((str(file), part.get("cutoff")))
     for binding in bindings:
         binding["switch"] = SWITCH
+    unswitched = folder / "unswitched.yaml"
+    unswitched.write_text(yaml.safe_dump(entries))
     ours = {}
     for count in counts:
         atoms = packed(path, count, 0.9)
-        atoms.write(folder / "assembly.extxyz")
-        species["count"], entries["structure"] = count, "assembly.extxyz"
-        (folder / "ours.yaml").write_text(yaml.safe_dump(entries))
-        potential = load_potential(folder / "ours.yaml")
+        potential = potentials(unswitched, atoms, count, folder)[-1]
         x = atoms.positions[None]
         ours[count] = potential.compute(x), cpu_time(lambda p=potential, x=x: p.compute(x), seconds)  # type: ignore[misc]
         np.savez(folder / f"{count}.npz", z=atoms.numbers, R=atoms.positions)
