@@ -52,15 +52,6 @@ def check_dataset(data: Dataset) -> Iterator[Check]:
     yield _outliers("binding energies", data.binding_energies(), "kcal/mol", 2 * _OUTLIER)  # contacts have tails
 
 
-def check_zeros(data: Dataset) -> Iterator[Check]:
-    """Whether all energies count from one zero: those of the complex, and of each molecule alone."""
-    yield _zero(data)
-    if data.labelled_fragments:
-        for k, name in enumerate(names_of(data)):
-            if len(data.atoms_of(k)) > 1:
-                yield _zero_alone(data, k, name)
-
-
 def _zero_alone(data: Dataset, k: int, name: str) -> Check:
     """One zero of the energies of a molecule alone, less what its forces say."""
     _, energies, forces = data.isolated()
