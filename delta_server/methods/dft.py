@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,9 +85,9 @@ class PySCF(Calculator):
             if not isinstance(options.get(key), str):
                 raise InputError(f"pyscf: which {key}? Expected an option such as {key}={example}")
         try:
-            _import_pyscf()
-            from pyscf.dft import libxc
-            from pyscf.gto import basis
+            with _kernels_of_this_machine():
+                from pyscf.dft import libxc
+                from pyscf.gto import basis
         except ImportError:
             raise InputError("pyscf is not installed here: pip install 'delta-server[dft]'") from None
         xc, disp = options["xc"], options.get("disp")
@@ -190,21 +192,26 @@ def _converge(method: RKS, guess: FloatArray | None) -> None:
             guess = np.asarray(method.make_rdm1())
 
 
-def _import_pyscf() -> None:
-    """Import it, with the kernels of its linear algebra that this machine has. Raises ImportError.
+@contextmanager
+def _kernels_of_this_machine() -> Iterator[None]:
+    """What PySCF is imported in, for the linear algebra that it brings.
 
-    The OpenBLAS in PySCF's wheels (0.3.3, of 2018) takes AMD's later processors for one of 2007: matrix products at
-    half their speed.
+    The OpenBLAS in its wheels (0.3.3, of 2018) takes AMD's later processors for one of 2007: matrix products at half
+    their speed.
     """
     processor = Path("/proc/cpuinfo")
-    words = set(processor.read_text().split()) if processor.exists() else set()
-    if _CORETYPE in os.environ or not {"AuthenticAMD", "avx2", "fma"} <= words:
-        import pyscf
-    else:
+    mistaken = (
+        "pyscf" not in sys.modules
+        and _CORETYPE not in os.environ
+        and processor.exists()
+        and {"AuthenticAMD", "avx2", "fma"} <= set(processor.read_text().split())
+    )
+    if mistaken:
         os.environ[_CORETYPE] = "Haswell"
-        try:
-            import pyscf  # noqa: F401
-        finally:
+    try:
+        yield
+    finally:
+        if mistaken:
             del os.environ[_CORETYPE]
 
 

@@ -110,9 +110,10 @@ def import_(
 
     runs = 0 if data.run is None else len(np.unique(data.run))
     reactive = [] if data.fragment is None else reactions(data.numbers, data.fragment, data.positions)
+    said = say_reactions(reactive, len(data)) if reactive else ""
     if reactive:
-        complain(f"warning: {say_reactions(reactive, len(data))}; see `delta-sgdml dataset info {output}`")
-    if failed := [check.name for check in check_dataset(data) if not check.passed]:
+        complain(f"warning: {said}; see `delta-sgdml dataset info {output}`")
+    if failed := [check.name for check in check_dataset(data) if not check.passed and check.found != said]:
         complain(f"warning: checks of the labels fail ({'; '.join(failed)}); see `delta-sgdml dataset info {output}`")
     parts = {f"{k}": formula(data.numbers[data.atoms_of(k)]) for k in range(data.n_fragments)}
     if as_json:
