@@ -30,7 +30,7 @@ class Pick:
     """A configuration to be labelled; expected RMSE of its force components, kcal/mol/Å."""
 
     configuration: int
-    expected_error: float  # of the models as they are
+    expected_error: float  # of the models as they are, or before the first label
     left_error: float  # once the picks before it are trained on
 
 
@@ -40,11 +40,14 @@ def pick(
     count: int,
     term: str = "all",
     report: Callable[[int], object] | None = None,
+    anew: bool = False,
 ) -> list[Pick]:
     """Choose at most `count` of the configurations (n, N, 3), Å, the most wanted first.
 
     Fewer where all others are copies. term: ``all``, ``binding`` or a fragment: whose errors count. report: called
-    with how many are picked. Memory: n × (training points, 300 at most, + count) numbers a term.
+    with how many are picked. anew: for models that start from these alone, as with labels of another method; what the
+    potential was trained on then does not count as known. Memory: n × (training points, 300 at most, + count) numbers
+    a term.
 
     Raises InputError where there is no such term, or no configuration; ModelFileError without a calibration.
     """
@@ -52,7 +55,8 @@ def pick(
         raise InputError(f"{potential.name}: no configurations to choose from")
     terms = _terms(potential, term, positions)
     atoms = sum(weight for weight, _, _ in terms) if term not in ("all", "binding") else potential.n_atoms
-    return _greedy([(weight / atoms, _Candidates(uncertainty, x)) for weight, uncertainty, x in terms], count, report)
+    candidates = [(weight / atoms, _Candidates(uncertainty, x, anew)) for weight, uncertainty, x in terms]
+    return _greedy(candidates, count, report)
 
 
 def pick_for(
@@ -113,15 +117,16 @@ def _terms(potential: Potential, name: str, positions: FloatArray) -> list[tuple
 class _Candidates:
     """Variances of one molecule at all configurations, as points are added."""
 
-    def __init__(self, uncertainty: Uncertainty, positions: FloatArray) -> None:
+    def __init__(self, uncertainty: Uncertainty, positions: FloatArray, anew: bool = False) -> None:
+        """anew: none of the training points is known."""
         self._uncertainty, self._positions = uncertainty, positions
         n = self._positions.shape[1]
         step = max(1, 2 * _CHUNK // n**2)
         self._parts = [slice(i, i + step) for i in range(0, len(positions), step)]
         explained = [self._uncertainty.explained(self._describe(part)) for part in self._parts]
         self.own = np.concatenate([own for own, _ in explained])  # (n,)
-        self._known = [np.concatenate([known for _, known in explained])]  # (n, M), then (n, 1) for each point more
-        self.residual = self.own - np.einsum("nm,nm->n", self._known[0], self._known[0])
+        self._known = [] if anew else [np.concatenate([known for _, known in explained])]  # (n, M), then (n, 1)s
+        self.residual = self.own - sum(np.einsum("nm,nm->n", known, known) for known in self._known)
 
     def _describe(self, part: slice | IntArray) -> FloatArray:
         return self._uncertainty.describe(self._positions[part])

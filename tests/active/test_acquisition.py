@@ -34,16 +34,19 @@ def frames() -> np.ndarray:
     return load_dataset(ROOT / "models/h2o_benzene/dataset.npz").positions[1::40]
 
 
-def test_each_pick_is_the_largest_conditional_variance(potential: Potential, frames: np.ndarray) -> None:
-    """By definition: s of the candidates once the picks are among the training points."""
+@pytest.mark.parametrize("anew", [False, True])
+def test_each_pick_is_the_largest_conditional_variance(potential: Potential, frames: np.ndarray, anew: bool) -> None:
+    """By definition: s of the candidates once the picks are among the training points, or are all of them."""
     (term,) = potential.bindings
-    picks = pick(potential, frames, 5, "binding")
+    picks = pick(potential, frames, 5, "binding", anew=anew)
     assert isinstance(term, SgdmlTerm)
     judge = term.uncertainty
     assert judge is not None
     own, known = judge.explained(judge.describe(frames))
     x = judge.describe(frames)
-    covariance = judge.kernel.cross(x, judge.kernel.points(x), (judge.length,))[0] - known @ known.T
+    covariance = judge.kernel.cross(x, judge.kernel.points(x), (judge.length,))[0]
+    if not anew:
+        covariance -= known @ known.T
     for turn, found in enumerate(picks):
         before = [p.configuration for p in picks[:turn]]
         rest = covariance
@@ -53,9 +56,8 @@ def test_each_pick_is_the_largest_conditional_variance(potential: Potential, fra
         s = np.sqrt(np.clip(np.diagonal(rest) / own, 0, 1))
         assert found.configuration == s.argmax()
         assert found.left_error == pytest.approx(judge.error_of(s.max()) / KCAL_MOL, rel=1e-4)
-        assert found.expected_error == pytest.approx(
-            judge.expected_error(frames[[found.configuration]])[0] / KCAL_MOL, rel=1e-6
-        )
+        alone = judge.a if anew else judge.expected_error(frames[[found.configuration]])[0]
+        assert found.expected_error == pytest.approx(alone / KCAL_MOL, rel=1e-6)
         assert found.left_error <= found.expected_error * (1 + 1e-6)
     assert picks[0].left_error == pytest.approx(picks[0].expected_error)
 

@@ -35,6 +35,10 @@ def select(
     term: Annotated[
         str, typer.Option(metavar="NAME", help="Whose errors count: all, binding, or a fragment's by its name.")
     ] = "all",
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="For models that start from these alone, as with labels of another method."),
+    ] = False,
     every: Annotated[int, typer.Option(min=1, help="Look at every N-th frame.")] = 1,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
@@ -44,6 +48,8 @@ def select(
 
     A Δ-model would learn most from them: large expected errors, unlike each other. Label them (`dataset label`) and
     train on them as well.
+
+    With --anew what the model was trained on does not count as known: labels by a better method, to start from.
 
     Example: delta-sgdml dataset select run.xyz models/h2o_benzene/manifest.yaml -n 50 -o picked.extxyz
     """
@@ -70,7 +76,7 @@ def select(
         )
     frames = frames[whole]
     with Progress(number, "frames chosen") as progress:
-        picks = pick(potential, structures.positions[frames], number, term, progress)
+        picks = pick(potential, structures.positions[frames], number, term, progress, anew)
     chosen = [int(frames[p.configuration]) for p in picks]
     _write(output, structures, chosen, picks)
     if as_json:
