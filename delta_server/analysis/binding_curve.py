@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .._types import FloatArray, IntArray
-from ..data.labels import Labeller, LabelTask
 from ..errors import InputError
 from ..files.documents import plain
 from ..potential import Potential
@@ -60,13 +59,23 @@ def binding_curves(
     potential: Potential,
     fragment: str | None = None,
     reference: Callable[[FloatArray], FloatArray] | None = None,
-) -> Iterator[Curve]:
+) -> list[Curve]:
     """One fragment, the last by default, moved from its place in the structure of a manifest.
 
     ``along`` the line between its centre and that of the others, from 0.3 Å inside the minimum on; ``across``, in
-    two directions at right angles to it. reference: binding energies (n,) kcal/mol at (n, N, 3) Å. Raises InputError
-    where there is no such fragment, or nothing else.
+    two directions at right angles to it. reference: binding energies (n,) kcal/mol at the (n, N, 3) Å of all points,
+    NaN where there are none. Raises InputError where there is no such fragment, or nothing else.
     """
+    curves = list(_lines(potential, fragment))
+    if reference is not None:
+        energies = reference(np.concatenate([curve.positions for curve in curves]))
+        parts = np.split(energies, np.cumsum([len(curve.distance) for curve in curves])[:-1])
+        curves = [replace(curve, reference=part) for curve, part in zip(curves, parts, strict=True)]
+    along, *across = curves
+    return [_from_minimum(along), *across]
+
+
+def _lines(potential: Potential, fragment: str | None) -> Iterator[Curve]:
     atoms = {f.name: f.atoms for f in potential.fragments}
     fragment = fragment or potential.fragments[-1].name
     if fragment not in atoms or len(atoms) < 2:
@@ -82,30 +91,7 @@ def binding_curves(
         nearest = np.linalg.norm(x[:, moved][:, :, None] - x[:, others][:, None], axis=3).min((1, 2))
         x, shifts = x[nearest > _NEAREST], shifts[nearest > _NEAREST]
         model = potential.compute(x, part="binding").parts.energies["binding"] / KCAL_MOL
-        distance = np.linalg.norm(away + shifts[:, None] * way, axis=1)
-        curve = Curve(name, distance, x, model, None if reference is None else reference(x))
-        yield _from_minimum(curve) if first < 0 else curve
-
-
-def labelled_by(task: LabelTask, done: Callable[[int], object]) -> Callable[[FloatArray], FloatArray]:
-    """Binding energies of a method, kcal/mol, NaN where it fails. task: of which complex; done: called with how many
-    there are."""
-    labeller, made = Labeller(task.without_positions()), iter(range(1, 10**9))
-
-    def energy(positions: FloatArray) -> float:
-        done(next(made))
-        try:
-            labels = labeller(positions)
-        except Exception:  # calculators raise whatever they like
-            return float("nan")
-        return float(labels[0] - labels[1 : 1 + task.n_fragments].sum())
-
-    return lambda x: np.array([energy(positions) for positions in x])
-
-
-def points_of(potential: Potential) -> int:
-    """How many points the curves of a potential have at most."""
-    return sum(len(_shifts(first)) for first in (-1.0, 0.0, 0.0))
+        yield Curve(name, np.linalg.norm(away + shifts[:, None] * way, axis=1), x, model)
 
 
 def _from_minimum(curve: Curve) -> Curve:

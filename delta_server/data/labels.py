@@ -18,7 +18,7 @@ from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..methods import Method
 from ..units import KCAL_MOL
-from .dataset import Dataset
+from .dataset import Dataset, load_dataset, save_dataset
 from .fragments import formula
 from .labelling.pool import run_pool
 from .labelling.workfile import Failure, WorkFile, open_workfile
@@ -243,6 +243,27 @@ def label(
         failures = sorted(work.failures.values(), key=lambda failure: failure.index)
         whole = len(work.labels) + len(failures) == n and not stop()
         return LabelOutcome(_assemble(task, work) if whole else None, failures, len(work.labels))
+
+
+def label_in(
+    folder: Path,
+    stem: str,
+    task: LabelTask,
+    *,
+    processes: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, failed: None,
+) -> tuple[Path, LabelOutcome]:
+    """`label`, into a file ``STEM-….npz`` whose name tells the task, or the labels that are in it already."""
+    file = folder / f"{stem}-{task.digest()[:12]}.npz"
+    if file.is_file():
+        data = load_dataset(file)
+        return file, LabelOutcome(data, [], len(data))
+    outcome = label(task, file, processes=processes, stop=stop, progress=progress)
+    if outcome.data is not None:
+        save_dataset(file, replace(outcome.data, name=file.stem))
+        working_file(file).unlink(missing_ok=True)
+    return file, outcome
 
 
 _APART = partial(Labeller, apart=True)

@@ -7,7 +7,6 @@ visits need not. Standard errors take the sampled frames for independent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +14,9 @@ import numpy as np
 
 from ..._types import FloatArray, IntArray
 from ...checks.tested import OwnErrors
-from ...data.dataset import Dataset, load_dataset, save_dataset
+from ...data.dataset import Dataset
 from ...data.fragments import Reaction
-from ...data.labels import LabelTask, label, working_file
+from ...data.labels import LabelTask, label_in, working_file
 from ...data.structures import Structures
 from ...errors import InputError
 from ...methods import Method
@@ -81,17 +80,13 @@ def label_frames(
     if not len(whole):
         raise InputError(f"{potential.name}: fragments break or react in all {n} frames, first: {reacted[0].what}")
     task = LabelTask(every.take(whole), method, charges, multiplicities)
-    file = folder / f"own-{task.digest()[:12]}.npz"
-    if not file.is_file():
-        outcome = label(
-            task, file, processes=min(processes, len(whole)), stop=stop,
-            progress=lambda done, failed: progress(done + failed, len(whole)),
-        )  # fmt: skip
-        if outcome.data is None:
-            return Labelled(None, whole, reacted, 0, working_file(file), outcome.done)
-        save_dataset(file, replace(outcome.data, name=file.stem))
-        working_file(file).unlink(missing_ok=True)
-    data = load_dataset(file)
+    file, outcome = label_in(
+        folder, "own", task, processes=min(processes, len(whole)), stop=stop,
+        progress=lambda done, failed: progress(done + failed, len(whole)),
+    )  # fmt: skip
+    data = outcome.data
+    if data is None:
+        return Labelled(None, whole, reacted, 0, working_file(file), outcome.done)
     which = np.arange(len(data)) if data.index is None else data.index
     return Labelled(data, which, reacted, len(whole) - len(which), file, len(which))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from conftest import ROOT
 from made_runs import brownian, correlated, write_run
 
 from delta_server.analysis.free_energy.sampling import kt
+from delta_server.data.dataset import load_dataset
 from delta_server.molecule.structures import read_structure
 from delta_server.server.record import write_run as write_record
 
@@ -212,3 +214,46 @@ def test_files_without_time_ask_for_it(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["energies", "free-energy", "rotation", "stability"])
 def test_every_help_has_an_example(tmp_path: Path, command: str) -> None:
     assert f"Example: delta-sgdml analyze {command}" in call(tmp_path, command, "--help")
+
+
+STOPS = """
+import os, signal
+from pathlib import Path
+from ase.calculators.lj import LennardJones
+
+ASKED = Path(__file__).with_name("asked")
+
+class Calculator(LennardJones):
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        with ASKED.open("a") as asked:
+            asked.write(".")
+        if ASKED.stat().st_size == 30:
+            os.kill(os.getppid(), signal.SIGINT)
+"""
+
+
+def test_a_curve_that_is_stopped_goes_on_and_asks_for_no_label_twice(tmp_path: Path) -> None:
+    (tmp_path / "stops.py").write_text(STOPS)
+    command = [
+        SGDML, "analyze", "curve", ROOT / "models/methane_dimer/manifest.yaml", "-o", "curve.png", "-j", "1",
+        "--json", "--calculator", "stops:Calculator", "--option", "epsilon=0.01", "--option", "sigma=3",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    first = warm.run(command, tmp_path, env=environment)
+    assert first.returncode == 130
+    assert "labels are in curve-" in first.stderr
+    assert "go on: delta-sgdml analyze curve" in first.stderr
+    assert not (tmp_path / "curve.png").exists()
+    second = warm.run(command, tmp_path, env=environment)
+    assert second.returncode == 0, second.stderr
+    (labels,) = tmp_path.glob("curve-*")
+    data = load_dataset(labels)
+    asked = (tmp_path / "asked").stat().st_size
+    assert (
+        2 * len(data) <= asked < 2 * len(data) + 10
+    )  # complex and moved fragment; the other is asked for once a process
+    along = json.loads(second.stdout)["curves"][0]
+    centres = np.linalg.norm(data.positions[:, :5].mean(1) - data.positions[:, 5:].mean(1), axis=1)
+    for distance, energy in zip(along["distance"], along["reference"], strict=True):
+        assert energy == pytest.approx(data.binding_energies()[np.abs(centres - distance).argmin()], abs=1e-9)
