@@ -22,7 +22,7 @@ from ..terms.sgdml import SgdmlTerm, as_slice
 from ..units import KCAL_MOL
 
 _CHUNK = 2**22  # numbers of descriptors that are made at once
-_KNOWN = 1e-8  # of its variance; a candidate with less left is a copy of what is there
+_KNOWN = 3e-10  # of its variance; less, of which rounding is most, is left of a copy of what is there
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def wanted(
     for term in potential.terms:
         if isinstance(term, SgdmlTerm) and term.part == "fragments" and kind_of(term) in needs and len(pool):
             made.append(_alone(settings, potential, term, seen, pool))
-    return made
+    return [asked for asked in made if len(asked)]
 
 
 def _pool(settings: Settings, number: int, seen: Sampled, tested: Asked) -> IntArray:

@@ -84,6 +84,20 @@ def test_copies_are_not_picked(potential: Potential, frames: np.ndarray) -> None
     assert told == [1, 2, 3]
 
 
+def test_a_small_molecule_that_is_well_known_has_more_to_learn_but_not_from_its_own_points() -> None:
+    """Of what its 200 points leave of methane's variance the jitter is a part, but not all."""
+    potential = load_potential(ROOT / "models/methane_dimer/manifest.yaml")
+    (term,) = (t for t in potential.terms if isinstance(t, SgdmlTerm) and "methane_1" in t.names)
+    assert term.load is not None
+    turn = np.linalg.qr(np.random.default_rng(3).standard_normal((3, 3)))[0]
+    frames = load_dataset(ROOT / "models/methane_dimer/dataset.npz").positions[1::31][:40]
+    assert len(pick(potential, frames, 40, "methane_1")) > 10
+    points = term.load().training_positions
+    assert points is not None
+    frames[:, :5] = points[::5] @ turn + 1.0
+    assert pick(potential, frames, 40, "methane_1") == []
+
+
 def test_what_cannot_be_picked_from(potential: Potential, frames: np.ndarray) -> None:
     with pytest.raises(InputError, match="no term 'wine' with a model; there are all, binding, water, benzene"):
         pick(potential, frames, 1, "wine")
