@@ -84,15 +84,19 @@ def test_two_wells() -> None:
         difference(samples, "y", 9.0)
 
 
-def rugged(temperature: float, n: int, seed: int) -> Samples:
-    """Independent samples of U(x) = h (x² − 1)² + t x in one dimension, beside a bath of 12 harmonic ones."""
+def rugged(temperature: float, n: int, seed: int, steep: float | None = None) -> Samples:
+    """Independent samples of U(x) = h (x² − 1)² + t x in one dimension, beside a bath of 12 harmonic ones, drawn
+    under a bias of so many eV for each x."""
     x = np.linspace(-2, 2, 4001)
-    energy = potential(x)
-    weights = np.exp(-energy / (KB * temperature))
+    energy, bias = potential(x), (steep or 0.0) * x
+    weights = np.exp(-(energy + bias) / (KB * temperature))
     rng = np.random.default_rng(seed)
     which = rng.choice(len(x), n, p=weights / weights.sum())
     bath = KB * temperature * rng.gamma(6.0, size=n)
-    return Samples(f"{temperature:g} K", temperature, {"x": x[which]}, energy[which] + bath - 5.0)
+    return Samples(
+        f"{temperature:g} K", temperature, {"x": x[which]}, energy[which] + bath - 5.0,
+        bias=None if steep is None else bias[which],
+    )  # fmt: skip
 
 
 def potential(x: np.ndarray) -> np.ndarray:
@@ -121,8 +125,10 @@ def test_mbar_against_a_direct_run_and_the_exact_curve() -> None:
     assert ladder.notes == ()
 
 
-def test_mbar_at_a_temperature_between() -> None:
-    runs = [rugged(t, 2000, seed=t) for t in (250, 350)]
+@pytest.mark.parametrize("steep", [None, 0.01])
+def test_mbar_at_a_temperature_between(steep: float | None) -> None:
+    """Of runs under a bias, too, without it."""
+    runs = [rugged(t, 2000, t, steep) for t in (250, 350)]
     edges = (np.linspace(-1.5, 1.5, 16),)
     found = ladder_surface(runs, 300, ["x"], edges, resamples=20)
     direct = surface(rugged(300, 8000, seed=1), ["x"], edges)
@@ -131,6 +137,21 @@ def test_mbar_at_a_temperature_between() -> None:
     error = np.hypot(found.error, direct.error)[both]
     off -= np.average(off, weights=error**-2.0)
     assert (np.abs(off) < 3.5 * error).all()
+
+
+def test_runs_with_a_bias_and_others_make_no_ladder() -> None:
+    runs = [rugged(250, 100, 1, 0.03), rugged(300, 100, 2)]
+    with pytest.raises(InputError, match="some of these runs had a bias in their manifest, others none"):
+        ladder_surface(runs, 300, ["x"], (np.linspace(-1.5, 1.5, 16),))
+
+
+def test_a_difference_that_rests_on_one_visit_has_no_error() -> None:
+    """Many resamples have none of it."""
+    x = np.zeros(4000)
+    x[100:120] = 1.0
+    found = difference(Samples("one visit", 300.0, {"x": x + 1e-3 * correlated(4000, 5.0, 1, 1.0)}), "x", 0.5)
+    assert np.isfinite(found.value)
+    assert found.error == np.inf
 
 
 def test_errors_of_mbar_know_of_correlations() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_windows import STATE, T, exact, lennard_jones
 
-from delta_server.analysis.free_energy.binding import binding_free_energy, without_sphere
+from delta_server.analysis.free_energy.binding import StandardState, binding_free_energy, without_sphere
 from delta_server.analysis.free_energy.metadynamics import Flooded
 from delta_server.analysis.free_energy.sampling import Samples, kt
 from delta_server.errors import InputError
@@ -66,6 +66,13 @@ def test_the_standard_state_of_a_lennard_jones_pair(flooded: Flooded) -> None:
     assert 0.003 < found.error < 0.1
     assert np.array(found.halves) == pytest.approx(exact(), abs=0.15)
     assert "by the negative bias alone" in found.lines()[0]
+    assert flooded.binding(StandardState(0.5, 10.0, 12.0)) is None  # no hill reaches there
+    with pytest.raises(InputError, match=r"no sample with r below 0\.5"):
+        binding_free_energy(pools, "r", StandardState(0.5, 10.0, 12.0), resamples=2)
+    with pytest.raises(InputError, match="no variable 'X'; there are r"):
+        pools.difference("X", 3.5)
+    with pytest.raises(InputError, match="no sample with r on one side of 99"):
+        pools.difference("r", 99.0)
     surface = flooded.beside(pools.surface(["r"], (np.linspace(3.3, 12.3, 46),), resamples=3))
     assert surface.of_bias is not None
     curve = without_sphere(surface, STATE)

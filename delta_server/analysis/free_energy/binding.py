@@ -20,6 +20,7 @@ import numpy as np
 
 from ..._types import BoolArray, FloatArray
 from ...errors import InputError
+from ...files.documents import plain
 from ...variables.definition import Variables
 from .mbar import RESAMPLES, Pool, Pools
 from .sampling import kt
@@ -129,7 +130,7 @@ class BindingFreeEnergy:
 
     def as_dict(self) -> dict[str, object]:
         """For machines."""
-        return {
+        found = {
             "name": self.name,
             "temperature_K": self.temperature,
             "variable": self.variable,
@@ -141,7 +142,9 @@ class BindingFreeEnergy:
             "pmf": self.pmf,
             "volume_correction": self.volume,
             "halves": list(self.halves),
-        } | ({} if self.of_bias is None else {"by_negative_bias": self.of_bias})
+        }
+        alone = {} if self.of_bias is None else {"by_negative_bias": self.of_bias}
+        return dict(plain(found | alone))
 
 
 def binding_free_energy(
@@ -164,7 +167,7 @@ def binding_free_energy(
     error = pmf.error
     alone = None if of_bias is None else of_bias + volume
     if growing:  # a bootstrap takes walkers that share hills for more independent than they are
-        error = max(error, abs(halves[0] - halves[1]) / 2)
+        error = max(error, abs(halves[0] - halves[1]) / 2 if np.isfinite(halves).all() else math.inf)
         if alone is not None:  # both are right only where the hills were put slowly enough
             error = max(error, abs(pmf.value + volume - alone) / 2)
     ends = halves[0], halves[1]

@@ -15,7 +15,7 @@ from ...units import BOLTZMANN
 from ..statistics import Mean
 from .sampling import Samples, block_length, kt
 from .states import States
-from .surface import FEW, MIN_COUNT, Edges, Surface, bin_of, build_surface
+from .surface import FEW, MIN_COUNT, OFTEN, Edges, Surface, bin_of, build_surface
 
 RESAMPLES = 50
 _NUMBERS = 3_000_000  # reduced potentials of all runs under biases: every resample solves for the free energies anew
@@ -33,11 +33,12 @@ def ladder_surface(
     seed: int = 0,
     name: str = "MBAR",
 ) -> Surface:
-    """F at `temperature` (K) from trajectories of one model in equilibrium at several; errors by a bootstrap of
-    blocks of each, solved anew. Temperatures whose energies do not overlap with nearer ones to `temperature` are left
-    out, and named in the notes.
+    """F at `temperature` (K), without the bias of the manifest where it had one, from trajectories of one model in
+    equilibrium at several; errors by a bootstrap of blocks of each, solved anew. Temperatures whose energies do not
+    overlap with nearer ones to `temperature` are left out, and named in the notes.
 
-    Raises InputError for trajectories without energies, or where no bin holds `min_count` effective samples.
+    Raises InputError for trajectories without energies, of which some alone had a bias, or where no bin holds
+    `min_count` effective samples.
     """
     for one in samples:
         if one.energies is None:
@@ -45,12 +46,14 @@ def ladder_surface(
                 f"{one.name}: MBAR needs the classical potential energy of every frame; record "
                 "potential{electronvolt} at the steps at which positions are written"
             )
+    if len({one.bias is None for one in samples}) > 1:
+        raise InputError(f"{name}: some of these runs had a bias in their manifest, others none; give each a folder")
     used, left = connected(sorted(map(_thinned, samples), key=lambda s: s.temperature), temperature)
     notes = [f"without {', '.join(s.name for s in left)}, whose energies do not overlap"] if left else []
-    energies = np.concatenate([s.energies for s in used if s.energies is not None])
-    energies = energies - energies.mean()  # exponents stay small
+    energies, drawn_by = (np.concatenate([s.energies_of(b) for s in used]) for b in (False, True))
+    mean = energies.mean()  # taken off, exponents stay small
     betas = np.array([beta_of(s.temperature) for s in used])
-    pool = Pool(used, np.outer(betas, energies), beta_of(temperature) * energies)
+    pool = Pool(used, np.outer(betas, drawn_by - mean), beta_of(temperature) * (energies - mean))
     return pool.surface(name, temperature, variables, edges, min_count, resamples, seed, notes)
 
 
@@ -95,7 +98,8 @@ class Pool:
 
     def ratio(self, sides: FloatArray, temperature: float, resamples: int, seed: int) -> Mean:
         """−kT ln of how much of that state is on one side of two, over how much is on the other, kcal/mol; by a
-        bootstrap. sides: (2, n), 1 for the samples that are there. NaN where one side has none."""
+        bootstrap. sides: (2, n), 1 for the samples that are there. NaN where one side has none; the error is not
+        known where that is so in one of twenty resamples or more."""
 
         def logarithm(weights: FloatArray) -> float:
             one, other = sides @ weights
@@ -103,7 +107,7 @@ class Pool:
 
         again = np.array([logarithm(weights) for weights in self.drawn(resamples, seed)])
         sound = again[np.isfinite(again)]
-        error = float(sound.std(ddof=1)) if len(sound) > 2 else math.inf
+        error = float(sound.std(ddof=1)) if len(sound) > max(2.0, OFTEN * len(again)) else math.inf
         return Mean(logarithm(self.weights), error, max(self.inefficiencies))
 
     def surface(
@@ -149,7 +153,7 @@ class Pools:
     def difference(self, variable: str, split: float, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
         """F of all that lies above `split` less F of all below, kcal/mol. Raises InputError where one side is
         empty."""
-        above = np.concatenate([one.values[variable] for one in self.whole.samples]) > split
+        above = np.concatenate([one.along(variable) for one in self.whole.samples]) > split
         mean = self.whole.ratio(np.stack([above, ~above]).astype(np.float64), self.temperature, resamples, seed)
         if not math.isfinite(mean.value):
             raise InputError(f"{self.name}: no sample with {variable} on one side of {split:g}")
@@ -224,9 +228,8 @@ def connected(samples: Sequence[Samples], temperature: float) -> tuple[list[Samp
 
 
 def _overlap(cold: Samples, hot: Samples) -> bool:
-    assert cold.energies is not None
-    assert hot.energies is not None
-    shared = min(np.mean(hot.energies < cold.energies.max()), np.mean(cold.energies > hot.energies.min()))
+    of_cold, of_hot = cold.energies_of(True), hot.energies_of(True)
+    shared = min(np.mean(of_hot < of_cold.max()), np.mean(of_cold > of_hot.min()))
     return bool(shared >= _SHARED)
 
 

@@ -133,16 +133,19 @@ class Flooded:
         notes = (*surface.notes, note) if note else surface.notes
         return replace(surface, of_bias=np.where(np.isfinite(surface.free_energy), alone, np.nan), notes=notes)
 
-    def binding(self, state: StandardState) -> float:
-        """−kT ln(P_bound/P_shell) by the negative bias, over the one variable, kcal/mol."""
+    def binding(self, state: StandardState) -> float | None:
+        """−kT ln(P_bound/P_shell) by the negative bias, over the one variable, kcal/mol; None where no hill reaches
+        what is bound."""
         energy = kt(self.ground.temperature)
-        lowest = float(self.hills.centres.min() - _BEYOND * self.hills.widths[0])
+        lowest = max(0.0, float(self.hills.centres.min() - _BEYOND * self.hills.widths[0]))
+        if state.bound <= lowest:
+            return None
 
         def inside(low: float, high: float) -> float:
             r = np.linspace(low, high, 2001)
             return _log_sum(-self._negative(r[:, None]) / energy) + math.log((high - low) / len(r))
 
-        return energy * (inside(state.low, state.high) - inside(max(0.0, lowest), state.bound))
+        return energy * (inside(state.low, state.high) - inside(lowest, state.bound))
 
     def _negative(self, values: FloatArray) -> FloatArray:
         factor = self.ground.told.bias_factor

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import InputError
+from ...files.documents import plain
 from ...manifest import Manifest
 from ...sweep.record import Member, Sweep
 from ...variables.definition import Variables, read_variables
@@ -48,7 +49,8 @@ class FreeEnergyDifference:
 
     def as_dict(self) -> dict[str, object]:
         """For machines."""
-        return {"name": self.name, "split": self.split, "kcal_per_mol": self.mean.value, "error": self.mean.error}
+        mean = {"kcal_per_mol": plain(self.mean.value), "error": plain(self.mean.error)}
+        return {"name": self.name, "split": self.split, **mean}
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def analyze_free_energy(
     known, names = choose(made_with(runs[0], manifest).manifest, variables, over)
     if standard is not None and standard.cone is not None:
         standard.cone.check(known)
-    at = None if split is None else _parse_split(split)
+    at = None if split is None else _parse_split(split, known)
     ladders: dict[str, list[Samples]] = {}
     biased: list[tuple[Pools, Flooded | None]] = []
     notes: list[str] = []
@@ -231,9 +233,12 @@ def _together(
         yield flooded.together(), flooded
 
 
-def _parse_split(text: str) -> tuple[str, float]:
+def _parse_split(text: str, known: Variables) -> tuple[str, float]:
     name, _, value = text.partition("=")
+    name = name.strip()
+    if name not in known.variables:
+        raise InputError(f"--split {text}: no variable {name!r}; there are {', '.join(known.variables)}")
     try:
-        return name.strip(), float(value)
+        return name, float(value)
     except ValueError:
         raise InputError(f"--split {text}: expected a variable and its value, as R_CM=6.5") from None

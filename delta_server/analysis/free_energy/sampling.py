@@ -46,6 +46,17 @@ class Samples:
         bias = None if self.bias is None else self.bias[which]
         return replace(self, values=values, energies=energies, steps=steps, bias=bias)
 
+    def along(self, variable: str) -> FloatArray:
+        """(n,) of one variable. Raises InputError where there is none of that name."""
+        if variable not in self.values:
+            raise InputError(f"{self.name}: no variable {variable!r}; there are {', '.join(self.values)}")
+        return self.values[variable]
+
+    def energies_of(self, biased: bool) -> FloatArray:
+        """(n,) eV: the potential energies, which have to be known, without or with the bias."""
+        assert self.energies is not None
+        return self.energies if self.bias is None or not biased else self.energies + self.bias
+
     def inefficiency(self) -> float:
         """Frames from one independent sample to the next, for the slowest variable, or the square of what it is off
         its mean: one that vibrates comes back at once, but as far as before for as long as it keeps its energy."""

@@ -21,6 +21,7 @@ RESAMPLES = 200
 _PER_BIN = 20  # samples that a bin should hold on average
 _FEWEST, _MOST = 8, 40  # bins along a variable
 MIN_COUNT = 10
+OFTEN = 0.95  # of the resamples that have samples on both sides of a split, or their spread is no error
 FEW = 50  # independent samples; with fewer, an error bar is a guess
 ONE_BIN = "one bin alone"
 Edges = tuple[FloatArray, ...]
@@ -177,9 +178,7 @@ def difference(samples: Samples, variable: str, split: float, resamples: int = R
 
     The error is the bootstrap's, its inefficiency that of being on one side.
     """
-    if variable not in samples.values:
-        raise InputError(f"{samples.name}: no variable {variable!r}; there are {', '.join(samples.values)}")
-    above = (samples.values[variable] > split).astype(np.float64)
+    above = (samples.along(variable) > split).astype(np.float64)
     if not 0 < above.sum() < len(above):
         side = "below" if above.all() else "above"
         raise InputError(f"{samples.name}: no sample with {variable} {side} {split:g}")
@@ -189,7 +188,8 @@ def difference(samples: Samples, variable: str, split: float, resamples: int = R
     by_block = np.stack([np.add.reduceat(above, starts), np.add.reduceat(1 - above, starts)], axis=1)
     drawn = resampled(by_block, resamples, seed)
     both = (drawn > 0).all(1)
+    known = both.sum() > max(2.0, OFTEN * resamples)
     energy = kt(samples.temperature)
     value = -energy * math.log(above.sum() / (n - above.sum()))
-    error = float(energy * np.log(drawn[both, 0] / drawn[both, 1]).std(ddof=1)) if both.sum() > 2 else math.inf
+    error = float(energy * np.log(drawn[both, 0] / drawn[both, 1]).std(ddof=1)) if known else math.inf
     return Mean(value, error, g)

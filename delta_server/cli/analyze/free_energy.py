@@ -32,7 +32,7 @@ def free_energy(
     min_count: Annotated[int, typer.Option(min=1, help="Samples below which a bin is left empty.")] = 10,
     mbar: Annotated[
         float | None,
-        typer.Option(min=0.0, help="K: all temperatures of each RUN as one surface at this one, by MBAR."),
+        typer.Option(min=0.1, help="K: all temperatures of each RUN as one surface at this one, by MBAR."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="As R_CM=6.5: also F of all above less F of all below.")] = None,
     bound: Annotated[
