@@ -20,7 +20,7 @@ from .molecule.structures import read_structure
 from .molecule.whole import Unwrapper
 from .potential import Fragment, Part, Potential
 from .terms.base import Frames, Side, Term, TermRequest
-from .terms.bias import bias_of
+from .terms.bias import BiasTerm, bias_of
 from .terms.calculator import CalculatorTerm, Molecule, calculator_terms
 from .terms.constant import ConstantTerm
 from .terms.many_body import ManyBodyTerm, SpeciesTerm, Switch
@@ -100,6 +100,9 @@ def _checked(manifest: Manifest, potential: Potential) -> Potential:
         potential.check_geometry(potential.reference, str(manifest.resolve(manifest.structure)))
     except GeometryError as error:
         raise InputError(str(error)) from None
+    for term in potential.terms:
+        if isinstance(term, BiasTerm):
+            term.check_groups([fragment.atoms for fragment in potential.fragments], str(manifest.path))
     return potential
 
 

@@ -23,7 +23,7 @@ from ..errors import InputError
 from ..files.documents import read_text
 from ..files.whole import write_json
 from ..terms.base import Frames
-from ..terms.bias import BiasTerm, Restraint, Restraints, Sum, make_bias
+from ..terms.bias import BiasTerm, Restraint, Restraints, Sum, make_bias, near
 from ..terms.hills import Hills
 from ..units import BOLTZMANN
 from ..variables.definition import Variable, Variables, read_variables
@@ -64,9 +64,14 @@ class Flooding:
             if given is not None and len(given) != len(names):
                 raise InputError(f"{option}: expected {len(names)}, one for each variable, found {len(given)}")
         of = [self.known.variables[name] for name in names]
-        at = [float(value[0]) for value in term.values(Frames(start[None])).values()]
-        walls = self.walls or tuple(_wall(variable, value) for variable, value in zip(of, at, strict=True))
-        for name, value, (low, high) in zip(names, at, walls, strict=True):
+        at = list(term.values(Frames(start[None])).values())
+        walls = self.walls or tuple(_wall(variable, float(value[0])) for variable, value in zip(of, at, strict=True))
+        for name, turn, values, (low, high) in zip(names, [v.turn for v in of], at, walls, strict=True):
+            if turn and (low is None) != (high is None):
+                raise InputError(f"--walls: {name} goes round: expected two walls, or none, found {low} and {high}")
+            if low is not None and high is not None:
+                values = near(values, (low + high) / 2, turn)
+            value = float(values[0])
             if not (-math.inf if low is None else low) < value < (math.inf if high is None else high):
                 raise InputError(f"--walls: {name} starts at {value:.4g}, which is not between {low} and {high}")
         until = None if self.fill is None else round(1000 * self.fill / timestep)
@@ -126,12 +131,12 @@ class Ground:
 
     @property
     def walls(self) -> Restraints:
-        """Beyond each the energy is kT where a hill's half width is."""
+        """Half of a hill's width beyond each the energy is kT/2."""
         constants = [BOLTZMANN * self.temperature / (width / 2) ** 2 for width in self.told.widths]
         return Restraints(
             tuple(
-                Restraint(-math.inf if low is None else low, math.inf if high is None else high, constant)
-                for (low, high), constant in zip(self.told.walls, constants, strict=True)
+                Restraint(-math.inf if low is None else low, math.inf if high is None else high, constant, turn=turn)
+                for (low, high), constant, turn in zip(self.told.walls, constants, self.flat.turns, strict=True)
             )
         )
 
@@ -172,7 +177,12 @@ class Flood:
         if there.steps.tolist() != np.repeat(expected, told.walkers).tolist():
             raise InputError(
                 f"{hills}: expected the hills of each {told.pace} steps up to step {start}, found {len(there)} up to "
-                f"step {there.steps.max(initial=0)}; go on with `delta-sgdml sweep run`, which cuts what is beyond"
+                f"step {there.steps.max(initial=0)}; "
+                + (
+                    "go on with `delta-sgdml sweep run`, which cuts what is beyond"
+                    if len(there) > len(expected) * told.walkers
+                    else "what is missing nothing brings back: write the sweep anew (`sweep write --overwrite`)"
+                )
             )
         fresh = len(there) - int((there.steps == start).sum())
         self._none, self._walls = self.ground.flat, self.ground.walls

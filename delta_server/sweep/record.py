@@ -18,6 +18,7 @@ from ..files.documents import Strict
 from ..molecule.limits import Limits
 from ..server.record import read_record
 from ..terms.bias import Restraint
+from ..variables.definition import read_variables
 
 SweepKind = Literal["nvt", "pimd", "mts", "remd", "umbrella", "metadynamics"]
 RECORD = "sweep.json"
@@ -47,7 +48,12 @@ class Windows(Strict):
     def restraint(self, window: int) -> Restraint:
         """The bias of one of them."""
         centre = self.centres[window]
-        return Restraint(centre, centre, self.force_constants[window])
+        return Restraint(centre, centre, self.force_constants[window], turn=self.turn)
+
+    @property
+    def turn(self) -> float:
+        """After which the variable is the same again; 0 for never."""
+        return read_variables(self.definition, self.variable).variables[self.variable].turn
 
 
 class Metadynamics(Strict):

@@ -19,7 +19,7 @@ from ..files.whole import write_json
 from ..ipi.tables import read_extras
 from ..potential import Potential
 from ..terms.base import Frames
-from ..terms.bias import BiasTerm, Restraint, restrain
+from ..terms.bias import BiasTerm, Restraint, near, restrain
 from ..units import BOLTZMANN
 from ..variables.definition import Variables, read_variables
 from .record import PREFIX, Member, Sweep, Windows
@@ -47,6 +47,8 @@ class Umbrella:
         if self.variable not in self.known.variables:
             raise InputError(f"--variable {self.variable}: there are {', '.join(self.known.variables)}")
         variable = self.known.variables[self.variable]
+        if not variable.turn and self.centres[0] < 0:
+            raise InputError(f"--windows: {self.variable} is never {self.centres[0]:g} {variable.unit}")
         constants = [self.force_constant or self._overlapping(k, temperature) for k in range(len(self.centres))]
         groups = {name: list(atoms) for name, atoms in self.known.groups.items()}
         return Windows(
@@ -138,10 +140,11 @@ def pull(
 
     first = window_bias(windows, windows.restraint(0), potential.numbers, "the pull")
 
-    def value(positions: FloatArray) -> float:
-        return float(first.values(Frames(positions[None]))[windows.variable][0])
+    def value(positions: FloatArray, beside: float) -> float:
+        return float(near(first.values(Frames(positions[None]))[windows.variable], beside, windows.turn)[0])
 
-    centres, reached = windows.centres, value(start)
+    centres = windows.centres
+    reached = value(start, (centres[0] + centres[-1]) / 2)
     out = [k for k, centre in enumerate(centres) if centre >= reached]
     inward = [k for k in reversed(range(len(centres))) if k not in out]
     starts: dict[int, FloatArray] = {}
@@ -156,13 +159,13 @@ def pull(
                 )
                 walker.advance(_PIECE)
                 positions = walker.positions[0].copy()
-                off = abs(value(positions) - centres[k])
+                off = abs(value(positions, centres[k]) - centres[k])
                 if not walker.alive[0] or (aim == centres[k] and off < 2 * spread):
                     break
             if not walker.alive[0] or not off < 2 * spread:
                 raise InputError(
                     f"--windows: {windows.variable} does not follow a pull to {centres[k]:g} {windows.unit}: it is "
-                    f"{value(positions):.3g} there; leave this window out"
+                    f"{value(positions, centres[k]):.3g} there; leave this window out"
                 )
             potential.check_geometry(positions, f"the start of the window at {centres[k]:g} {windows.unit}")
             starts[k] = positions
@@ -203,9 +206,9 @@ def overlaps(sweep: Sweep) -> list[Overlap]:
     for low, high in pairwise(sweep.members):
         if low.temperature != high.temperature or low.window is None or high.window is None:
             continue
-        a, b = _recorded(low, windows.variable), _recorded(high, windows.variable)
+        ends = windows.centres[low.window], windows.centres[high.window]
+        a, b = (near(_recorded(m, windows.variable), sum(ends) / 2, windows.turn) for m in (low, high))
         if min(len(a), len(b)) >= _BINS:
-            ends = windows.centres[low.window], windows.centres[high.window]
             found.append(Overlap(low.temperature, windows.variable, *ends, shared(a, b)))
     return found
 

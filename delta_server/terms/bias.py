@@ -39,9 +39,15 @@ class Harmonic(Strict):
 
 
 class FlatBottomed(Strict):
-    low: float = -math.inf
-    high: float = math.inf
+    low: float = Field(default=-math.inf, allow_inf_nan=True)
+    high: float = Field(default=math.inf, allow_inf_nan=True)
     force_constant: float = Field(gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _flat_between(self) -> FlatBottomed:
+        if not self.low < self.high or not (math.isfinite(self.low) or math.isfinite(self.high)):
+            raise ValueError(f"expected low or high, or both and low < high; found {self.low:g} and {self.high:g}")
+        return self
 
 
 class Linear(Strict):
@@ -96,11 +102,15 @@ class Restraint:
     def energy(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Energies (n,) eV of values (n,), and their derivatives."""
         if self.turn and math.isfinite(self.low + self.high):
-            middle = (self.low + self.high) / 2
-            values = middle + (values - middle + self.turn / 2) % self.turn - self.turn / 2
+            values = near(values, (self.low + self.high) / 2, self.turn)
         outside = np.maximum(values - self.high, 0.0) - np.maximum(self.low - values, 0.0)
         slopes = self.force_constant * outside + self.slope
         return self.force_constant / 2 * outside**2 + self.slope * values, slopes
+
+
+def near(values: FloatArray, middle: float, turn: float) -> FloatArray:
+    """The same places of a circle of this turn, next to `middle`; as they are where it is 0."""
+    return middle + (values - middle + turn / 2) % turn - turn / 2 if turn else values
 
 
 class Bias(Protocol):
@@ -167,6 +177,17 @@ class BiasTerm:
         """See `Term`: none, it is what it says."""
         return np.zeros((len(frames.positions), 1))
 
+    def check_groups(self, molecules: Sequence[IntArray], where: str) -> None:
+        """Raise InputError where nearest images are asked for of a group whose atoms are of several molecules: which
+        images of them make its centre the positions alone do not say."""
+        for name in self.variables if self.periodic else ():
+            for group in self.known.variables[name].groups:
+                if sum(bool(np.isin(self.known.atoms(group), atoms).any()) for atoms in molecules) > 1:
+                    raise InputError(
+                        f"{where}: term {self.names[0]!r}: periodic: a group of {name} has atoms of several "
+                        "molecules; expected each within one"
+                    )
+
     def values(self, frames: Frames) -> dict[str, FloatArray]:
         """Each variable (F,) by its name."""
         return self._named(self._each(frames))
@@ -209,9 +230,14 @@ def restrain(
     where: str,
     periodic: bool = False,
 ) -> BiasTerm:
-    """A restraint of one variable, as `make_bias`."""
+    """A restraint of one variable, as `make_bias`. Raises InputError also for one end, or a slope, on a circle."""
     term = make_bias(name, known, (variable,), Restraints(()), numbers, where, periodic)
-    return replace(term, bias=Restraints((replace(restraint, turn=known.variables[variable].turn),)))
+    turn = known.variables[variable].turn
+    if turn and not math.isfinite(restraint.low + restraint.high):
+        raise InputError(
+            f"{where}: {variable} goes round: expected harmonic, or flat_bottomed with both low and high"
+        )
+    return replace(term, bias=Restraints((replace(restraint, turn=turn),)))
 
 
 def make_bias(
@@ -232,6 +258,16 @@ def make_bias(
     known.check(len(numbers))
     masses = np.asarray(atomic_masses[numbers], dtype=np.float64)
     return BiasTerm((name,), known, variables, bias, masses, periodic)
+
+
+def nearest_images(manifest: Manifest | None) -> bool:
+    """Whether variables are those of nearest images: as its biases say, or where there is none whether it is
+    periodic. Raises ManifestError."""
+    if manifest is None:
+        return False
+    biases = [entry for entry in manifest.terms if entry.kind == "bias"]
+    asked = [bias_options(entry, f"{manifest.path}: term {entry.name!r}").periodic for entry in biases]
+    return any(asked) if asked else bool(manifest.periodic)
 
 
 def bias_extras(manifest: Manifest) -> tuple[str, ...]:

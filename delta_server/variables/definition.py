@@ -133,7 +133,19 @@ class Variables(Strict):
                 if isinstance(group, str) and group not in self.groups:
                     known = ", ".join(self.groups) or "none"
                     raise ValueError(f"variable {name!r}: no group {group!r}; there are {known}")
+            self._check_groups(name, variable)
         return self
+
+    def _check_groups(self, name: str, variable: Variable) -> None:
+        """Raise ValueError for groups between which there is nothing to measure."""
+        groups = [self.atoms(group) for group in variable.groups]
+        if variable.kind == "height" and len(groups[1]) < 3:
+            raise ValueError(f"variable {name!r}: a plane needs three atoms, found {len(groups[1])}")
+        if variable.kind == "coordination" and not len(_pairs(*groups)[0]):
+            raise ValueError(f"variable {name!r}: its groups are the same atom; expected two")
+        for a, b in _STEPS.get(variable.kind, ()):
+            if np.array_equal(np.sort(groups[a]), np.sort(groups[b])):
+                raise ValueError(f"variable {name!r}: two groups that follow each other are the same atoms")
 
     def atoms(self, group: str | tuple[int, ...]) -> IntArray:
         return np.array(self.groups[group] if isinstance(group, str) else group, dtype=np.intp)
@@ -161,10 +173,12 @@ class Variables(Strict):
         }
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
 
-    def evaluate(self, positions: FloatArray, masses: FloatArray) -> dict[str, FloatArray]:
-        """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees."""
+    def evaluate(
+        self, positions: FloatArray, masses: FloatArray, cells: FloatArray | None = None
+    ) -> dict[str, FloatArray]:
+        """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees. cells: as for `gradient`."""
         return {
-            name: variable.function(self._vectors(variable, positions, masses))[0]
+            name: variable.function(self._vectors(variable, positions, masses, cells))[0]
             for name, variable in self.variables.items()
         }
 
@@ -176,18 +190,24 @@ class Variables(Strict):
         cells: (n, 3, 3) Å, rows are lattice vectors: distances between groups are then those of nearest images.
         """
         variable = self.variables[name]
-        vectors = self._vectors(variable, positions, masses)
-        if cells is not None:
-            between = 1 if variable.kind == "height" else vectors.shape[1]  # a plane's own atoms are as they are
-            for k, cell in enumerate(cells):
-                if (lattice := Lattice.of(cell)) is not None:
-                    vectors[k, :between] += lattice.to_nearest(vectors[k, :between])
+        vectors = self._vectors(variable, positions, masses, cells)
         values, slopes = variable.function(vectors)
         gradients = self._shares(variable, masses).T @ slopes
         return Evaluated(values, gradients, vectors.transpose(0, 2, 1) @ slopes)
 
-    def _vectors(self, variable: Variable, positions: FloatArray, masses: FloatArray) -> FloatArray:
+    def _vectors(
+        self, variable: Variable, positions: FloatArray, masses: FloatArray, cells: FloatArray | None
+    ) -> FloatArray:
         """(n, m, 3) Å: those that the variable is a function of, as `kinds` lists them."""
+        vectors = self._differences(variable, positions, masses)
+        between = 1 if variable.kind == "height" else vectors.shape[1]  # a plane's own atoms are as they are
+        for k, cell in enumerate(() if cells is None else cells):
+            if (lattice := Lattice.of(cell)) is not None:
+                vectors[k, :between] += lattice.to_nearest(vectors[k, :between])
+        return vectors
+
+    def _differences(self, variable: Variable, positions: FloatArray, masses: FloatArray) -> FloatArray:
+        """(n, m, 3) Å: the vectors between the positions as they are."""
         groups = [self.atoms(group) for group in variable.groups]
         if variable.kind == "coordination":
             first, second = _pairs(*groups)

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import write
 from conftest import ROOT
 
-from delta_server.analysis.free_energy.sampling import along
-from delta_server.analysis.trajectory import Block
+from delta_server.analysis.free_energy.sampling import along, samples_of
+from delta_server.analysis.trajectory import Block, runs_in
 from delta_server.errors import InputError
 from delta_server.manifest import load_manifest
 from delta_server.molecule.rings import corannulenes
@@ -46,6 +47,25 @@ def test_the_sign_of_a_dihedral_is_ase_s() -> None:
         positions = rng.standard_normal((4, 3))
         ours = evaluate(Variable(dihedral=("0", "1", "2", "3")), positions)[0]
         assert ours % 360 == pytest.approx(Atoms("C4", positions).get_dihedral(0, 1, 2, 3), abs=1e-6)
+
+
+def test_nearest_images_are_those_that_a_bias_sees(tmp_path: Path) -> None:
+    """Of a run in a cell that shears: across its faces, and of wrapped molecules as if they were whole."""
+    known = Variables.model_validate({"variables": {"d": {"distance": ["0:3", "3"]}, "h": {"height": ["3", "0:3"]}}})
+    rng = np.random.default_rng(2)
+    cells = np.array([[[8.0, 0, 0], [k, 8, 0], [0, 1, 8]] for k in range(3)])
+    x = rng.random((3, 4, 3)) + np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 7]])
+    masses = np.arange(1.0, 5.0)
+    found = known.evaluate(x, masses, cells)
+    for name in ("d", "h"):
+        assert found[name] == pytest.approx(known.gradient(name, x, masses, cells).values, abs=1e-12)
+        assert (found[name] < 3).all()
+    assert (known.evaluate(x, masses)["d"] > 5).all()
+    frames = [Atoms("OH2Ar", p, cell=c, pbc=True) for p, c in zip(x, cells, strict=True)]
+    write(tmp_path / "run.extxyz", frames)
+    (run,) = runs_in(tmp_path / "run.extxyz", timestep=1.0)
+    sampled = samples_of(run, known, 300.0, periodic=True)
+    assert sampled.values["d"] == pytest.approx(known.evaluate(x, run.masses, cells)["d"], abs=1e-6)
 
 
 def test_values_do_not_see_where_and_how_it_lies() -> None:
@@ -108,6 +128,9 @@ def test_yaml_with_the_manifest_s_fragments(tmp_path: Path, h2o_benzene: Path) -
         ("variables: {x: {distance: [a, b]}}", "no group 'a'"),
         ("variables: {x: {distance: ['0', '1'], angle: ['0', '1', '2']}}", "found distance, angle"),
         ("variables: {x: {centre: mass}}", "found none"),
+        ("variables: {x: {height: ['0', '1:3']}}", "'x': a plane needs three atoms, found 2"),
+        ("variables: {x: {distance: ['0', '0']}}", "two groups that follow each other are the same atoms"),
+        ("variables: {x: {coordination: ['0', '0'], r_0: 3}}", "its groups are the same atom"),
         ("variables: {x: {distance: ['0', '1'], color: red}}", "color"),
         ("variables: {x: {distance: ['0']}}", "distance"),
         ("variables: {x: {distance: ['0', '3:3']}}", "is empty"),

@@ -83,8 +83,8 @@ def test_hills_count_for_all_walkers_from_the_next_step(ground: Ground, tmp_path
         under = before.energy(now.centres)[0]
         assert now.heights == pytest.approx(KT / 3 * np.exp(-under / (9 * KT)))
         assert hills.energy_at(now.centres, now.steps) == pytest.approx(under)
-    for start in (0, 4, 8):
-        with pytest.raises(InputError, match=f"up to step {start}, found 6 up to step 6; go on with"):
+    for start, what in ((0, "go on with"), (4, "go on with"), (8, "what is missing nothing brings back")):
+        with pytest.raises(InputError, match=f"up to step {start}, found 6 up to step 6; {what}"):
             Flood(tmp_path / "bias.json", tmp_path / "hills.dat", start)
     held = replace(ground, told=ground.told.model_copy(update={"until": 5}))
     held.write(tmp_path / "held.json")
@@ -151,3 +151,14 @@ def test_what_no_metadynamics_can_be_made_of(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             bad.record([200.0], potential.numbers, potential.reference, 1000, 0.5)
+
+
+def test_the_walls_of_a_dihedral_know_where_it_goes_round(ground: Ground) -> None:
+    held = replace(ground, told=ground.told.model_copy(update={"walls": ((None, None), (150.0, 210.0))}))
+    energies, _ = held.walls.energy(np.array([[3.0, 179.0], [3.0, -179.0], [3.0, -151.0], [3.0, 140.0]]))
+    assert energies[:3].tolist() == [0.0, 0.0, 0.0]
+    assert energies[3] == pytest.approx(KT / 2)  # 10 degrees beyond, half of a hill's width
+    known = Variables.model_validate(ground.told.definition)
+    potential_of = ground.numbers, np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 3], [1, 0, 3], [0, 1, 3]])
+    with pytest.raises(InputError, match="turn goes round: expected two walls, or none"):
+        Flooding(("turn",), known, walls=((150.0, None),)).record([200.0], *potential_of, 1000, 0.5)

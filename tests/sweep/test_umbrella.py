@@ -18,9 +18,11 @@ from delta_server.molecule.limits import Limits
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.session import RunOptions, Session
 from delta_server.sweep.state import MemberState
-from delta_server.sweep.umbrella import Overlap, Umbrella, overlaps, shared
+from delta_server.sweep.umbrella import Overlap, Umbrella, overlaps, pull, shared, window_bias
 from delta_server.sweep.write import SweepPlan, write_sweep
-from delta_server.variables.definition import default_variables
+from delta_server.terms.base import Frames
+from delta_server.terms.bias import near
+from delta_server.variables.definition import Variables, default_variables
 
 CENTRES = (3.5, 3.75, 5.0)
 
@@ -98,3 +100,18 @@ def test_what_no_windows_can_be_made_of(tmp_path: Path) -> None:
         Umbrella("R_p", known, CENTRES).windows(300.0)
     with pytest.raises(InputError, match="of a single window"):
         Umbrella("R_CM", known, (3.0,)).windows(300.0)
+    with pytest.raises(InputError, match="R_CM is never -1 Å"):
+        Umbrella("R_CM", known, (-1.0, 3.0)).windows(300.0)
+
+
+def test_a_dihedral_is_pulled_across_its_seam(h2o_benzene: Path) -> None:
+    """A hydrogen of benzene, from one side of its plane to the other."""
+    manifest = load_manifest(h2o_benzene)
+    potential = load_potential(manifest)
+    turn = {"turn": {"dihedral": ["3", "4", "5", "11"]}}
+    known = default_variables(manifest).merged(Variables.model_validate({"variables": turn}))
+    windows = Umbrella("turn", known, (175.0, 185.0), 0.01).windows(300.0)
+    assert windows.restraint(1).energy(np.array([-175.0]))[0] == pytest.approx(0.0)
+    starts = pull(potential, windows, potential.reference, 300.0, 1, 0.5)
+    found = window_bias(windows, windows.restraint(0), potential.numbers, "").values(Frames(np.array(starts)))
+    assert near(found["turn"], 180.0, 360.0) == pytest.approx([175, 185], abs=4)

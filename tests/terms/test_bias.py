@@ -40,6 +40,10 @@ def bias(variable: str, form: str = "harmonic", **options: Any) -> dict[str, Any
     return {"kind": "bias", "name": "window", "options": more | options}
 
 
+def flat_bottomed(variable: str, **ends: float) -> dict[str, Any]:
+    return {"options": bias(variable, "flat_bottomed", flat_bottomed={"force_constant": 1.0, **ends})["options"]}
+
+
 @pytest.mark.parametrize(
     ("variable", "form"), [(v, "harmonic") for v in VARIABLES] + [("up", "flat_bottomed"), ("tilt", "linear")]
 )
@@ -99,6 +103,12 @@ def test_a_dihedral_goes_the_short_way_round() -> None:
         ({"options": bias("near")["options"]}, "no variable 'near'; there are contacts, far"),
         ({"options": bias("far", variables={"far": {"distance": ["first", "c"]}})["options"]}, "no group 'c'"),
         ({"options": bias("far", variables={"far": {"coordination": ["0", "second"]}})["options"]}, "r_0"),
+        (flat_bottomed("far", low=8.0, high=2.0), "low < high; found 8 and 2"),
+        (flat_bottomed("far"), "expected low or high"),
+        (flat_bottomed("turn", low=170.0), "turn goes round: expected harmonic, or flat_bottomed with both"),
+        ({"options": bias("turn", "linear")["options"]}, "turn goes round"),
+        ({"options": bias("far", variables={"far": {"distance": ["0:4", "5"]}}, periodic=True)["options"]},
+         "periodic: a group of far has atoms of several molecules"),
         ({"part": "fragments"}, "neither `part` nor `over`"),
         ({"name": "bias"}, "are taken"),
     ],

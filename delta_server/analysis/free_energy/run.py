@@ -10,6 +10,7 @@ from ...errors import InputError
 from ...files.documents import plain
 from ...manifest import Manifest
 from ...sweep.record import Member, Sweep
+from ...terms.bias import nearest_images
 from ...variables.definition import Variables, read_variables
 from ..runs import biased_in, ladders_of, made_with
 from ..statistics import Mean
@@ -120,7 +121,9 @@ def analyze_free_energy(
     """
     if not runs:
         raise InputError("no runs, so no free energy")
-    known, names = choose(made_with(runs[0], manifest).manifest, variables, over)
+    model = made_with(runs[0], manifest).manifest
+    known, names = choose(model, variables, over)
+    periodic = nearest_images(model)
     if standard is not None and standard.cone is not None:
         standard.cone.check(known)
     at = None if split is None else _parse_split(split, known)
@@ -142,7 +145,7 @@ def analyze_free_energy(
         }
         every_variable = known.merged(*(read_variables(d, name) for d in definitions.values()))
         samples = samples_by_temperature(
-            [replace(r, progress=progress) for r in some], every_variable, temperature, every
+            [replace(r, progress=progress) for r in some], every_variable, temperature, every, periodic
         )
         notes += [] if biases else alike(samples)
         samples = [one.equilibrated() for one in samples] if equilibrated else samples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -69,10 +69,16 @@ class Samples:
         return self.take(slice(max(map(equilibration, series)), None))
 
 
-def along(variables: Variables, blocks: Iterable[Block], masses: FloatArray) -> dict[str, FloatArray]:
-    """Every variable in every frame. Raises InputError for atoms that are not there, or without frames."""
+def along(
+    variables: Variables,
+    blocks: Iterable[Block],
+    masses: FloatArray,
+    cells: Callable[[IntArray], FloatArray | None] = lambda steps: None,
+) -> dict[str, FloatArray]:
+    """Every variable in every frame. cells: (n, 3, 3) Å at steps (n,), where nearest images count. Raises InputError
+    for atoms that are not there, or without frames."""
     variables.check(len(masses))
-    values = [variables.evaluate(block.positions, masses) for block in blocks]
+    values = [variables.evaluate(block.positions, masses, cells(block.steps)) for block in blocks]
     if not values:
         raise InputError("a trajectory without frames has no variables")
     return {name: np.concatenate([some[name] for some in values]) for name in values[0]}
@@ -83,28 +89,35 @@ def kt(temperature: float) -> float:
     return BOLTZMANN * temperature / KCAL_MOL
 
 
-def samples_of(run: Run, variables: Variables, temperature: float | None = None, every: int = 1) -> Samples:
+def samples_of(
+    run: Run, variables: Variables, temperature: float | None = None, every: int = 1, periodic: bool = False
+) -> Samples:
     """From a run's frames, and its energies where it recorded them at the same steps.
 
-    temperature: K, by default what i-PI recorded. Raises InputError where there is none, or where it changed.
+    temperature: K, by default what i-PI recorded. periodic: variables of nearest images. Raises InputError where
+    there is no temperature, or where it changed.
     """
     if temperature is None and run.exchanged:
         raise InputError(
             f"{run.path}: its temperature changed while it ran (replicas exchanged theirs?); sort the frames of all "
             "replicas by temperature"
         )
-    (samples,) = by_state(run, variables, temperature, every)
+    (samples,) = by_state(run, variables, temperature, every, periodic)
     return replace(samples, name=run.name)
 
 
 def samples_by_temperature(
-    runs: Sequence[Run], variables: Variables, temperature: float | None = None, every: int = 1
+    runs: Sequence[Run],
+    variables: Variables,
+    temperature: float | None = None,
+    every: int = 1,
+    periodic: bool = False,
 ) -> list[Samples]:
     """Of each run; where replicas exchanged their temperatures, of each temperature: all frames that were made at it,
     in the order of their steps, whichever run they are in. Raises InputError as `samples_of`."""
     if temperature is not None or not any(run.exchanged for run in runs):
-        return [samples_of(run, variables, temperature, every) for run in runs]
-    return of_states([piece for run in runs for piece in by_state(run, variables, None, every)])
+        return [samples_of(run, variables, temperature, every, periodic) for run in runs]
+    return of_states([piece for run in runs for piece in by_state(run, variables, None, every, periodic)])
 
 
 def of_states(pieces: Sequence[Samples]) -> list[Samples]:
@@ -120,9 +133,11 @@ def of_states(pieces: Sequence[Samples]) -> list[Samples]:
     return [_merged([piece for piece in pieces if piece.temperature == kelvin]) for kelvin in states]
 
 
-def by_state(run: Run, variables: Variables, temperature: float | None = None, every: int = 1) -> list[Samples]:
+def by_state(
+    run: Run, variables: Variables, temperature: float | None = None, every: int = 1, periodic: bool = False
+) -> list[Samples]:
     """The frames of a run at each temperature that it had; those at a step whose temperature was not recorded are of
-    no state, and left out."""
+    no state, and left out. Arguments as of `samples_of`."""
     blocks: list[IntArray] = []
 
     def noted() -> Iterator[Block]:
@@ -135,7 +150,7 @@ def by_state(run: Run, variables: Variables, temperature: float | None = None, e
         raise InputError(
             f"{run.path}: its temperature is not known (no ensemble_temperature above 0); give --temperature"
         )
-    values = along(variables, noted(), run.masses)
+    values = along(variables, noted(), run.masses, _cells_of(run, every) if periodic else lambda steps: None)
     steps = np.concatenate(blocks)
     states = run.states(steps) if temperature is None else np.full(len(steps), temperature)
     assert states is not None
@@ -153,6 +168,12 @@ def by_state(run: Run, variables: Variables, temperature: float | None = None, e
         replace(everything.take(np.flatnonzero(states == kelvin)), temperature=float(kelvin), name=f"{kelvin:g} K")
         for kelvin in found
     ]
+
+
+def _cells_of(run: Run, every: int) -> Callable[[IntArray], FloatArray]:
+    """The cells of a run, by the steps of its frames."""
+    steps, cells = run.steps[::every], run.cells(every)
+    return lambda some: cells[np.searchsorted(steps, some)]
 
 
 def _merged(pieces: Sequence[Samples]) -> Samples:

@@ -11,7 +11,7 @@ import numpy as np
 from ..._types import FloatArray
 from ...errors import InputError
 from ...sweep.umbrella import APART, Overlap, shared
-from ...terms.bias import Restraint
+from ...terms.bias import Restraint, near
 from .mbar import Pool, Pools, beta_of, halves_of, thinned_together
 from .sampling import Samples
 
@@ -62,7 +62,9 @@ def thin(windows: Sequence[Window]) -> list[str]:
     ordered = sorted(windows, key=lambda w: (w.samples.temperature, w.restraint.low))
     for a, b in pairwise(ordered):
         if a.samples.temperature == b.samples.temperature and a.variable == b.variable:
-            sampled = shared(a.samples.values[a.variable], b.samples.values[b.variable])
+            middle = (a.restraint.low + b.restraint.low) / 2
+            both = (near(w.samples.values[w.variable], middle, w.restraint.turn) for w in (a, b))
+            sampled = shared(*both)
             overlap = Overlap(a.samples.temperature, a.variable, a.restraint.low, b.restraint.low, sampled)
             if sampled < APART:
                 raise InputError(
