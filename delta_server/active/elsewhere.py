@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..data.fragments import formula
 from ..data.imports import concatenate
 from ..data.imports.frames import read_frames
 from ..errors import InputError
+from ..files.lock import locked
 from ..files.npz import open_arrays
 from ..files.whole import replacing, save_arrays
 from .asked import Asked
@@ -70,16 +72,40 @@ class Part:
 
 
 def hand_out(root: Path, now: Round, settings: Settings) -> int:
-    """Write `to_label/` anew: what a round asked for and has not been given. Returns how many geometries."""
+    """Write `to_label/` anew: what a round asked for and has not been given. Returns how many geometries.
+
+    Files there that are not as this writes them are left alone: results, more likely than not.
+    """
     folder = root / TO_LABEL
     folder.mkdir(exist_ok=True)
     missing = [asked for asked in now.asked() if now.labels(asked.name) is None]
     wanted = [part for asked in missing for part in _parts(now, asked, settings) if len(part.missing)]
     for path in folder.glob("*.extxyz"):
-        path.unlink()
+        if _handed_out(path):
+            path.unlink()
     for part in wanted:
-        _write(folder / part.file, part)
+        if not (folder / part.file).exists():
+            _write(folder / part.file, part)
     return sum(len(part.missing) for part in wanted)
+
+
+def _handed_out(path: Path) -> bool:
+    """Whether a file is as `_write` leaves it: geometries without labels."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        comment = next(islice(stream, 1, None), "")
+    return comment.startswith("Properties=species:S:1:pos:R:3 frame=") and "energy" not in comment.lower()
+
+
+def settle(now: Round, settings: Settings) -> bool:
+    """Put together what has come whole, of a call that was killed before it did; whether there was any."""
+    found = False
+    for asked in now.asked():
+        if now.labels(asked.name) is None:
+            parts = _parts(now, asked, settings)
+            if not any(len(part.missing) for part in parts):
+                save_dataset(now.labels_path(asked.name), _assembled(asked, parts, settings))
+                found = True
+    return found
 
 
 def _write(path: Path, part: Part) -> None:
@@ -139,9 +165,15 @@ def add(root: Path, files: Sequence[Path], units: FileUnits = NO_UNITS, keys: Ke
     """Take in energies and forces of what was asked, from anything that ase reads.
 
     units, keys: as in `data.imports.import_files`. Raises InputError, and takes nothing of the files, where one holds
-    other atoms or geometries than were asked for, or labels that contradict each other or those that are there.
+    other atoms, charges or geometries than were asked for, or labels that contradict each other or those that are
+    there.
     """
     settings = load_settings(root)
+    with locked([root]):
+        return _add(root, settings, files, units, keys)
+
+
+def _add(root: Path, settings: Settings, files: Sequence[Path], units: FileUnits, keys: Keys) -> Added:
     now = rounds(root)[-1]
     asked = [a for a in now.asked() if now.labels(a.name) is None]
     if settings.labels != "elsewhere" or not asked:
@@ -189,6 +221,11 @@ def _take(parts: Sequence[Part], data: Dataset, frame: int, where: str) -> bool:
         for i in np.flatnonzero(distance < _SAME).tolist():
             found, new = True, new or bool(np.isnan(part.energies[i]))
             part.energies[i], part.forces[i] = data.energies[frame], data.forces[frame]
+            for what, said, wanted in (
+                ("charge", data.charge, part.charge), ("multiplicity", data.multiplicity, part.multiplicity),
+            ):  # fmt: skip
+                if found and said not in (None, wanted):
+                    raise InputError(f"{where}: says {what} {said}, asked for was {part.what} with {wanted}")
     if not found:
         raise InputError(
             f"{where}: no such geometry was asked for: some atom of the nearest one is {nearest:.3g} Å away; leave "

@@ -34,7 +34,7 @@ from ..units import KCAL_MOL
 from . import dynamics
 from .asked import Asked
 from .choosing import BOUND, test_frames, wanted
-from .elsewhere import contradictions, hand_out
+from .elsewhere import contradictions, hand_out, settle
 from .first import first_frames
 from .honest import Targets, Verdict, as_json, describe, own_record, test
 from .rounds import START_DATA, Round, rounds
@@ -131,6 +131,8 @@ class _Loop:
         try:
             content = self._round(now, complete) if complete else self._begin(now)
         except _MissingError:
+            if settle(now, self.settings):
+                return None
             count = hand_out(self.root, now, self.settings)
             what = f"round {now.number}: {count} geometries are to be labelled, in {self.root / 'to_label'}"
             return Ending(WAITING, f"{what}; then `delta-sgdml learn add {self.root} FILE…`")
@@ -282,14 +284,10 @@ class _Loop:
         """Label what was asked, with the calculator. Raises InputError where it fails for all."""
         asked, path = Asked.load(now.asked_path(name), name), now.labels_path(name)
         what = f"round {now.number}: labels ({name})"
-        try:
-            outcome = label(
-                asked.task(self.settings), path, processes=self.processes, stop=self.stop,
-                progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / len(asked)),
-            )  # fmt: skip
-        except OSError as error:  # of a full disk the system names no file
-            error.filename = error.filename or str(working_file(path))
-            raise
+        outcome = label(
+            asked.task(self.settings), path, processes=self.processes, stop=self.stop,
+            progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / len(asked)),
+        )  # fmt: skip
         if outcome.data is None:
             raise StoppedError
         if outcome.failures:

@@ -12,9 +12,10 @@ from ase.io import read, write
 from toy import Toy, waters
 
 from delta_server.active.asked import APART, Asked
-from delta_server.active.elsewhere import Added, add, hand_out
+from delta_server.active.elsewhere import Added, add, hand_out, settle
 from delta_server.active.rounds import TO_LABEL, Round
-from delta_server.active.settings import Settings
+from delta_server.active.settings import Settings, load_settings
+from delta_server.data.dataset import load_dataset
 from delta_server.errors import InputError
 
 _FRAMES = 30
@@ -125,6 +126,49 @@ def test_labels_that_contradict_each_other_are_refused(root: Path, options: dict
     with pytest.raises(InputError, match=words):
         add(root, computed(root, **options))
     assert Round(root, 0).labels("first") is None
+
+
+def test_what_others_put_beside_the_geometries_stays_there(root: Path) -> None:
+    """Results under names of their own, and over a file that was handed out."""
+    paths = computed(root)
+    home = root / TO_LABEL
+    mine = home / "first_a_done.extxyz"
+    paths[1].rename(mine)
+    over = home / "first_b.extxyz"
+    paths[2].replace(over)
+    kept = mine.read_bytes(), over.read_bytes()
+    add(root, [paths[0]])
+    hand_out(root, Round(root, 0), load_settings(root))
+    assert (mine.read_bytes(), over.read_bytes()) == kept
+    assert add(root, [mine, over, paths[3]]).missing == 0
+    assert [p.name for p in sorted(home.iterdir())] == ["first_a_done.extxyz", "first_b.extxyz"]
+
+
+def test_other_electrons_than_were_asked_for_are_refused(root: Path) -> None:
+    path = root / TO_LABEL / "first_a.extxyz"
+    frames = computed(root)[1]
+    spoilt = read(frames, ":")
+    for atoms in spoilt:
+        atoms.info["charge"] = 1
+    write(frames, spoilt)
+    with pytest.raises(InputError, match=r"says charge 1, asked for was . with 0"):
+        add(root, [frames])
+    assert path.exists()
+
+
+def test_what_came_whole_before_a_kill_is_put_together(root: Path) -> None:
+    add(root, computed(root))
+    now, settings = Round(root, 0), load_settings(root)
+    before = now.labels_path("first").read_bytes()
+    now.labels_path("first").unlink()
+    assert settle(now, settings)
+    assert np.array_equal(load_dataset(now.labels_path("first")).energies, _energies(before, root))
+    assert not settle(now, settings)
+
+
+def _energies(content: bytes, root: Path) -> np.ndarray:
+    (root / "before.npz").write_bytes(content)
+    return load_dataset(root / "before.npz").energies
 
 
 def test_another_zero_of_energy_is_seen(root: Path) -> None:
