@@ -32,19 +32,18 @@ def write_model(folder: Path, name: str, model: Model, data: Dataset) -> dict[st
 def write_manifests(
     folder: Path,
     system: Complex,
-    structure: Path | None,
+    structure: Atoms,
     digests: Mapping[str, str],
     full: Collection[str] = (),
     baseline: Baseline | None = None,
 ) -> Path:
     """Write ``geometry.xyz``, ``full.yaml`` and the like for each global model, and last ``manifest.yaml``.
 
-    structure: the start geometry; the configuration of lowest energy where there is none. digests: SHA-256 of the
-    model files by name. full: names of the global models. baseline: what the models were trained above. Returns the
-    manifest's path. Raises InputError where the structure is another molecule.
+    structure: the start geometry, `start_of`. digests: SHA-256 of the model files by name. full: names of the global
+    models. baseline: what the models were trained above. Returns the manifest's path.
     """
     data = system.data
-    write_structure(folder / "geometry.xyz", _structure(data, structure))
+    write_structure(folder / "geometry.xyz", structure)
     for name in full:
         whole = {"name": "complex", "atoms": f"0:{data.n_atoms}", **_model(name, digests)}
         _write(folder / f"{name}.yaml", data, {"fragments": [whole]})
@@ -84,7 +83,9 @@ def _write(path: Path, data: Dataset, body: Mapping[str, Any]) -> Path:
     return path
 
 
-def _structure(data: Dataset, given: Path | None) -> Atoms:
+def start_of(data: Dataset, given: Path | None) -> Atoms:
+    """A start geometry, the configuration of lowest energy where none is given. Raises InputError where that is
+    another molecule."""
     from ase import Atoms
 
     if given is None:

@@ -145,12 +145,18 @@ class TrainingRecord:
 
 
 def open_record(
-    folder: Path, dataset: Mapping[str, str], sides: IntArray, recipe: Recipe, settings: Mapping[str, Any]
+    folder: Path,
+    dataset: Mapping[str, str],
+    sides: IntArray,
+    recipe: Recipe,
+    settings: Mapping[str, Any],
+    overwrite: bool = False,
 ) -> TrainingRecord:
     """The record of a training in a folder, with the models that an earlier, equal training has finished there.
 
-    dataset: what tells the data set from others. sides: (n,) as `split_of`. settings: of the chooser. Nothing is
-    written yet. Raises InputError where the folder holds another training's record.
+    dataset: what tells the data set from others. sides: (n,) as `split_of`. settings: of the chooser. overwrite:
+    nothing of an earlier training is used. Nothing is written yet. Raises InputError where the folder holds another
+    training's record.
     """
     content = {
         "format": _FORMAT,
@@ -163,7 +169,8 @@ def open_record(
         "versions": {"python": platform.python_version(), **versions(*_PACKAGES)},
     }
     same = ("dataset", "recipe", "train", *settings)
-    return TrainingRecord(folder / RECORD, {**content, "models": _finished(folder, content, same)})
+    finished = {} if overwrite else _finished(folder, content, same)
+    return TrainingRecord(folder / RECORD, {**content, "models": finished})
 
 
 _PACKAGES = ("delta-server", "numpy", "scipy", "numba", "sgdml")
@@ -178,7 +185,7 @@ def _finished(folder: Path, content: Mapping[str, Any], same: Sequence[str]) -> 
         before = json.loads(path.read_text(encoding="utf-8"))
         before["recipe"] = plain(asdict(Recipe(**before["recipe"])))  # of an earlier version, perhaps
         different = [_difference(key, before[key], plain(content[key])) for key in same]
-        entries = before["models"].items()
+        entries = [(name, entry, folder / entry["file"], entry["sha256"]) for name, entry in before["models"].items()]
     except (ValueError, KeyError, TypeError, AttributeError):
         different = ["it is not as `delta-sgdml train` writes it"]
     if any(different):
@@ -186,7 +193,7 @@ def _finished(folder: Path, content: Mapping[str, Any], same: Sequence[str]) -> 
             f"{path}: another training: {'; '.join(filter(None, different))}; choose another folder, or --overwrite "
             "it"
         )
-    return {name: entry for name, entry in entries if _is_whole(folder / entry["file"], entry["sha256"])}
+    return {name: entry for name, entry, file, sha256 in entries if _is_whole(file, sha256)}
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

@@ -23,7 +23,7 @@ from .databases import Complex
 from .evaluation.expected_errors import calibrate
 from .fit import Hyper, fit, force_mae
 from .labels import Labels
-from .output import write_manifests, write_model
+from .output import start_of, write_manifests, write_model
 from .record import VALIDATION_MAE, open_record
 from .reporter import Reporter, Silent
 from .selection.fewest import SizeSearch, SizeTrial, fewer_pairs, fewer_points
@@ -45,13 +45,15 @@ def train(
     structure: Path | None = None,
     choose: Chooser | None = None,
     more: Mapping[str, Labels] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Train every model that `recipe` asks for; returns the manifest's path.
 
     dataset: labelled, the isolated fragments too. reporter: who is told how it goes; nobody by default. structure:
     the start geometry that the manifest names; by default the configuration of lowest energy. choose: decides how
     each model is fitted, in place of `select`. more: labels that a model is trained on beside the data set's,
-    by its name, as of a molecule alone.
+    by its name, as of a molecule alone. overwrite: replaces whatever training is in the folder.
 
     Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
     after the models that the record in the folder lists, if recipe and data are the same.
@@ -75,6 +77,7 @@ def train(
         reporter.say(f"{data.name}: {check.name}: {check.found}{both}")
     if failed:
         reporter.say(f"{data.name}: the models can be no better than these labels (dataset info)")
+    start_geometry = start_of(data, structure)
     system = Complex.of(data, recipe.bonds)
     recipe = recipe.of(system)
     sides = split_of(data, recipe)
@@ -85,12 +88,12 @@ def train(
         used, terms = np.flatnonzero(np.isin(sides, (TRAIN, VALIDATION))), recipe.baseline.terms(data)
         system = system.less(terms, used, partial(reporter.progress, "baseline"))
     folder.mkdir(parents=True, exist_ok=True)
-    training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter)
+    training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter, overwrite)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         others = (more or {}).get(task.name)
         training.fit(task if others is None else replace(task, train=task.train + others))
     manifest = write_manifests(
-        folder, system, structure, training.record.digests, recipe.full_models, recipe.baseline
+        folder, system, start_geometry, training.record.digests, recipe.full_models, recipe.baseline
     )
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
@@ -128,9 +131,10 @@ class _Training:
         recipe: Recipe,
         choose: Chooser,
         reporter: Reporter,
+        overwrite: bool,
     ) -> None:
         self._folder, self._data, self._choose, self._reporter = folder, data, choose, reporter
-        self.record = open_record(folder, about, sides, recipe, choose.settings)
+        self.record = open_record(folder, about, sides, recipe, choose.settings, overwrite)
         if done := self.record.models:
             reporter.say(f"{self.record.path}: goes on after {', '.join(done)}")
         for name, (model, entry) in choose.kept.items():

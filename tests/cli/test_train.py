@@ -70,6 +70,11 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "errors.png").stat().st_size > 10_000
     assert (tmp_path / "errors_curve.png").stat().st_size > 10_000
 
+    record = (tmp_path / "model/training.json").read_bytes()
+    for wrong in (("nothing.npz",), (data, "--points", "wine=10")):
+        call(tmp_path, "train", *wrong, "-o", "model", "-n", 20, "--overwrite", code=2)
+    assert (tmp_path / "model/training.json").read_bytes() == record
+
     assert (
         "18 steps" not in call(tmp_path, "input", "model/manifest.yaml", "-o", "run/nvt.xml", "--time", 0.01).stdout
     )
@@ -84,6 +89,7 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "message"), [
     (("nothing.npz",), "nothing.npz: no such data set"),
     (("data.npz", "-n", 100), "the data set has 60"),
+    (("data.npz", "-n", 20, "--lambda", "inf"), "--lambda inf: expected finite numbers"),
     (("data.npz", "-n", 20, "--structure", "data.npz"), "ase cannot read a structure"),
     (("data.npz", "--points", "binding=20,water=10"), "no such model; there are benzene, binding"),
     (("data.npz", "--full=grap"), "--full 'grap': expected some of sgdml, graph, auto"),

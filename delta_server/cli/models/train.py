@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -130,7 +131,7 @@ def train(
     structure: Annotated[
         Path | None, typer.Option(help="Start geometry of the manifest.", show_default="that of the lowest energy")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn at random.")] = 0,
     overwrite: OverwriteOption = False,
     threads: AllThreadsOption = 0,
 ) -> None:
@@ -178,16 +179,15 @@ def train(
         chosen = replace(chosen, points=by_model("--points", points, count, "100", every=False))
     if sigma:
         chosen = replace(chosen, sigmas=(sigma,))
+    if not (math.isfinite(sigma) and math.isfinite(lam)):
+        raise InputError(f"--sigma {sigma:g}, --lambda {lam:g}: expected finite numbers")
     if lam:
         chosen = replace(chosen, lams=(lam,))
-    record = output / RECORD
-    if not record.exists():
+    if not (output / RECORD).exists():
         check_new(output / "manifest.yaml", overwrite)
-    elif overwrite and record.is_file():
-        record.unlink()
     told = Terminal()
     choose = Like(like, told) if like else None
-    manifest = train_all(dataset, output, chosen, told, structure, choose)
+    manifest = train_all(dataset, output, chosen, told, structure, choose, overwrite=overwrite)
     print(manifest)
 
 
