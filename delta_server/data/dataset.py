@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -332,7 +333,19 @@ def _fragment(arrays: Arrays, n_atoms: int) -> tuple[IntArray | None, int]:
     return fragment, len(numbers)
 
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,63}")  # as in a manifest, and the name of a file
+_TAKEN = ("binding", "bias", "total", "full", "full_graph", "full_auto")
+
+
 def _names(arrays: Arrays, k: int) -> tuple[str, ...]:
     if "fragment_names" not in arrays or not k:
         return ()
-    return tuple(str(name) for name in arrays.get("fragment_names", (k,), "U"))
+    names = tuple(str(name) for name in arrays.get("fragment_names", (k,), "U"))
+    for name in names:
+        if not _NAME.fullmatch(name) or name in _TAKEN or names.count(name) > 1:
+            raise arrays.fail(
+                "fragment_names",
+                f"has {name!r}; expected a letter, then letters, digits, _ and -, each once, and none of "
+                f"{', '.join(_TAKEN)}",
+            )
+    return names

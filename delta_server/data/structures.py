@@ -206,8 +206,7 @@ def read_structures(path: Path) -> Structures:
             except GeometryError as error:
                 raise InputError(str(error)) from None
         positions.append(atoms.positions)
-        run = atoms.info.get("run")
-        runs.append(int(run) if isinstance(run, (int, np.integer)) else 0)
+        runs.append(run_of(atoms))
     n = len(positions)
     return Structures(
         numbers, np.array(positions), np.arange(n), np.array(runs, dtype=np.intp), whole=electrons or _UNSTATED
@@ -245,6 +244,12 @@ def _shared(what: str, total: int, nothing: int, electrons: Sequence[int], optio
             )
         shares[odd[0]] = total
     return tuple(shares)
+
+
+def run_of(atoms: Atoms) -> int:
+    """The trajectory that a frame says it is of, ``run=N`` in its comment line; 0 where it says none."""
+    run = atoms.info.get("run")
+    return int(run) if isinstance(run, (int, np.integer)) else 0
 
 
 def same_atoms(path: Path, frame: int, expected: IntArray, found: IntArray) -> None:

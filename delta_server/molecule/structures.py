@@ -136,6 +136,8 @@ def iter_structures(path: Path) -> Iterator[Atoms]:
         except InputError as error:
             raise InputError(f"{path}: frame {number}: {error}") from None
         except Exception as error:  # as in read_structure
+            if isinstance(error.__cause__, StopIteration):  # what a generator makes of lines that end too early
+                raise InputError(f"{path}: the file ends within frame {number}") from None
             raise InputError(f"{path}: ase cannot read frame {number}: {_line(error)}") from None
         energy = None if atoms.calc is None else atoms.calc.results.get("energy")
         if isinstance(energy, str):

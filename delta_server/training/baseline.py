@@ -38,9 +38,9 @@ class Baseline:
 
     def terms(self, data: Dataset) -> list[CalculatorTerm]:
         """The terms for the fragments of a data set, with their charges. Raises InputError."""
-        if data.multiplicity not in (None, 1):
-            raise InputError(f"{data.name}: unpaired electrons; a baseline is for closed shells")
         molecules = _molecules(data)
+        if data.multiplicity not in (None, 1) or any(molecule.multiplicity != 1 for molecule in molecules):
+            raise InputError(f"{data.name}: unpaired electrons; a baseline is for closed shells")
         names = {name: f"{NAME}_{name}" for name, *_ in molecules} | {"binding": NAME}
         return list(calculator_terms(names, self.part, self.method, molecules, data.numbers, Path.cwd()))
 
@@ -86,9 +86,10 @@ def remainder(
 
 
 def calculator_potential(method: Method, data: Dataset) -> Potential:
-    """A calculator as a rival: of the fragments of a data set, with their charges, and of their binding; or of the
-    whole where it has no fragments. Raises InputError."""
-    molecules = _molecules(data) or [Molecule("complex", np.arange(data.n_atoms))]
+    """A calculator as a rival: of the fragments of a data set, with their charges and multiplicities, and of their
+    binding; or of the whole where it has no fragments. Raises InputError."""
+    whole = Molecule("complex", np.arange(data.n_atoms), data.charge or 0, data.multiplicity or 1)
+    molecules = _molecules(data) or [whole]
     names = {molecule.name: molecule.name for molecule in molecules} | {"binding": "binding"}
     part: Literal["fragments", "all"] = "all" if len(molecules) > 1 else "fragments"
     terms = list(calculator_terms(names, part, method, molecules, data.numbers, Path.cwd()))
@@ -108,7 +109,8 @@ def _molecules(data: Dataset) -> list[Molecule]:
     atoms = [data.atoms_of(k) for k in range(data.n_fragments)]
     names = data.fragment_names or fragment_names(data.numbers, atoms)
     charges = [0] * len(atoms) if data.charges is None else data.charges.tolist()
-    return [Molecule(*molecule) for molecule in zip(names, atoms, charges, strict=True)]
+    spins = [1] * len(atoms) if data.multiplicities is None else data.multiplicities.tolist()
+    return [Molecule(*molecule) for molecule in zip(names, atoms, charges, spins, strict=True)]
 
 
 def _evaluate(term: CalculatorTerm, data: Dataset, rows: IntArray) -> Contribution:

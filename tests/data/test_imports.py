@@ -160,6 +160,39 @@ def test_what_is_imported_is_read_again(methane_dimer_data: Dataset, tmp_path: P
     assert data.positions == pytest.approx(methane_dimer_data.positions * 10)
 
 
+def test_a_frame_says_which_run_it_is_of(methane_dimer_data: Dataset, tmp_path: Path) -> None:
+    some = frames(methane_dimer_data.take(np.arange(4)))
+    for atoms, run in zip(some, (0, 0, 7, 9), strict=True):
+        atoms.info["run"] = run
+    write(tmp_path / "a.extxyz", some)
+    assert import_files([tmp_path / "a.extxyz"]).run.tolist() == [0, 0, 1, 2]  # type: ignore[union-attr]
+
+
+def test_what_fewer_bodies_leave_is_of_all_or_of_none(methane_dimer_data: Dataset) -> None:
+    data = methane_dimer_data
+    triple = replace(data, lower_energies=data.energies, lower_forces=data.forces)
+    for parts in ([data, triple], [triple, data]):
+        with pytest.raises(InputError, match="has what fewer bodies leave"):
+            concatenate(parts, ["a", "b"])
+
+
+@pytest.mark.parametrize("names", [("../evil", "b"), ("binding", "b"), ("mol", "mol"), ("", "b")])
+def test_names_of_fragments_that_are_no_files(
+    methane_dimer_data: Dataset, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    save_dataset(tmp_path / "a.npz", replace(methane_dimer_data, fragment_names=names))
+    with pytest.raises(InputError, match=r"fragment_names' has .*expected a letter, then letters, digits"):
+        load_dataset(tmp_path / "a.npz")
+
+
+def test_a_file_that_ends_too_early_says_so(methane_dimer_data: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "a.extxyz"
+    write(path, frames(methane_dimer_data.take(np.arange(3))))
+    path.write_text("\n".join(path.read_text().splitlines()[:-11]) + "\n")
+    with pytest.raises(InputError, match="the file ends within frame 2"):
+        import_files([path])
+
+
 def test_a_theory_that_nobody_said_is_none(methane_dimer_data: Dataset, tmp_path: Path) -> None:
     """sGDML's files call it unknown: labels of it go together, written or not."""
     bare_of_theory = replace(methane_dimer_data, theory="")
@@ -197,5 +230,12 @@ def test_labels_of_isolated_fragments(methane_dimer_data: Dataset, tmp_path: Pat
     ):
         with pytest.raises(InputError, match=words):
             with_isolated(bare, [wrong, second], paths)
+    ions = [replace(part, charge=q, multiplicity=m) for part, q, m in zip(alone, (None, 1), (3, None), strict=True)]
+    stated = with_isolated(bare, ions, paths)
+    assert stated.charges.tolist() == [0, 1]  # type: ignore[union-attr]
+    assert stated.multiplicities.tolist() == [3, 1]  # type: ignore[union-attr]
+    assert stated.multiplicity == 3
+    with pytest.raises(InputError, match="charge 1 by the files of fragments, 0 by the complex's"):
+        with_isolated(replace(bare, charge=0), ions, paths)
     with pytest.raises(InputError, match="1 files of fragment labels for 2 fragments"):
         with_isolated(bare, [first], paths[:1])

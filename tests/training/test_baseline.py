@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ def test_a_configuration_on_which_the_baseline_fails() -> None:
     terms = Baseline("toy:Toy", {"fails": 2.0}, "binding").terms(data)
     with pytest.raises(InputError, match=r"waters: baseline: configuration 2: .*no convergence"):
         remainder(data, terms, np.array([0, 2, 3]))
+
+
+def test_unpaired_electrons(na_benzene_data: Dataset) -> None:
+    """A rival has them as the labels have; a baseline refuses them, wherever the data set says so."""
+    data = replace(na_benzene_data.take(np.arange(2)), charges=np.zeros(2, dtype=np.intp), charge=None)
+    doublet = replace(data, multiplicities=np.array([2, 1]), multiplicity=None)
+    with pytest.raises(InputError, match="unpaired electrons; a baseline is for closed shells"):
+        Baseline("gfn2-xtb").terms(doublet)
+    with pytest.raises(InputError, match="multiplicity"):
+        calculator_potential(Method("gfn2-xtb"), data)
+    assert calculator_potential(Method("gfn2-xtb"), doublet).name == "gfn2-xtb"
 
 
 def test_a_calculator_as_a_rival(na_benzene_data: Dataset) -> None:

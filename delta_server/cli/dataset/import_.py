@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,10 @@ from .options import (
     OutputOption,
     save,
 )
+
+if TYPE_CHECKING:
+    from ...data.dataset import Dataset
+    from ...data.imports import FileUnits, Keys
 
 
 def import_(
@@ -94,7 +99,7 @@ def import_(
             names = fragment_names(data.numbers, found)
             data = replace(data, fragment=owner, fragment_names=names)
     if fragment_labels:
-        alone = [import_files([p], units, keys, isolated=isolated, warn=warnings.append) for p in fragment_labels]
+        alone = [_isolated(path, units, keys, isolated, warnings.append) for path in fragment_labels]
         data = with_isolated(data, alone, fragment_labels)
     if charges is not None:
         q = np.array(parse_integers(charges, data.n_fragments, "--charges"), dtype=np.intp)
@@ -125,3 +130,18 @@ def import_(
     print(f"{output}: {len(data)} configurations of {what} in {runs} run{'s' if runs > 1 else ''}, kcal/mol and Å")
     if data.n_fragments > 1 and not data.labelled_fragments:
         print(f"its fragments are not labelled; for a Δ-model: delta-sgdml dataset label {output} -o …")
+
+
+def _isolated(path: Path, units: FileUnits, keys: Keys, isolated: bool, warn: Callable[[str], None]) -> Dataset:
+    """Labels of a fragment, under the keys that are said or, where the file has none such, the usual ones."""
+    from ...data.imports import Keys, import_files
+    from ...errors import InputError
+
+    try:
+        return import_files([path], units, keys, isolated=isolated, warn=warn)
+    except InputError:
+        try:
+            return import_files([path], units, Keys(), isolated=isolated, warn=warn)
+        except InputError:
+            pass
+        raise

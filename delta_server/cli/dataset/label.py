@@ -89,7 +89,11 @@ def label(
     if fragments_only and relabel:
         raise InputError("--fragments-only keeps the labels of the complex, --relabel replaces them: give one")
     if fragments_only:
-        bare = replace(import_files([structures]), fragment_energies=None, fragment_forces=None)
+        try:
+            labelled = import_files([structures])
+        except InputError as error:
+            raise InputError(f"{error} (say such things to `dataset import`, and label what that makes)") from None
+        bare = replace(labelled, fragment_energies=None, fragment_forces=None)
         chosen = structures_of(bare).in_fragments(fragments)
     else:
         chosen = read_structures(structures).in_fragments(fragments)

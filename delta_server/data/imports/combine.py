@@ -79,6 +79,8 @@ def concatenate(parts: Sequence[Dataset], names: Sequence[str]) -> Dataset:
                 raise InputError(f"{name}: {what} differ from {names[0]}'s; one data set holds one complex")
         if part.labelled_fragments != first.labelled_fragments:
             raise InputError(f"{name} or {names[0]} has labels of isolated fragments, the other not")
+        if (part.lower_energies is None) != (first.lower_energies is None):
+            raise InputError(f"{name} or {names[0]} has what fewer bodies leave (E_lower, F_lower), the other not")
         if part.theory != first.theory:
             raise InputError(
                 f"{name}: theory {part.theory or 'not said'!r}, {names[0]} has {first.theory or 'not said'!r}; "

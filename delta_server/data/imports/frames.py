@@ -15,7 +15,7 @@ from ...molecule.structures import iter_structures
 from ...units import KCAL_MOL
 from ..conventions import FileUnits, Keys, Kind, check_isolated, factor
 from ..dataset import Dataset
-from ..structures import Electrons, same_atoms
+from ..structures import Electrons, run_of, same_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,6 +42,7 @@ def read_frames(path: Path, units: FileUnits, keys: Keys, *, isolated: bool, war
     positions: list[FloatArray] = []
     energies: list[float] = []
     forces: list[FloatArray] = []
+    runs: list[int] = []
     electrons: Electrons | None = None
     names: _Names | None = None
     warned = carried = None
@@ -62,6 +63,7 @@ def read_frames(path: Path, units: FileUnits, keys: Keys, *, isolated: bool, war
         positions.append(atoms.positions)
         energies.append(energy)
         forces.append(force)
+        runs.append(run_of(atoms))
     assert names is not None  # iter_structures has frames, or raises
     assert carried is not None
     if warned:
@@ -75,6 +77,7 @@ def read_frames(path: Path, units: FileUnits, keys: Keys, *, isolated: bool, war
         np.array(energies) * e,
         np.array(forces) * (e / r),
         name=path.stem,
+        run=np.array(runs, dtype=np.intp) if any(runs) else None,
         charge=electrons.charge if electrons else None,
         multiplicity=electrons.multiplicity if electrons else None,
     )

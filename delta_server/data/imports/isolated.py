@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..._types import IntArray
 from ...errors import InputError
 from ..dataset import Dataset
 from ..fragments import formula
@@ -35,19 +36,36 @@ def with_isolated(data: Dataset, parts: Sequence[Dataset], paths: Sequence[Path]
         _match(data, k, part, path)
         energies[:, k] = part.energies
         forces[:, atoms] = part.forces
-    stated = [part.charge for part in parts]
-    charges = None if None in stated else np.array(stated, dtype=np.intp)
-    if charges is not None and data.charges is not None and not np.array_equal(charges, data.charges):
-        raise InputError(
-            f"charges {charges.tolist()} in the files of fragments, {data.charges.tolist()} in the other"
-        )
+    charges = _stated("charges", [part.charge for part in parts], data.charges, 0)
+    spins = _stated("multiplicities", [part.multiplicity for part in parts], data.multiplicities, 1)
+    for what, said, whole in (
+        ("charge", None if charges is None else int(charges.sum()), data.charge),
+        ("multiplicity", None if spins is None else 1 + int((spins - 1).sum()), data.multiplicity),
+    ):
+        if said is not None and whole not in (None, said):
+            raise InputError(f"{what} {said} by the files of fragments, {whole} by the complex's")
+    if spins is not None and (spins == 1).all():
+        spins = None  # as where nobody says anything
     return replace(
         data,
         fragment_energies=energies,
         fragment_forces=forces,
-        charges=data.charges if charges is None else charges,
+        charges=charges,
+        multiplicities=spins,
+        multiplicity=data.multiplicity if spins is None else 1 + int((spins - 1).sum()),
         theory=data.theory or next((part.theory for part in parts if part.theory), ""),
     )
+
+
+def _stated(what: str, parts: list[int | None], complex_: IntArray | None, usual: int) -> IntArray | None:
+    """What the fragments' files state (K,), the usual where others do and one does not; the complex's where none
+    does. Raises InputError where the two contradict each other."""
+    if all(value is None for value in parts):
+        return complex_
+    stated = np.array([usual if value is None else value for value in parts], dtype=np.intp)
+    if complex_ is not None and not np.array_equal(stated, complex_):
+        raise InputError(f"{what} {stated.tolist()} in the files of fragments, {complex_.tolist()} in the other")
+    return stated
 
 
 def _match(data: Dataset, k: int, part: Dataset, path: Path) -> None:

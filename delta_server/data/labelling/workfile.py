@@ -62,10 +62,14 @@ class WorkFile:
         size = record["values"].nbytes
         record["values"] = np.frombuffer(content[:size].ljust(size, b"\0"), "<f8")
         record["crc"] = zlib.crc32(record.tobytes()[:-8])
-        self._stream.write(record.tobytes())
-        self._stream.flush()
-        if time.monotonic() - self._synced > _SYNC:
-            self.sync()
+        try:
+            self._stream.write(record.tobytes())
+            self._stream.flush()
+            if time.monotonic() - self._synced > _SYNC:
+                self.sync()
+        except OSError as error:  # of a full disk the system names no file
+            error.filename = error.filename or str(self.path)
+            raise
 
     def sync(self) -> None:
         """Everything so far survives a power failure. Raises OSError."""
