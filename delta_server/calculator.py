@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,21 @@ from .potential import Part, Potential
 from .terms.base import Frames
 
 
+class _Results(dict[str, Any]):
+    """The properties that ase knows; what it does not know is found by its name, but not on a walk through all."""
+
+    def __init__(self, more: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._more = more
+
+    def __missing__(self, name: str) -> Any:
+        return self._more[name]
+
+
+def _from_manifest(manifest: Path, part: Part) -> DeltaCalculator:
+    return DeltaCalculator(manifest, part=part)
+
+
 class DeltaCalculator(Calculator):
     """Energy (eV), forces (eV/Å) and, where there is a cell, stress (eV/Å³) of a Δ-model.
 
@@ -24,7 +40,9 @@ class DeltaCalculator(Calculator):
         >>> atoms.get_potential_energy(), atoms.calc.results["parts"]
 
     ``results["parts"]`` holds the energy of each term in eV, ``results["binding_forces"]`` the forces of the
-    binding. Isolated terms, as sGDML models are, see no cell: it gives the stress a volume and nothing else.
+    binding; they are found by these names alone, for ase's tools stop at properties that it does not know. One that
+    was made from a manifest can be pickled, for processes. Isolated terms, as sGDML models are, see no cell: it gives
+    the stress a volume and nothing else.
 
     Molecules that wrapping cut (`atoms.wrap()`) are made whole; `atoms` stay as they are.
 
@@ -35,8 +53,28 @@ class DeltaCalculator(Calculator):
 
     def __init__(self, potential: Potential | str | Path, *, part: Part = "all", **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self._manifest = None if isinstance(potential, Potential) else Path(potential).resolve()
         self.potential = potential if isinstance(potential, Potential) else load_potential(potential)
-        self.part = part
+        self._part = part
+
+    @property
+    def part(self) -> Part:
+        """What is computed: all, the binding or the fragments."""
+        return self._part
+
+    @part.setter
+    def part(self, part: Part) -> None:
+        self._part = part
+        self.reset()  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DeltaCalculator:
+        """A calculator of its own over the same models, which nothing changes."""
+        return DeltaCalculator(self.potential, part=self.part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._manifest is None:
+            raise TypeError("a DeltaCalculator over a potential in memory cannot be pickled; make it from a manifest")
+        return _from_manifest, (self._manifest, self.part)
 
     def calculate(
         self,
@@ -58,13 +96,14 @@ class DeltaCalculator(Calculator):
         frames = Frames(self.atoms.positions[None], cells)
         positions = self.potential.whole(frames, self.atoms.pbc[None], lambda i: "the atoms").positions[0]
         result = self.potential.compute(positions, self.part, cells)
-        self.results = {
+        more: dict[str, Any] = {"parts": {name: float(energy) for name, energy in result.parts.energies.items()}}
+        if result.parts.binding_forces is not None:
+            more["binding_forces"] = result.parts.binding_forces
+        self.results = _Results(more)
+        self.results |= {
             "energy": float(result.energy),
             "free_energy": float(result.energy),
             "forces": result.forces,
-            "parts": {name: float(energy) for name, energy in result.parts.energies.items()},
         }
-        if result.parts.binding_forces is not None:
-            self.results["binding_forces"] = result.parts.binding_forces
         if self.atoms.cell.rank == 3:
             self.results["stress"] = full_3x3_to_voigt_6_stress(-result.virial / self.atoms.get_volume())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import tempfile
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.calculators.socketio import SocketIOCalculator
 from ase.optimize import BFGS
 from processes import Driver
@@ -32,6 +35,20 @@ def test_energy_forces_and_parts_are_those_of_the_potential(atoms: Atoms) -> Non
     assert atoms.get_forces() == pytest.approx(result.forces)
     assert sum(atoms.calc.results["parts"].values()) == pytest.approx(result.energy)
     assert atoms.calc.results["binding_forces"] == pytest.approx(result.parts.binding_forces)
+
+
+def test_ase_s_own_tools_take_it(atoms: Atoms, h2o_benzene: Path) -> None:
+    energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+    assert atoms.get_properties(["energy", "forces"])["energy"] == energy
+    kept = SinglePointCalculator(atoms, **atoms.calc.results)
+    assert np.array_equal(kept.get_forces(atoms), forces)
+    assert deepcopy(atoms.calc).get_potential_energy(atoms) == energy
+    with pytest.raises(TypeError, match="make it from a manifest"):
+        pickle.dumps(atoms.calc)
+    other = pickle.loads(pickle.dumps(DeltaCalculator(h2o_benzene, part="binding")))
+    assert other.get_potential_energy(atoms) == pytest.approx(atoms.calc.results["parts"]["binding"])
+    atoms.calc.part = "binding"
+    assert atoms.get_potential_energy() == pytest.approx(other.get_potential_energy(atoms))
 
 
 def test_stress_where_there_is_a_cell(atoms: Atoms) -> None:
