@@ -16,6 +16,7 @@ from delta_server.analysis.liquid.diffusion import diffusion, squared_displaceme
 from delta_server.analysis.liquid.distribution import Histogram
 from delta_server.analysis.liquid.run import Liquid, analyze_liquid
 from delta_server.analysis.runs import find_runs
+from delta_server.errors import InputError
 from delta_server.molecule.lattice import Lattice
 
 CELL = np.array([[12.0, 0.0, 0.0], [3.0, 11.0, 0.0], [0.0, -2.0, 13.0]])
@@ -91,6 +92,44 @@ def test_wrapped_molecules_are_the_same(boxes: list[Atoms], tmp_path: Path) -> N
     assert wrapped.mean_density.value == pytest.approx(12 * 18.015 * 1.66054 / np.linalg.det(CELL), rel=0.01)
     assert wrapped.cell[0].value == pytest.approx(12.0, rel=0.01)
     assert wrapped.cell[5].value == pytest.approx(np.degrees(np.arctan2(11, 3)), rel=1e-6)
+
+
+@pytest.fixture
+def walk() -> list[Atoms]:
+    """Sixty frames of four waters that walk at random."""
+    rng = np.random.default_rng(4)
+    middles = np.array([[0, 0, 0], [6, 0, 0], [0, 6, 0], [0, 0, 6.0]]) + np.cumsum(
+        0.1 * rng.standard_normal((60, 4, 3)), axis=0
+    )
+    x = middles[:, :, None] + WATER
+    return [Atoms("OH2" * 4, frame.reshape(-1, 3), cell=[12.0] * 3, pbc=True) for frame in x]
+
+
+def test_an_error_of_d_by_default(walk: list[Atoms], tmp_path: Path) -> None:
+    found = liquid_of(tmp_path / "walk.extxyz", walk)
+    (water,) = found.diffusions
+    assert 0 < water.error < water.d
+    assert found.of_diffusion == ""
+
+
+def test_the_longest_stretch_without_a_gap_has_the_d(walk: list[Atoms], tmp_path: Path) -> None:
+    walk[20].positions[0] = np.nan
+    found = liquid_of(tmp_path / "nan.extxyz", walk)
+    assert found.of_diffusion == "D of 39 of 59 frames, the longest stretch without a gap"
+    assert np.isfinite(found.diffusions[0].d)
+    assert found.of_diffusion in found.line()
+
+
+def test_frames_that_tell_no_time(walk: list[Atoms], tmp_path: Path) -> None:
+    write(tmp_path / "walk.extxyz", walk)
+    (run,) = find_runs(tmp_path / "walk.extxyz")
+    with pytest.raises(InputError, match="no time of its frames is known; say --timestep"):
+        analyze_liquid(run, skip=1.0)
+    untimed = analyze_liquid(run)
+    assert untimed.diffusions == []
+    assert "no D: the time of the frames is not known" in untimed.line()
+    with pytest.raises(InputError, match="bins of 30 Å, and half of the narrowest cell is"):
+        analyze_liquid(run, width=30.0)
 
 
 def test_the_command(boxes: list[Atoms], tmp_path: Path) -> None:

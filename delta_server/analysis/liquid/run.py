@@ -13,11 +13,12 @@ from ...files.documents import plain
 from ...molecule.bonds import symbols
 from ...molecule.lattice import Lattice
 from ..statistics import Mean, correlated_mean, equilibration
-from ..trajectory import OnFrames, Run, spacing
+from ..trajectory import OnFrames, Run, segments, spacing
 from .diffusion import Diffusion, diffusion
 from .distribution import Distribution, Histogram
 
 _BLOCKS = 5  # of a run, whose spread tells errors
+_FEWEST = 10  # frames of which there is a D
 _DENSITY = 1.66053906660  # g/cm³ of 1 u/Å³
 
 
@@ -41,6 +42,7 @@ class Liquid:
     atoms: list[Distribution]
     centres: list[Distribution]
     diffusions: list[Diffusion]
+    of_diffusion: str = ""  # why there is none, or of how much of the run
 
     def line(self) -> str:
         """Density and diffusion, for people."""
@@ -50,6 +52,7 @@ class Liquid:
         for d in self.diffusions:
             told = "no D: too short" if np.isnan(d.d) else f"D {d.d:.3f} ± {d.error:.3f} Å²/ps"
             texts.append(f"{d.species}: {told}" + (f" ({d.window[0]:.3g} to {d.window[1]:.3g} ps)" * (d.d == d.d)))
+        texts += [self.of_diffusion] if self.of_diffusion else []
         for g in self.centres:
             texts.append(f"g({g.name}) highest at {g.peak()[0]:.2f} Å: {g.peak()[1]:.2f}")
         return f"{self.name}: " + "; ".join(texts)
@@ -77,6 +80,7 @@ class Liquid:
                 }
                 for d in self.diffusions
             },
+            "of_diffusion": self.of_diffusion or None,
         }  # fmt: skip
 
 
@@ -92,7 +96,7 @@ def analyze_liquid(
     """Density, radial distribution functions, and diffusion of a run in a cell.
 
     every: takes every n-th frame. skip: ps at the start that are left out of all means; by default as long as the
-    density takes to its equilibrium, where it changes. longest: ps, the longest lag, by default a fifth of what is
+    density takes to its equilibrium, where it changes. longest: ps, the longest lag, by default a tenth of what is
     left. width: Å, of the bins of r, which go to half of the narrowest cell.
 
     Raises InputError where a frame has no cell of three vectors.
@@ -100,18 +104,26 @@ def analyze_liquid(
     run = replace(run, progress=progress)
     cells = run.cells(every)
     lattices = [Lattice.of(cell) for cell in cells]
-    if len(cells) < 2 or any(lattice is None or len(lattice.vectors) < 3 for lattice in lattices):
+    if any(lattice is None or len(lattice.vectors) < 3 for lattice in lattices):
         raise InputError(f"{run.path}: expected frames with a cell of three vectors, of a periodic assembly")
+    if len(cells) < 2:
+        raise InputError(f"{run.path}: {len(cells)} frame; expected two or more")
     volumes = np.abs(np.linalg.det(cells))
     density = _DENSITY * run.masses.sum() / volumes
     steps = run.steps[::every]
     time = run.time(steps)
     timed = bool(np.isfinite(time).all())
+    if not timed and (skip is not None or longest is not None):
+        raise InputError(
+            f"{run.path}: ps to leave out, or of lags, and no time of its frames is known; say --timestep"
+        )
     first = equilibration(density) if skip is None or not timed else int(np.searchsorted(time, time[0] + skip))
     if len(steps) - first < 2:
         raise InputError(f"{run.path}: {len(steps)} frames; leaving out the first {skip:g} ps leaves less than two")
     sites = _Sites.of(run)
     reach = min(lattice.least for lattice in lattices if lattice is not None) / 2
+    if not 0 < width < reach:
+        raise InputError(f"{run.path}: bins of {width:g} Å, and half of the narrowest cell is {reach:.3g} Å")
     elements, centres = sites.histograms(reach, width)
     paths = np.empty((len(steps), len(sites.species), 3))
     for block in run.finite_blocks(every):
@@ -125,11 +137,11 @@ def analyze_liquid(
         keep = ~np.isin(steps, list(run.unreadable))
         paths, time, cells, density = paths[keep], time[keep], cells[keep], density[keep]
         first = int(keep[:first].sum())
+    diffusions, told = _diffusions(sites, paths[first:], cells[first:], time[first:], longest)
     return Liquid(
         run.name, run.temperature, sites.counts(), time, density,
         float(time[first]) if timed else np.nan, correlated_mean(density[first:]), _edges(cells[first:]),
-        elements.distributions(_BLOCKS), centres.distributions(_BLOCKS),
-        _diffusions(sites, paths[first:], cells[first:], time[first:], longest) if timed else [],
+        elements.distributions(_BLOCKS), centres.distributions(_BLOCKS), diffusions, told,
     )  # fmt: skip
 
 
@@ -177,20 +189,28 @@ def _edges(cells: FloatArray) -> tuple[Mean, ...]:
 
 def _diffusions(
     sites: _Sites, paths: FloatArray, cells: FloatArray, time: FloatArray, longest: float | None
-) -> list[Diffusion]:
-    """Of each species, against the whole's centre of mass; in the mean cell, where the cell changes. Empty where
-    frames are not evenly spaced."""
+) -> tuple[list[Diffusion], str]:
+    """Of each species, against the whole's centre of mass; in the mean cell, where the cell changes. Of the longest
+    stretch of evenly spaced frames; and what is to be said of that."""
+    if not np.isfinite(time).all():
+        return [], "no D: the time of the frames is not known (--timestep)"
+    even = max(segments(time), key=lambda stretch: stretch.stop - stretch.start, default=slice(0, 0))
+    told, frames = "", even.stop - even.start
+    if frames < len(time):
+        told = f"of {frames} of {len(time)} frames, the longest stretch without a gap"
+    if frames < _FEWEST:
+        return [], f"no D: {frames} evenly spaced frames, {_FEWEST} are the fewest"
+    paths, cells, time = paths[even], cells[even], time[even]
     interval = spacing(time)
-    if len(time) < 10 or not np.allclose(np.diff(time), interval, rtol=1e-3):
-        return []
     fractions = paths @ np.linalg.inv(cells)
     turns = np.round(np.diff(fractions, axis=0))  # wrapped files jump by whole cells
     fractions[1:] -= np.cumsum(turns, axis=0)
     unwrapped = fractions @ cells.mean(0)
     masses = np.bincount(sites.owner, sites.masses)
     unwrapped -= np.einsum("m,tma->ta", masses / masses.sum(), unwrapped)[:, None]
-    reach = longest or (time[-1] - time[0]) / 5
-    return [
+    reach = longest or (time[-1] - time[0]) / 10
+    found = [
         diffusion(name, unwrapped[:, sites.species == k], interval, reach, _BLOCKS)
         for k, name in enumerate(sites.names)
     ]
+    return found, f"D {told}" if told else ""

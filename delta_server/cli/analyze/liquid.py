@@ -25,7 +25,7 @@ def liquid(
     ] = None,
     longest: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Longest lag (ps).", metavar="PS", show_default="a fifth of the run"),
+        typer.Option(min=0.0, help="Longest lag (ps).", metavar="PS", show_default="a tenth of the run"),
     ] = None,
     width: Annotated[float, typer.Option(min=0.001, help="Width of the bins of r (Å).")] = 0.05,
     prefix: shared.PrefixOption = None,
