@@ -22,6 +22,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..errors import GeometryError, InputError
 from ..methods import Method
+from ..molecule.bonds import bonds_within
 from ..molecule.lattice import Lattice
 from ..molecule.structures import iter_structures
 from ..molecule.whole import Unwrapper
@@ -93,6 +94,8 @@ def read_assembly(path: Path) -> Assembly:
         if unwrapper is None:
             numbers = atoms.numbers.astype(np.intp)
         same_atoms(path, frame, numbers, atoms.numbers)
+        if not np.isfinite(atoms.positions).all():
+            raise InputError(f"{path}, frame {frame}: positions are not finite")
         cell = atoms.cell.array * atoms.pbc[:, None]
         unwrapper = unwrapper or Unwrapper.of_frame(numbers, atoms.positions, cell, together=False)
         try:
@@ -143,7 +146,7 @@ def find_bodies(assembly: Assembly, order: int, cutoff: float, count: int, seed:
 def join(parts: Sequence[Sequence[Bodies]]) -> list[Bodies]:
     """n-mers of several trajectories, each a run of its own, together where they are of the same species.
 
-    Raises InputError where their atoms are in another order.
+    Raises InputError where their atoms are in another order, or bonded otherwise.
     """
     kinds: dict[tuple[str, ...], list[tuple[int, Bodies]]] = {}
     for run, each in enumerate(parts):
@@ -153,8 +156,11 @@ def join(parts: Sequence[Sequence[Bodies]]) -> list[Bodies]:
     for species, found in kinds.items():
         first = found[0][1].structures
         for _, bodies in found[1:]:
-            if not np.array_equal(bodies.structures.numbers, first.numbers):
-                raise InputError(f"{'_'.join(species)}: its atoms come in another order in another trajectory")
+            if not _alike(bodies.structures, first):
+                raise InputError(
+                    f"{'_'.join(species)}: in another trajectory its atoms come in another order, or are bonded "
+                    "otherwise; bring all files into one order (`dataset fragments`)"
+                )
         several = [b.structures for _, b in found]
         structures = replace(
             first,
@@ -164,6 +170,14 @@ def join(parts: Sequence[Sequence[Bodies]]) -> list[Bodies]:
         )
         joined.append(Bodies(species, structures, np.concatenate([b.lengths for _, b in found])))
     return joined
+
+
+def _alike(one: Structures, other: Structures) -> bool:
+    """Whether atoms, and the bonds of the first configuration within each molecule, are the same."""
+    if not np.array_equal(one.numbers, other.numbers):
+        return False
+    a, b = (bonds_within(s.numbers, s.positions[0], s.molecules()) for s in (one, other))
+    return {tuple(sorted(bond)) for bond in a.tolist()} == {tuple(sorted(bond)) for bond in b.tolist()}
 
 
 def label_bodies(

@@ -25,6 +25,7 @@ _JITTER = 0.12  # of the lattice's edge, of centres from their sites, in each di
 _ATTEMPTS = 20
 _TURNS = 20  # orientations that are tried of each molecule; the one that is farthest from its neighbours stays
 _TOO_NEAR = 0.5  # of the sum of van der Waals radii; hydrogen bonds have 0.65
+_FAR = 4.0  # Å, more than any contact
 _CUBIC_ANGSTROM = 1e-24  # cm³
 
 
@@ -71,7 +72,7 @@ def _packed(kinds: Sequence[Atoms], edge: float, periodic: bool, rng: np.random.
     for kind, centre in zip(kinds, rng.permutation(_sites(len(kinds), edge, periodic, rng)), strict=True):
         body = kind.positions - kind.get_center_of_mass()
         placed = [body @ random_rotation(rng).T + centre for _ in range(_TURNS)]
-        gaps = [_gap(packed, kind, x) for x in placed]
+        gaps = [min(_gap(packed, kind, x), _gap_to_images(kind, x, edge) if periodic else np.inf) for x in placed]
         best = int(np.argmax(gaps))
         nearest = min(nearest, gaps[best])
         packed += Atoms(kind.numbers, placed[best])
@@ -90,6 +91,18 @@ def _sites(count: int, edge: float, periodic: bool, rng: np.random.Generator) ->
     middle = sites.mean(0) + 0.3 * rng.random(3)
     nearest = np.argsort(np.linalg.norm(sites - middle, axis=1), kind="stable")[:count]
     return np.asarray(sites[nearest] + _JITTER * spacing * rng.standard_normal((count, 3)))
+
+
+def _gap_to_images(kind: Atoms, positions: FloatArray, edge: float) -> float:
+    """The least distance between an atom of a molecule and one of its images, as `_gap`."""
+    across = int(np.ceil((np.ptp(positions, axis=0).max() + _FAR) / edge)) - 1  # images that may be that near
+    if not across:
+        return np.inf
+    shifts = edge * np.array([shift for shift in product(range(-across, across + 1), repeat=3) if any(shift)])
+    vectors = positions[:, None, None] - positions[:, None] + shifts
+    everyone = np.arange(len(kind))
+    radii = van_der_waals(kind.numbers, everyone, everyone)
+    return float((np.linalg.norm(vectors, axis=3).min(2) / radii).min())
 
 
 def _gap(packed: Atoms, kind: Atoms, positions: FloatArray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import warm
 from ase import Atoms
+from ase.build import molecule
 from ase.io import write
 from conftest import ROOT
 from made_assembly import CELL, made_waters
@@ -71,6 +72,26 @@ def test_n_mers_of_several_trajectories_are_runs_of_their_own(frames: Path) -> N
     assert both.structures.run.tolist() == [0] * 20 + [1] * 20
     assert np.array_equal(both.structures.positions[20:], kinds[0].structures.positions)
     assert np.array_equal(both.lengths[:20], kinds[0].lengths)
+
+
+def test_files_whose_molecules_have_their_atoms_in_another_order_do_not_join(tmp_path: Path) -> None:
+    """The hydrogen of the OH before or behind the others: the elements are the same."""
+    ethanol = molecule("CH3CH2OH")
+    order = [*range(len(ethanol))]
+    hydroxyl = next(i for i in order if ethanol.numbers[i] == 1 and ethanol.get_distance(i, 2) < 1.1)
+    last = [i for i in order if i != hydroxyl] + [hydroxyl]
+    kinds = []
+    for number, way in enumerate((order, last)):
+        pair = ethanol[way] + ethanol[way]
+        pair.positions[len(order) :, 2] += 5.0
+        write(tmp_path / f"{number}.xyz", pair)
+        kinds.append(find_bodies(read_assembly(tmp_path / f"{number}.xyz"), 2, 8.0, 1))
+    with pytest.raises(InputError, match="come in another order, or are bonded otherwise"):
+        join(kinds)
+    pair.positions[0] = np.nan
+    write(tmp_path / "nan.xyz", pair)
+    with pytest.raises(InputError, match="frame 0: positions are not finite"):
+        read_assembly(tmp_path / "nan.xyz")
 
 
 def test_those_that_a_model_knows_least_are_taken(frames: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import warm
 from ase import Atoms
+from ase.build import molecule
 from ase.io import read, write
 from made_assembly import WATER
 
@@ -53,6 +54,8 @@ def test_a_cluster_of_two_species() -> None:
 def test_what_does_not_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="molecules overlap at 4 g/cm³"):
         pack([(WATERS, 8)], 4.0, periodic=True)
+    with pytest.raises(InputError, match="molecules overlap"):  # with their own images
+        pack([([molecule("C6H6")], 1)], 5.0, periodic=True)
     done = warm.run(["delta-sgdml", "dataset", "pack", "water.xyz", "-o", f"{tmp_path}/box.extxyz"])
     assert done.returncode == 2
     assert done.stderr.strip().endswith("expected a file and how many of its molecule, as in water.xyz=64")
