@@ -112,8 +112,6 @@ def dynamics(
     Raises InputError where the calculator fails.
     """
     from ase import Atoms, units
-    from ase.calculators.calculator import CalculationFailed
-    from ase.calculators.calculator import InputError as Refused
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.md.langevin import Langevin
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
@@ -157,7 +155,9 @@ def dynamics(
             frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
             frames_made += 1
             yield frame
-    except (CalculationFailed, Refused) as error:
+    except InputError:
+        raise
+    except Exception as error:  # calculators raise whatever they like
         raise InputError(
             f"{method.name} failed: {error}; check the geometry and --charges, or take a shorter --timestep"
         ) from None

@@ -85,21 +85,27 @@ def sample(
     if not frames + apart:
         raise InputError("--frames 0 and no --apart: nothing to write")
     plan = SamplePlan(temperature, frames, every, timestep, equilibrate, wall=wall, seed=seed, apart=apart)
+    failed: InputError | None = None
     stop = Stop(lambda number: SystemExit(128 + number), "stopping; the frames that are there are kept")
     progress, made = Progress(frames + apart, "frames"), 0
     try:
         with replacing(output) as part:
             with part.open("w", encoding="utf-8") as stream:
-                for atoms in run(task, plan, stop):
-                    write(stream, atoms, format="extxyz")
-                    made += 1
-                    progress(made)
+                try:
+                    for atoms in run(task, plan, stop):
+                        write(stream, atoms, format="extxyz")
+                        made += 1
+                        progress(made)
+                except InputError as error:
+                    failed = error
             if not made:
                 part.unlink()
     except OSError as error:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from None
     finally:
         progress.end()
+    if failed is not None:
+        raise InputError(f"{failed}" + f"; {made} of {frames + apart} frames are kept in {output}" * (made > 0))
     if stop():
         complain(f"stopped after {made} of {frames + apart} frames" + (f", kept in {output}" if made else ""))
         raise typer.Exit(stop.exit_code)
