@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import warm
+from ase.build import molecule
+from ase.io import write
 from conftest import ROOT
 from made import made_model
 
@@ -149,6 +151,15 @@ def test_a_manifest_starts_from_a_bound_complex(tmp_path: Path) -> None:
     assert (lone.returncode, "no model of the binding" in lone.stderr) == (2, True)
     answer(tmp_path, "manifest", *parts, "-o", "lone.yaml", "--structure", models / "geometry.xyz")
     assert load_potential(tmp_path / "lone.yaml").bindings == ()
+
+
+def test_a_manifest_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/deep")
+    water = shutil.copy(ROOT / "models/h2o_benzene/water.npz", tmp_path)
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    answer(tmp_path, "manifest", water, "-o", "link/own.yaml", "--structure", "water.xyz")
+    assert load_potential(tmp_path / "real/deep/own.yaml").n_atoms == 3
 
 
 def test_an_ion_of_a_manifest_has_an_energy(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def manifest(
     names = fragment_names(numbers, [np.arange(a, b) for a, b in pairwise(ends)])
 
     def entry(path: Path) -> dict[str, object]:
-        return {"model": os.path.relpath(path, output.parent), "sha256": sha256_of(path)}
+        return {"model": os.path.relpath(path.resolve(), output.parent.resolve()), "sha256": sha256_of(path)}
 
     body: dict[str, object] = {"format": FORMAT, "name": output.stem}
     if theories:

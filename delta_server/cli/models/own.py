@@ -85,11 +85,12 @@ def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_j
         held_out=_held_out(potential, manifest, data, options.number),
     )
     told = {**record.model_dump(mode="json"), "labels": str(labelled.file)}
-    try:
-        write_json(own_path(manifest), record.model_dump(mode="json"))
-        told["record"] = str(own_path(manifest))
-    except InputError as error:
-        complain(f"no record for `check`: {error}")
+    if same_theory(potential.theory, method.theory):
+        try:
+            write_json(own_path(manifest), record.model_dump(mode="json"))
+            told["record"] = str(own_path(manifest))
+        except InputError as error:
+            complain(f"no record for `check`: {error}")
     if as_json:
         print(json.dumps({"units": {"energy": "kcal/mol", "force": "kcal/mol/Ang"}, **told}, allow_nan=False))
         return
