@@ -316,6 +316,35 @@ def test_sampling_is_stopped_softly(tmp_path: Path, tmp_path_factory: pytest.Tem
     assert sorted(p.name for p in tmp_path.iterdir()) == ["start.xyz", "t.extxyz"]
 
 
+TIRED = """
+from ase.calculators.lj import LennardJones
+
+class Tired(LennardJones):
+    calls = 0
+
+    def calculate(self, *args, **kwargs):
+        self.calls += 1
+        if self.calls > 100:
+            raise RuntimeError("no more")
+        super().calculate(*args, **kwargs)
+"""
+
+
+def test_a_calculator_that_fails_late_leaves_the_frames_before(tmp_path: Path) -> None:
+    (tmp_path / "tired.py").write_text(TIRED)
+    write(tmp_path / "start.xyz", create_s22_system("Methane_dimer"))
+    command = [
+        SGDML, "dataset", "sample", "start.xyz", "-o", "t.extxyz", "--calculator", "tired:Tired", "--frames", "500",
+        "--every", "1", "--equilibrate", "1", "--option", "epsilon=0.0001",
+    ]  # fmt: skip
+    done = warm.run(command, tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 2
+    (*_, line) = done.stderr.splitlines()
+    assert "tired:Tired failed: no more" in line
+    assert "500 frames are kept in t.extxyz" in line
+    assert 0 < len(read(tmp_path / "t.extxyz", ":")) < 500
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -176,6 +176,11 @@ def test_its_own_dynamics(own: tuple[Path, Path], tmp_path: Path) -> None:
     assert labels.stat().st_mtime_ns == before
     done = warm.run([SGDML, "check", "--no-walk", manifest], tmp_path)
     assert "6 frames of sweep; energy MAE" in done.stdout
+    record = (manifest.parent / "own.json").read_bytes()
+    other = call(tmp_path, *words[:-4], "--sample", 1, "-j", 1, "--calculator", "gfn1-xtb")
+    assert other.returncode == 0, other.stderr
+    assert "record: none" in other.stdout
+    assert (manifest.parent / "own.json").read_bytes() == record
 
 
 @pytest.mark.parametrize(
