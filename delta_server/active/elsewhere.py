@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +74,8 @@ class Part:
 def hand_out(root: Path, now: Round, settings: Settings) -> int:
     """Write `to_label/` anew: what a round asked for and has not been given. Returns how many geometries.
 
-    Files there that are not as this writes them are left alone: results, more likely than not.
+    Files there that are not as this writes them are results, more likely than not: they stay, those that lie over
+    what is handed out under another name.
     """
     folder = root / TO_LABEL
     folder.mkdir(exist_ok=True)
@@ -84,8 +85,10 @@ def hand_out(root: Path, now: Round, settings: Settings) -> int:
         if _handed_out(path):
             path.unlink()
     for part in wanted:
-        if not (folder / part.file).exists():
-            _write(folder / part.file, part)
+        path = folder / part.file
+        if path.exists():
+            path.rename(next(p for n in count(1) if not (p := path.with_stem(f"{path.stem}_labelled_{n}")).exists()))
+        _write(path, part)
     return sum(len(part.missing) for part in wanted)
 
 
@@ -219,13 +222,12 @@ def _take(parts: Sequence[Part], data: Dataset, frame: int, where: str) -> bool:
         distance = np.abs(centred - x).max((1, 2)) if len(data.numbers) > 1 else np.zeros(len(centred))
         nearest = min(nearest, float(distance.min()))
         for i in np.flatnonzero(distance < _SAME).tolist():
+            electrons = {"charge": (data.charge, part.charge), "multiplicity": (data.multiplicity, part.multiplicity)}
+            for what, (said, wanted) in electrons.items():
+                if said not in (None, wanted):
+                    raise InputError(f"{where}: says {what} {said}, asked for was {part.what} with {wanted}")
             found, new = True, new or bool(np.isnan(part.energies[i]))
             part.energies[i], part.forces[i] = data.energies[frame], data.forces[frame]
-            for what, said, wanted in (
-                ("charge", data.charge, part.charge), ("multiplicity", data.multiplicity, part.multiplicity),
-            ):  # fmt: skip
-                if found and said not in (None, wanted):
-                    raise InputError(f"{where}: says {what} {said}, asked for was {part.what} with {wanted}")
     if not found:
         raise InputError(
             f"{where}: no such geometry was asked for: some atom of the nearest one is {nearest:.3g} Å away; leave "

@@ -139,9 +139,11 @@ def test_what_others_put_beside_the_geometries_stays_there(root: Path) -> None:
     kept = mine.read_bytes(), over.read_bytes()
     add(root, [paths[0]])
     hand_out(root, Round(root, 0), load_settings(root))
-    assert (mine.read_bytes(), over.read_bytes()) == kept
-    assert add(root, [mine, over, paths[3]]).missing == 0
-    assert [p.name for p in sorted(home.iterdir())] == ["first_a_done.extxyz", "first_b.extxyz"]
+    aside = home / "first_b_labelled_1.extxyz"
+    assert (mine.read_bytes(), aside.read_bytes()) == kept
+    assert len(read(over, ":")) == _FRAMES  # handed out anew
+    assert add(root, [mine, aside, paths[3]]).missing == 0
+    assert [p.name for p in sorted(home.iterdir())] == ["first_a_done.extxyz", "first_b_labelled_1.extxyz"]
 
 
 def test_other_electrons_than_were_asked_for_are_refused(root: Path) -> None:
