@@ -39,8 +39,8 @@ class Harmonic(Strict):
 
 
 class FlatBottomed(Strict):
-    low: float = Field(default=-math.inf, allow_inf_nan=True)
-    high: float = Field(default=math.inf, allow_inf_nan=True)
+    low: float = -math.inf
+    high: float = math.inf
     force_constant: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ class ReportSource:
 class Choices:
     """variables and over: of the free energy; guest, host: atoms (None: the laboratory); why_not: a line for what of
     these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K.
-    temperature: K, of runs that recorded none."""
+    temperature: K, of runs that recorded none. periodic: variables of nearest images."""
 
     variables: Variables | None = None
     over: tuple[str, ...] = ()
@@ -74,6 +74,7 @@ class Choices:
     frames: int = FRAMES
     mbar: float | None = None
     temperature: float | None = None
+    periodic: bool = False
 
     def kelvin(self, run: Run) -> float | None:
         """What a run recorded as its temperature, or else `temperature`."""
@@ -253,7 +254,10 @@ def _needed(choices: Choices) -> Variables:
 def _sampled(run: Run, choices: Choices, temperature: float | None, cut: int | None) -> list[Samples]:
     """Of a run, without what came after the molecule was gone; of a replica that exchanged temperatures, at each."""
     variables = _needed(choices)
-    everything = by_state(run, variables) if run.exchanged else [samples_of(run, variables, temperature)]
+    if run.exchanged:
+        everything = by_state(run, variables, periodic=choices.periodic)
+    else:
+        everything = [samples_of(run, variables, temperature, periodic=choices.periodic)]
     if cut is not None:
         everything = [one.take(slice(0, int(np.searchsorted(one.steps, cut)))) for one in everything]
     if sum(map(len, everything)) < 2:

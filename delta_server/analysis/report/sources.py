@@ -13,6 +13,7 @@ from ...molecule.structures import read_structure
 from ...sweep.record import RECORD, Sweep, load_sweep
 from ...sweep.state import load_state
 from ...sweep.write import START
+from ...terms.bias import nearest_images
 from ..free_energy.choice import choose
 from ..rotation.run import bodies
 from ..runs import made_with, read_recorded
@@ -102,7 +103,7 @@ def choose_what(
     manifest: by default the first source's that has several fragments. Raises InputError and ManifestError.
     """
     complex_ = load_manifest(manifest) if manifest is not None else _with_fragments(sources)
-    choices = Choices()
+    choices = Choices(periodic=nearest_images(complex_))
     why_not = {}
     try:
         known, names = choose(complex_, variables, over)
