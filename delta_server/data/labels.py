@@ -290,7 +290,7 @@ def _compare(task: LabelTask, stop: Callable[[], bool]) -> None:
                 f"the data set's labels ({s.theory or 'theory not said'}) are not {task.method.theory}: in "
                 f"configuration {index} energies of the complex differ by {energy:.4g} kcal/mol, the forces by up "
                 f"to {force:.3g} kcal/mol/Å: {cause}; take the calculator and options that made them, or give "
-                "--relabel to label the complex anew as well"
+                "--relabel (not --fragments-only) to label the complex anew as well"
             )
 
 
