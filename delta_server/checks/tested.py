@@ -45,6 +45,11 @@ class OwnRecord(Strict):
     own: tuple[OwnErrors, ...] = Field(min_length=1)
     held_out: tuple[OwnErrors, ...] = ()
 
+    @property
+    def frames(self) -> int:
+        """On how many, of all temperatures."""
+        return sum(row.n for row in self.own if row.part == "total")
+
 
 def own_path(manifest: Path) -> Path:
     """Where the record of a manifest is: several in one folder have one each."""
@@ -70,7 +75,7 @@ def check_tested(manifest: Manifest) -> Check:
         return Check(name, True, f"{path.name} tells of other models than these: {how}", warning=True)
     totals = [row for row in record.own if row.part == "total"]
     at = ", ".join(f"{row.energy_mae:.2g} at {row.temperature or 0:g} K" for row in totals if row.temperature)
-    return Check(name, True, f"{sum(row.n for row in totals)} frames of {record.run}; energy MAE (kcal/mol) {at}")
+    return Check(name, True, f"{record.frames} frames of {record.run}; energy MAE (kcal/mol) {at}")
 
 
 def read_own(path: Path) -> OwnRecord:

@@ -177,6 +177,8 @@ def test_its_own_dynamics(own: tuple[Path, Path], tmp_path: Path) -> None:
     done = warm.run([SGDML, "check", "--no-walk", manifest], tmp_path)
     assert "6 frames of sweep; energy MAE" in done.stdout
     record = (manifest.parent / "own.json").read_bytes()
+    fewer = call(tmp_path, *words[:-4], "--sample", 1, "-j", 1)
+    assert "stays: a test on 6 frames, this one is on 2" in fewer.stderr
     other = call(tmp_path, *words[:-4], "--sample", 1, "-j", 1, "--calculator", "gfn1-xtb")
     assert other.returncode == 0, other.stderr
     assert "record: none" in other.stdout

@@ -85,7 +85,7 @@ def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_j
         held_out=_held_out(potential, manifest, data, options.number),
     )
     told = {**record.model_dump(mode="json"), "labels": str(labelled.file)}
-    if same_theory(potential.theory, method.theory):
+    if same_theory(potential.theory, method.theory) and _is_best(own_path(manifest), record):
         try:
             write_json(own_path(manifest), record.model_dump(mode="json"))
             told["record"] = str(own_path(manifest))
@@ -96,6 +96,22 @@ def evaluate_own(manifest: Path, dataset: Path | None, options: OwnOptions, as_j
         return
     _print(potential.name, record)
     print(f"\nlabels: {labelled.file}\nrecord: {told.get('record', 'none')}")
+
+
+def _is_best(path: Path, record: OwnRecord) -> bool:
+    """Whether the record that is there, if any, is of other models, or of no more frames."""
+    from ...checks.tested import read_own
+
+    try:
+        before = read_own(path)
+    except InputError:
+        return True
+    if before.models != record.models or before.frames <= record.frames:
+        return True
+    complain(
+        f"{path} stays: a test on {before.frames} frames, this one is on {record.frames}; remove it to replace it"
+    )
+    return False
 
 
 def _data_of(manifest: Path, dataset: Path | None) -> Dataset | None:
