@@ -119,14 +119,20 @@ class _Candidates:
 
     def __init__(self, uncertainty: Uncertainty, positions: FloatArray, anew: bool = False) -> None:
         """anew: none of the training points is known."""
-        self._uncertainty, self._positions = uncertainty, positions
+        u = self._uncertainty = uncertainty
+        self._positions = positions
         n = self._positions.shape[1]
         step = max(1, 2 * _CHUNK // n**2)
         self._parts = [slice(i, i + step) for i in range(0, len(positions), step)]
-        explained = [self._uncertainty.explained(self._describe(part)) for part in self._parts]
-        self.own = np.concatenate([own for own, _ in explained])  # (n,)
-        self._known = [] if anew else [np.concatenate([known for _, known in explained])]  # (n, M), then (n, 1)s
-        self.residual = self.own - sum(np.einsum("nm,nm->n", known, known) for known in self._known)
+        self._known: list[FloatArray] = []  # (n, M) of the training points, then (n, 1) for each point more
+        if anew:
+            own = [u.kernel.diagonal(self._describe(part), (u.length,))[0] for part in self._parts]
+            self.own = self.residual = np.concatenate(own)  # (n,)
+            return
+        explained = [u.explained(self._describe(part)) for part in self._parts]
+        self.own, known = (np.concatenate(each) for each in zip(*explained, strict=True))
+        self._known.append(known)
+        self.residual = self.own - np.einsum("nm,nm->n", known, known)
 
     def _describe(self, part: slice | IntArray) -> FloatArray:
         return self._uncertainty.describe(self._positions[part])

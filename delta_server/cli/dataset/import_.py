@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,8 +141,6 @@ def _isolated(path: Path, units: FileUnits, keys: Keys, isolated: bool, warn: Ca
     try:
         return import_files([path], units, keys, isolated=isolated, warn=warn)
     except InputError:
-        try:
+        with suppress(InputError):
             return import_files([path], units, Keys(), isolated=isolated, warn=warn)
-        except InputError:
-            pass
         raise
