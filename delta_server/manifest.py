@@ -99,7 +99,8 @@ Atoms = Annotated[tuple[int, ...], BeforeValidator(parse_atoms)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 FilePath = Annotated[Path, AfterValidator(_file_path)]
 CalculatorName = Annotated[str, Field(min_length=1, max_length=200)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_\-]{0,63}$")]
+NAME = r"^[A-Za-z][A-Za-z0-9_\-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Units(Strict):

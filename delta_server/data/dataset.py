@@ -14,6 +14,7 @@ from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..files.npz import Arrays, open_arrays
 from ..files.whole import save_arrays
+from ..manifest import NAME
 from ..units import KCAL_MOL
 from .conventions import ARRAYS, NO_UNITS, USUAL_KEYS, FileUnits, Keys, check_isolated
 
@@ -333,7 +334,6 @@ def _fragment(arrays: Arrays, n_atoms: int) -> tuple[IntArray | None, int]:
     return fragment, len(numbers)
 
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,63}")  # as in a manifest, and the name of a file
 _TAKEN = ("binding", "bias", "total", "full", "full_graph", "full_auto")
 
 
@@ -342,7 +342,7 @@ def _names(arrays: Arrays, k: int) -> tuple[str, ...]:
         return ()
     names = tuple(str(name) for name in arrays.get("fragment_names", (k,), "U"))
     for name in names:
-        if not _NAME.fullmatch(name) or name in _TAKEN or names.count(name) > 1:
+        if not re.fullmatch(NAME, name) or name in _TAKEN or names.count(name) > 1:
             raise arrays.fail(
                 "fragment_names",
                 f"has {name!r}; expected a letter, then letters, digits, _ and -, each once, and none of "

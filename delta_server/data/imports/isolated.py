@@ -38,21 +38,21 @@ def with_isolated(data: Dataset, parts: Sequence[Dataset], paths: Sequence[Path]
         forces[:, atoms] = part.forces
     charges = _stated("charges", [part.charge for part in parts], data.charges, 0)
     spins = _stated("multiplicities", [part.multiplicity for part in parts], data.multiplicities, 1)
+    spin = None if spins is None else 1 + int((spins - 1).sum())
     for what, said, whole in (
         ("charge", None if charges is None else int(charges.sum()), data.charge),
-        ("multiplicity", None if spins is None else 1 + int((spins - 1).sum()), data.multiplicity),
+        ("multiplicity", spin, data.multiplicity),
     ):
         if said is not None and whole not in (None, said):
             raise InputError(f"{what} {said} by the files of fragments, {whole} by the complex's")
-    if spins is not None and (spins == 1).all():
-        spins = None  # as where nobody says anything
+    unpaired = spin not in (None, 1)  # or it is as where nobody says anything
     return replace(
         data,
         fragment_energies=energies,
         fragment_forces=forces,
         charges=charges,
-        multiplicities=spins,
-        multiplicity=data.multiplicity if spins is None else 1 + int((spins - 1).sum()),
+        multiplicities=spins if unpaired else None,
+        multiplicity=spin if unpaired else data.multiplicity,
         theory=data.theory or next((part.theory for part in parts if part.theory), ""),
     )
 
