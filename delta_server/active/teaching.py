@@ -30,8 +30,9 @@ from ..training.trainer import train
 from ..units import BOLTZMANN, KCAL_MOL
 from .settings import Settings
 
-_VALIDATE = 60  # configurations of the newest tests, at most, choose σ and λ; older ones are learned from
-_ENOUGH = 20  # such configurations, and the first ones no longer validate
+_VALIDATE = 60  # of the first labels, at most, choose σ and λ
+_SHARE = 5  # of later labels one in so many, at random and for good: picked frames alone, or the newest, mislead
+_ENOUGH = 20  # such labels, and no more than their share of the first ones validates
 _GREW = 1.6  # times the points that σ and λ were chosen for, and they are chosen anew
 _MARGIN = 1.0  # eV above what the temperature explains: such labels are of no use to a model
 
@@ -53,20 +54,18 @@ def lesson(
     settings: Settings, first: Dataset, tests: Sequence[Dataset], picked: Sequence[Dataset],
     alone: Mapping[str, Sequence[Dataset]],
 ) -> Lesson:  # fmt: skip
-    """All labels so far. first: with its split. The newest tests validate, as their frames are of the model's own
-    dynamics; older ones are trained on, as everything that was picked is."""
-    sides: list[IntArray] = []
-    validating = 0
-    for data in reversed(tests):
-        side = VALIDATION if validating < _VALIDATE else TRAIN
-        sides.insert(0, np.full(len(data), side))
-        validating += len(data) * (side == VALIDATION)
+    """All labels so far. first: with its split; of what tested or was picked later, a share validates. A label that
+    trains a model never validates a later one."""
     assert first.split is not None
-    begun = first.split.copy()
-    if validating >= _ENOUGH:
-        begun[begun == VALIDATION] = TRAIN
-    parts = [first, *tests, *picked]
-    split = np.concatenate([begun, *sides, *(np.full(len(data), TRAIN) for data in picked)])
+    parts, begun = [first, *tests, *picked], first.split.copy()
+    validating = [
+        np.random.default_rng([settings.seed, kind, i]).permutation(len(data)) % _SHARE == 0
+        for kind, some in enumerate([[first], tests, picked])
+        for i, data in enumerate(some)
+    ]
+    if sum(int(share.sum()) for share in validating[1:]) >= _ENOUGH:
+        begun[(begun == VALIDATION) & ~validating[0]] = TRAIN
+    split = np.concatenate([begun, *(np.where(share, VALIDATION, TRAIN) for share in validating[1:])])
     plain = [replace(part, split=None, index=None, name="") for part in parts]
     data = concatenate(plain, [f"labels {i}" for i in range(len(parts))])
     placed = np.concatenate([placed_in(first), *(placed_frames(part) for part in parts[1:])])

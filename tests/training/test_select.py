@@ -11,9 +11,9 @@ from conftest import ROOT
 from delta_server.data.dataset import Dataset, load_dataset
 from delta_server.errors import InputError
 from delta_server.training.databases import Complex
-from delta_server.training.fit import Hyper, fit
+from delta_server.training.fit import Hyper, fit, force_mae, maes
 from delta_server.training.labels import Labels
-from delta_server.training.selection.select import LAMBDAS, SIGMAS, Search, Trial, force_mae, select
+from delta_server.training.selection.select import LAMBDAS, SIGMAS, Search, Trial, select
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,19 @@ def test_each_trial_is_told_and_can_be_repeated(system: Complex, sides: tuple[La
         assert force_mae(model, validation) == pytest.approx(trial.validation, rel=1e-6)
     again = select(train, validation, {"graph": group}, Search(lams=(1e-8,)))[2]
     assert [replace(t, seconds=0) for t in again] == [replace(t, seconds=0) for t in trials]
+
+
+def test_energies_that_are_fitted_count_beside_forces(system: Complex) -> None:
+    """Here forces alone would take a hundred times the λ, and energies be off by twice as much."""
+    train, validation = system.binding_labels(np.arange(0, 600, 20)), system.binding_labels(np.arange(10, 600, 20))
+    group = {"fragments": system.products.permutations}
+    search = Search(sigmas=(8.0,), lams=LAMBDAS[::2], lam_stride=1, energies=True)
+    _, hyper, trials = select(train, validation, group, search)
+    errors = {t.lam: maes(fit(train, group["fragments"], replace(hyper, lam=t.lam)), validation) for t in trials}
+    for trial in trials:
+        assert (trial.relabelled, trial.energy) == pytest.approx(errors[trial.lam], rel=1e-6)
+    assert hyper.lam == min(errors, key=lambda lam: errors[lam][0] ** 2 * errors[lam][1])
+    assert hyper.lam < 0.1 * min(errors, key=lambda lam: errors[lam][0])
 
 
 def test_a_symmetry_left_out_shows_on_relabelled_copies(system: Complex, sides: tuple[Labels, Labels]) -> None:

@@ -1,4 +1,5 @@
-"""Which σ, which λ, which symmetry: by the force error on configurations that were not trained on."""
+"""Which σ, which λ, which symmetry: by the errors on configurations that were not trained on, of forces and, where
+energies are fitted too, of energies."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from ...errors import InputError
 from ...gdml.cpu_predictor import CpuPredictor
 from ...gdml.descriptor.metric import Metric
 from ...gdml.model import Model
-from ..fit import Hyper, fit_matrix, force_mae
+from ..fit import Hyper, fit_matrix, maes
 from ..labels import Labels
 from ..solve.cholesky import Panels
 from ..solve.kernel import KernelMatrix
@@ -37,7 +38,7 @@ _ROWS = 6000  # of a kernel matrix that is tried on; larger models choose on few
 
 @dataclass(frozen=True)
 class Trial:
-    """One model that was tried; errors are MAEs of force components, kcal/mol/Å."""
+    """One model that was tried; errors are MAEs of force components, kcal/mol/Å, and of energies."""
 
     group: str
     permutations: int
@@ -49,6 +50,7 @@ class Trial:
     points: int
     validation: float  # configurations as they are
     relabelled: float  # with equal atoms exchanged at random
+    energy: float  # of the relabelled, kcal/mol
     robust: bool
     seconds: float
     rounding: float  # eV, see `rounding`
@@ -84,8 +86,11 @@ class Search:
         return i, j, robust
 
     def error(self, trial: Trial) -> float:
-        """The error that is to be small, kcal/mol/Å: of forces, taken ten times as large where rounding shows."""
+        """The error that is to be small: of forces or, where energies are fitted too, (F² E)^⅓, as the λ that is best
+        for forces by a hundredth may double the error of energies. Ten times as large where rounding shows."""
         error = trial.relabelled if self.relabel else trial.validation
+        if self.energies:
+            error = float(np.cbrt(error**2 * trial.energy))
         return error if self.absolute or trial.rounding < self.rounding else 10.0 * error
 
 
@@ -263,11 +268,11 @@ class _Grid:
             model = fit_matrix(self.train, self.permutations, hyper, self._matrix[1].copy)
         except InputError:  # not positive definite: too small a λ for this σ
             return np.inf
-        plain = force_mae(model, self.validation)
-        relabelled = plain if self.copies is None else force_mae(model, self.copies)
+        plain, energy = maes(model, self.validation)
+        relabelled, energy = (plain, energy) if self.copies is None else maes(model, self.copies)
         trial = Trial(
             self.name, len(self.permutations), self.metric_name, hyper.sigma, hyper.lam, len(self.train),
-            plain, relabelled, robust, time.perf_counter() - start,
+            plain, relabelled, energy, robust, time.perf_counter() - start,
             rounding(model, self.validation.positions[:_ROUNDED]),
         )  # fmt: skip
         self.trials.append(trial)
