@@ -21,7 +21,7 @@ from ..manifest import load_manifest
 from ..training.choice import Choice, Selection, trained_models
 from ..training.databases import Complex
 from ..training.evaluation.expected_errors import MIN_CALIBRATION
-from ..training.fit import Hyper, force_mae
+from ..training.fit import Hyper, maes
 from ..training.labels import Labels
 from ..training.record import TrainingRecord, record_beside
 from ..training.reporter import Reporter
@@ -162,7 +162,10 @@ class Keeping:
     def revise(self, task: TrainingTask, model: Model) -> Choice | None:
         """A new choice where the model is no better with the one that it had."""
         earlier = self._kept_for(task)
-        if earlier is None or force_mae(model, task.validation) < force_mae(earlier.model, task.validation):
+        if earlier is None:
+            return None
+        now, before = (task.search.merit(*maes(m, task.validation)) for m in (model, earlier.model))
+        if now < before:
             return None
         return Selection(self.reporter)(task)
 

@@ -85,12 +85,14 @@ class Search:
         )
         return i, j, robust
 
+    def merit(self, forces: float, energy: float) -> float:
+        """What is to be small: the MAE F of the forces or, where energies are fitted too, (F² E)^⅓, as the λ that is
+        best for forces by a hundredth may double the error of energies."""
+        return float(np.cbrt(forces**2 * energy)) if self.energies else forces
+
     def error(self, trial: Trial) -> float:
-        """The error that is to be small: of forces or, where energies are fitted too, (F² E)^⅓, as the λ that is best
-        for forces by a hundredth may double the error of energies. Ten times as large where rounding shows."""
-        error = trial.relabelled if self.relabel else trial.validation
-        if self.energies:
-            error = float(np.cbrt(error**2 * trial.energy))
+        """`merit` of a trial, ten times as large where rounding shows."""
+        error = self.merit(trial.relabelled if self.relabel else trial.validation, trial.energy)
         return error if self.absolute or trial.rounding < self.rounding else 10.0 * error
 
 
