@@ -65,7 +65,7 @@ def drawn(geometry: Path, folder: Path, kelvins: list[float], counts: list[int])
             numbers = ("--frames", share - n_apart, "--apart", n_apart, "--every", 100)
             sgdml("dataset", "sample", geometry, "-o", frames, "--temperature", kelvin, *numbers)
         if not labels.exists() or labels.with_name(labels.name + ".working").exists():
-            sgdml("dataset", "label", frames, "-o", labels)
+            sgdml("dataset", "label", frames, "-o", labels, "--skip-reactive")
         pools.append(load_dataset(labels))
     pool = concatenate(pools, [f"{kelvin:g} K" for kelvin in kelvins])
     placed, order = placed_in(pool), np.random.default_rng(0).permutation(len(pool))

@@ -55,14 +55,25 @@ def place(
             across = way - (way @ own) * own
             tilt = rng.random() * np.pi / 2
             way = np.cos(tilt) * own + np.sin(tilt) * across / np.linalg.norm(across)
-            nearest = float((np.linalg.norm(there[:, None] + away - here, axis=2) / touch).min())
-            start = contact(there, here, way, touch * min(nearest, _TOUCH)) - _INSIDE
+            closeness = np.linalg.norm(there[:, None] + away - here, axis=2) / touch
+            start = contact(there, here, way, touch * _nearest(numbers[moved], numbers[others], closeness)) - _INSIDE
         else:
             there = there @ random_rotation(rng).T
             start = contact(there, here, way, touch * _TOUCH)
         placed[n, others] = here
         placed[n, moved] = there + (start + _NEAR * ((1 + farthest / _NEAR) ** u - 1)) * way
     return placed
+
+
+def _nearest(moved: IntArray, others: IntArray, closeness: FloatArray) -> FloatArray:
+    """(n, m) the least of closeness (n, m) between the same two elements, `_TOUCH` at most: how near the atoms of a
+    hydrogen bond are is no measure of the others."""
+    first, second = moved.astype(np.intp)[:, None], others.astype(np.intp)
+    _, kind = np.unique(1000 * np.minimum(first, second) + np.maximum(first, second), return_inverse=True)
+    kind = kind.reshape(closeness.shape)
+    nearest = np.full(kind.max() + 1, _TOUCH)
+    np.minimum.at(nearest, kind, closeness)
+    return nearest[kind]
 
 
 def contact(moved: FloatArray, others: FloatArray, way: FloatArray, reach: FloatArray) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.data.s22 import create_s22_system as molecule_of_s22
 from ase.io import write
 
 from delta_server.data.apart import contact, gaps, place, placed_in
@@ -17,6 +18,7 @@ from delta_server.data.sample import SamplePlan, sample
 from delta_server.data.structures import read_structures, structures_of
 from delta_server.errors import InputError
 from delta_server.methods import Method
+from delta_server.molecule.bonds import bonds, bonds_within
 from delta_server.training.databases import Complex
 from delta_server.training.tasks import Recipe, split_of, tasks
 
@@ -50,6 +52,16 @@ def test_from_contact_to_far_with_the_molecules_as_they_were(methane_dimer_data:
     assert 1.5 < gap[0] < 2.6
     assert 20 < gap[-1] < 33
     assert 2.5 < np.median(gap) < 8
+
+
+def test_the_atoms_of_a_hydrogen_bond_do_not_let_others_come_as_near() -> None:
+    """Of two formic acids no oxygen is placed where it would be bonded to the other's carbon."""
+    acids = molecule_of_s22("Formic_acid_dimer")
+    fragments = [np.arange(5), np.arange(5, 10)]
+    placed = place(acids.numbers, fragments, np.repeat(acids.positions[None], 400, axis=0), 400)
+    own = bonds_within(acids.numbers, acids.positions, fragments)
+    assert all(len(bonds(acids.numbers, x)) == len(own) for x in placed)
+    assert gaps(placed, fragments).min() < 1.6  # but hydrogens as near as in the complex, and nearer
 
 
 def test_placed_ones_are_known_by_their_runs(methane_dimer_data: Dataset, tmp_path: Path) -> None:

@@ -46,8 +46,8 @@ def select(
 ) -> None:
     """Choose the frames of a trajectory that are worth labelling.
 
-    A Δ-model would learn most from them: large expected errors, unlike each other. Label them (`dataset label`) and
-    train on them as well.
+    A Δ-model would learn most from them: large expected errors, unlike each other; with --term binding, those that
+    tell most about the binding of all the others. Label them (`dataset label`) and train on them as well.
 
     With --anew what the model was trained on does not count as known: labels by a better method, to start from.
 
