@@ -77,18 +77,25 @@ def wanted(
     made = []
     count = min(settings.picks, room)
     if "binding" in needs and count > 0:
-        placed = _placed(settings, seen.positions, _PLACED, [settings.seed, number, 3])
-        x = np.concatenate([seen.positions[pool], placed])
-        which = np.array([p.configuration for p in pick(potential, x, count, "binding")], dtype=np.intp)
-        near, far = which[which < len(pool)], which[which >= len(pool)]
+        # As many of those that are placed as test: they are the least known, and would be nearly all.
+        n_placed = round(count * settings.test_apart / settings.test_labels)
+        near = pool[_most_telling(potential, seen.positions[pool], count - n_placed)]
+        x = _placed(settings, seen.positions, _PLACED, [settings.seed, number, 3])
+        x = x[_most_telling(potential, x, n_placed)]
         everyone = range(len(settings.names))
-        errors = potential.uncertainty(x[far])["binding"] if len(far) else np.zeros(0)
-        picked = Asked.of("picked", everyone, seen, pool[near], x[near], seen.errors["binding"])
-        made.append(picked + Asked.plain("picked", everyone, x[far], APART, errors))
+        errors = potential.uncertainty(x)["binding"] if len(x) else np.zeros(0)
+        picked = Asked.of("picked", everyone, seen, near, seen.positions[near], seen.errors["binding"])
+        made.append(picked + Asked.plain("picked", everyone, x, APART, errors))
     for term in potential.terms:
         if isinstance(term, SgdmlTerm) and term.part == "fragments" and kind_of(term) in needs and len(pool):
             made.append(_alone(settings, potential, term, seen, pool))
     return [asked for asked in made if len(asked)]
+
+
+def _most_telling(potential: Potential, positions: FloatArray, count: int) -> IntArray:
+    """Of so many positions (n, N, 3), Å, the most that the binding would learn from."""
+    picks = pick(potential, positions, count, "binding") if len(positions) and count else []
+    return np.array([p.configuration for p in picks], dtype=np.intp)
 
 
 def _pool(settings: Settings, number: int, seen: Sampled, tested: Asked) -> IntArray:

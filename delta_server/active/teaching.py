@@ -31,7 +31,7 @@ from ..units import BOLTZMANN, KCAL_MOL
 from .settings import Settings
 
 _VALIDATE = 60  # of the first labels, at most, choose σ and λ
-_SHARE = 5  # of later labels one in so many, at random and for good: picked frames alone, or the newest, mislead
+_SHARE = 5  # of later labels one in so many, at random and for good
 _ENOUGH = 20  # such labels, and no more than their share of the first ones validates
 _GREW = 1.6  # times the points that σ and λ were chosen for, and they are chosen anew
 _MARGIN = 1.0  # eV above what the temperature explains: such labels are of no use to a model
@@ -54,21 +54,24 @@ def lesson(
     settings: Settings, first: Dataset, tests: Sequence[Dataset], picked: Sequence[Dataset],
     alone: Mapping[str, Sequence[Dataset]],
 ) -> Lesson:  # fmt: skip
-    """All labels so far. first: with its split; of what tested or was picked later, a share validates. A label that
-    trains a model never validates a later one."""
+    """All labels so far. first: with its split; of what tested or was picked later, a share of the bound validates. A
+    label that trains a model never validates a later one."""
     assert first.split is not None
-    parts, begun = [first, *tests, *picked], first.split.copy()
-    validating = [
+    parts = [first, *tests, *picked]
+    placed = np.concatenate([placed_in(first), *(placed_frames(data) for data in parts[1:])])
+    shares = [
         np.random.default_rng([settings.seed, kind, i]).permutation(len(data)) % _SHARE == 0
         for kind, some in enumerate([[first], tests, picked])
         for i, data in enumerate(some)
     ]
-    if sum(int(share.sum()) for share in validating[1:]) >= _ENOUGH:
-        begun[(begun == VALIDATION) & ~validating[0]] = TRAIN
-    split = np.concatenate([begun, *(np.where(share, VALIDATION, TRAIN) for share in validating[1:])])
+    validates = np.concatenate(shares) & ~placed
+    split = np.where(validates, VALIDATION, TRAIN)
+    begun = first.split.copy()
+    if validates[len(first) :].sum() >= _ENOUGH:
+        begun[(begun == VALIDATION) & ~validates[: len(first)]] = TRAIN
+    split[: len(first)] = begun
     plain = [replace(part, split=None, index=None, name="") for part in parts]
     data = concatenate(plain, [f"labels {i}" for i in range(len(parts))])
-    placed = np.concatenate([placed_in(first), *(placed_frames(part) for part in parts[1:])])
     data = replace(data, run=np.where(placed, 1 + np.arange(len(data)), 0))
     sane = data.energies < _highest(settings, data)
     sane[: len(first)] = True
