@@ -9,6 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 system=${1:?methane_dimer, h2o_benzene or na_benzene} to=${2:?a folder for the data and models}
 declare -A charges=([na_benzene]=1,0)
+declare -A more=([h2o_benzene]="--metric auto --structure models/h2o_benzene/geometry.xyz")
 mkdir -p "$to"
 [ -f "$to/frames.extxyz" ] || python - "models/$system/dataset.npz" "$to/frames.extxyz" <<'CHOOSE'
 import sys
@@ -22,4 +23,4 @@ write(sys.argv[2], [Atoms(z, x) for x in R[chosen]])
 CHOOSE
 delta-sgdml dataset label "$to/frames.extxyz" -o "$to/dataset.npz" --charges "${charges[$system]:-0,0}" --calculator pyscf \
     --option xc=pbe0 --option basis=def2-svp --option disp=d4 --option grids=2
-delta-sgdml train "$to/dataset.npz" -n 200 --full sgdml,graph -o "$to" --overwrite
+delta-sgdml train "$to/dataset.npz" -n 200 ${more[$system]:-} --full sgdml,graph -o "$to" --overwrite
