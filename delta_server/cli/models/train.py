@@ -223,16 +223,16 @@ class Terminal(Line):
     def trial(self, trial: Trial) -> None:
         if not self._headed:
             super().say(
-                "  tried; MAE on validation configurations: of forces, and with equal atoms exchanged (kcal/mol/Å), "
-                "and of energies (kcal/mol):\n"
+                "  tried; MAE on validation configurations: of forces, and with equal atoms exchanged\n"
+                "  (kcal/mol/Å), of energies (kcal/mol):\n"
                 f"  {'symmetry':10} {'perms':>6} {'points':>6}  {'metric':13} {'σ':>6} {'λ':>7}  {'robust':6} "
-                f"{'forces':>9} {'exchanged':>9} {'energies':>9} {'time (s)':>8}"
+                f"{'forces':>7} {'exchanged':>9} {'energies':>8} {'time (s)':>8}"
             )
             self._headed = True
         super().say(
             f"  {trial.group:10} {trial.permutations:6d} {trial.points:6d}  {trial.metric:13} {trial.sigma:6.3g} "
-            f"{trial.lam:7.1e}  {'yes' if trial.robust else 'no':6} {trial.validation:9.4f} {trial.relabelled:9.4f} "
-            f"{trial.energy:9.4f} {trial.seconds:8.1f}"
+            f"{trial.lam:7.1e}  {'yes' if trial.robust else 'no':6} {trial.validation:7.4f} {trial.relabelled:9.4f} "
+            f"{trial.energy:8.4f} {trial.seconds:8.1f}"
         )
 
     def learning(self, progress: ScalesIteration) -> None:
