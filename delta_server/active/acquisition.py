@@ -48,9 +48,9 @@ def pick(
     """Choose at most `count` of the configurations (n, N, 3), Å, the most wanted first.
 
     Fewer where all others are copies. term: ``all``, ``binding`` or a fragment: whose errors count; of the binding
-    alone those that tell most about all, otherwise those of the largest errors. report: called
-    with how many are picked. anew: for models that start from these alone, as with labels of another method; what the
-    potential was trained on then does not count as known. Memory: n × (600 at most + count) numbers a term.
+    alone those that tell most about all, otherwise those of the largest errors. report: called with how many are
+    picked. anew: for models that start from these alone, as with labels of another method; what the potential was
+    trained on then does not count as known. Memory: n × (600 at most + count) numbers a term.
 
     Raises InputError where there is no such term, or no configuration; ModelFileError without a calibration.
     """
@@ -60,7 +60,7 @@ def pick(
     atoms = sum(weight for weight, _, _ in terms) if term not in ("all", "binding") else potential.n_atoms
     telling = term == "binding"
     candidates = [(weight / atoms, _Candidates(uncertainty, x, anew, telling)) for weight, uncertainty, x in terms]
-    return _greedy(candidates, count, report)
+    return _greedy(candidates, count, report, telling)
 
 
 def pick_for(
@@ -71,9 +71,13 @@ def pick_for(
 
 
 def _greedy(
-    candidates: Sequence[tuple[float, _Candidates]], count: int, report: Callable[[int], object] | None
+    candidates: Sequence[tuple[float, _Candidates]],
+    count: int,
+    report: Callable[[int], object] | None,
+    telling: bool = False,
 ) -> list[Pick]:
-    """candidates: of each term, with the weight of its squared errors."""
+    """candidates: of each term, with the weight of its squared errors. telling: what is wanted are the largest gains,
+    in place of the largest errors."""
 
     def errors() -> FloatArray:
         squares: FloatArray = np.sum([weight * c.errors() ** 2 for weight, c in candidates], axis=0)
@@ -86,8 +90,8 @@ def _greedy(
         free &= np.any([c.residual > _KNOWN * c.own for _, c in candidates], axis=0)
         if not free.any():
             break
-        gains: FloatArray = np.sum([weight * c.gains() for weight, c in candidates], axis=0)
-        i = int(np.where(free, gains, -1.0).argmax())
+        wanted: FloatArray = np.sum([weight * c.gains() for weight, c in candidates], axis=0) if telling else left
+        i = int(np.where(free, wanted, -1.0).argmax())
         picks.append(Pick(i, float(first[i]), float(left[i])))
         free[i] = False
         for _, c in candidates:
@@ -125,7 +129,7 @@ class _Candidates:
     def __init__(
         self, uncertainty: Uncertainty, positions: FloatArray, anew: bool = False, telling: bool = False
     ) -> None:
-        """anew: none of the training points is known. telling: what counts is what a configuration says of all."""
+        """anew: none of the training points is known. telling: `gains` will be asked for."""
         self._uncertainty, self._positions = uncertainty, positions
         n = positions.shape[1]
         step = max(1, 2 * _CHUNK // n**2)
@@ -160,10 +164,8 @@ class _Candidates:
         return self._uncertainty.error_of(novelty(self.residual / self.own))
 
     def gains(self) -> FloatArray:
-        """(n,) eV²/Å²: what is wanted of a configuration: its squared error, or by how much the mean of a² s² falls
-        once it is known."""
-        if self._shared is None:
-            return self.errors() ** 2
+        """(n,) eV²/Å²: by how much the mean of a² s² falls once a configuration is known."""
+        assert self._shared is not None
         explained = np.einsum("no,o->n", self._shared**2, 1 / self.own[self._others]) / len(self._others)
         fresh = self.residual > _KNOWN * self.own
         gains = np.divide(explained, self.residual, where=fresh, out=np.zeros_like(explained))

@@ -16,6 +16,7 @@ from delta_server.errors import InputError
 from delta_server.gdml import CpuPredictor, Model
 from delta_server.gdml.uncertainty import Uncertainty
 from delta_server.potential import Fragment, Potential
+from delta_server.terms.base import Side
 from delta_server.terms.sgdml import SgdmlTerm
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation.expected_errors import calibrate, force_rmse
@@ -119,10 +120,10 @@ def test_what_cannot_be_picked_from(potential: Potential, frames: np.ndarray) ->
         pick(potential, frames[:0], 1)
 
 
-def as_term(model: Model) -> Potential:
-    """A potential of one model, as a binding where it has atoms of two molecules."""
+def as_term(model: Model, name: str) -> Potential:
+    """A potential of one model, of a molecule or of the binding."""
     atoms = np.arange(len(model.numbers))
-    name, part = ("benzene", "fragments") if len(atoms) == 12 else ("binding", "binding")
+    part: Side = "binding" if name == "binding" else "fragments"
     term = SgdmlTerm((name,), part, atoms[None], CpuPredictor(model), lambda: model)
     return Potential(model.numbers, model.training_positions[0], [Fragment("all", atoms)], [term], name=name)
 
@@ -132,8 +133,10 @@ def test_a_model_learns_more_from_what_is_picked_than_by_chance(name: str) -> No
     """60 points and 40 more, twice: MAE of energies, RMSE, 95th percentile and largest of the forces' errors on 400
     others."""
     system = Complex.of(load_dataset(ROOT / "models/h2o_benzene/dataset.npz"))
-    kind, hyper = system.kinds[1], Hyper(8.0, 1e-8, energies=name == "binding")
-    group = system.products if name == "binding" else kind.group
+    kind = system.kinds[1]
+    group, hyper = (
+        (system.products, Hyper(8.0, 1e-8, energies=True)) if name == "binding" else (kind.group, Hyper(8.0, 1e-9))
+    )
 
     def labels(which: np.ndarray) -> Labels:
         return system.binding_labels(which) if name == "binding" else system.fragment_labels(kind, which)
@@ -152,7 +155,7 @@ def test_a_model_learns_more_from_what_is_picked_than_by_chance(name: str) -> No
         validation, test = labels(order[60:160]), labels(order[160:560])
         model = trained(start)
         model = replace(model, calibration=calibrate(model, validation.positions, validation.forces * KCAL_MOL))
-        chosen = [p.configuration for p in pick(as_term(model), labels(free).positions, 40, name)]
+        chosen = [p.configuration for p in pick(as_term(model, name), labels(free).positions, 40, name)]
         assert len(set(chosen)) == 40
         picked.append(errors(trained(np.concatenate([start, free[chosen]]))))
         drawn.append(errors(trained(np.concatenate([start, free[:40]]))))
