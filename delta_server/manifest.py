@@ -14,8 +14,6 @@ An assembly, many molecules of a few species, has `species` in place of `fragmen
 from __future__ import annotations
 
 import os
-import re
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,56 +21,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Valida
 
 from .errors import ManifestError
 from .files.documents import Strict, first_error, read_yaml, short
+from .molecule.ranges import MAX_ATOMS, format_atoms, parse_atoms
 from .units import energy_in_ev, length_in_angstrom
 
 FORMAT = "delta-sgdml/1"
-_MAX_ATOMS = 100_000
-
-
-def parse_atoms(value: Any) -> tuple[int, ...]:
-    """Atoms from half-open ranges, ``"0:3,7:9"`` → 0 1 2 7 8, or from a list; order is kept.
-
-    Raises ValueError on anything else, on an empty set and on an atom named twice.
-    """
-    said = f"atoms {short(value)}"
-    if isinstance(value, str):
-        atoms: list[int] = []
-        for piece in value.split(","):
-            match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?::\s*([0-9]{1,9})\s*)?", piece)
-            if match is None:
-                raise ValueError(f'{said}: expected ranges like "0:3,7:9", found {short(piece.strip())}')
-            first = int(match[1])
-            last = int(match[2]) if match[2] else first + 1
-            if last <= first:
-                raise ValueError(f"{said}: range {piece.strip()!r} is empty: its end is not included")
-            if last + len(atoms) > _MAX_ATOMS:
-                raise ValueError(f"{said}: more than {_MAX_ATOMS} atoms")
-            atoms.extend(range(first, last))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        atoms = [value]
-    elif isinstance(value, list | tuple) and all(isinstance(a, int) and not isinstance(a, bool) for a in value):
-        atoms = list(value)
-    else:
-        raise ValueError(f'atoms: expected ranges like "0:3,7:9" or a list of integers, found {short(value)}')
-    if not atoms or min(atoms) < 0:
-        raise ValueError(f"{said}: expected at least one atom, counted from 0")
-    if max(atoms) >= _MAX_ATOMS:
-        raise ValueError(f"{said}: more than {_MAX_ATOMS} atoms")
-    if len(set(atoms)) < len(atoms):
-        twice = next(atom for atom, times in Counter(atoms).items() if times > 1)
-        raise ValueError(f"{said}: atom {twice} appears twice")
-    return tuple(atoms)
-
-
-def format_atoms(atoms: tuple[int, ...]) -> str:
-    """The inverse of `parse_atoms`: (0, 1, 2, 7) → "0:3,7"."""
-    pieces: list[list[int]] = []
-    for atom in atoms:
-        if pieces and atom == pieces[-1][1]:
-            pieces[-1][1] = atom + 1
-        else:
-            pieces.append([atom, atom + 1])
-    return ",".join(f"{a}:{b}" if b > a + 1 else str(a) for a, b in pieces)
 
 
 def _known(lookup: Any) -> AfterValidator:
@@ -159,7 +111,7 @@ class SpeciesEntry(Strict):
     """Equal molecules of an assembly: `count` of them, behind those of the species before, or the `atoms` of all of
     them, one molecule after the other. A model, or for an ion a constant energy."""
 
-    count: int | None = Field(default=None, strict=True, ge=1, le=_MAX_ATOMS)
+    count: int | None = Field(default=None, strict=True, ge=1, le=MAX_ATOMS)
     atoms: Atoms | None = None
     model: FilePath | None = None
     units: Units = Units()
@@ -180,7 +132,7 @@ class SpeciesEntry(Strict):
 
 class BindingEntry(ModelEntry):
     """A binding model, of the whole complex or of the fragments in `between`, in that order; or of all pairs or
-    triples of these species within a `cutoff`, switched off over the last `switch` of it (`terms.many_body`), Å."""
+    triples of these species. `cutoff`, and its last part `switch`: Å (`terms.switch`)."""
 
     between: tuple[Name, ...] | None = Field(default=None, min_length=2)
     cutoff: float | None = Field(default=None, gt=0, le=1000)
@@ -191,6 +143,13 @@ class BindingEntry(ModelEntry):
         if self.cutoff is not None and self.between is not None:
             return "_".join((str(len(self.between)), *self.between))
         return "binding" if self.between is None else "binding_" + "_".join(self.between)
+
+    def check_cutoff(self, where: str) -> None:
+        """Raise ValueError unless there is a cut-off, with a switch that is its last part."""
+        if self.cutoff is None or self.switch is None:
+            raise ValueError(f"{where}: expected a `cutoff` and, its last part, a `switch`, both in Å")
+        if self.switch > self.cutoff:
+            raise ValueError(f"{where}: its switch of {self.switch:g} Å is longer than its cutoff")
 
 
 class TermEntry(Strict):
@@ -314,8 +273,10 @@ class Manifest(Strict):
         if len(self.binding) > 1 and any(b.between is None for b in self.binding):
             raise ValueError("binding: in a list each term needs `between: [a, b]`")
         for binding in self.binding:
-            if binding.cutoff is not None or binding.switch is not None:
-                raise ValueError(f"{binding.name}: `cutoff` and `switch` go with `species`")
+            if (binding.cutoff or binding.switch) and (len(names) != 2 or binding.between is not None):
+                raise ValueError(f"{binding.name}: `cutoff` and `switch` are for the binding of two fragments")
+            if binding.cutoff or binding.switch:
+                binding.check_cutoff("binding")
             for name in binding.between or ():
                 if name not in names:
                     raise ValueError(f"binding between {name!r}: no such fragment; there are {', '.join(names)}")
@@ -358,10 +319,7 @@ def check_assembly(manifest: Manifest) -> None:
             raise ValueError(f"{where}: expected `between` two or three species; there are {there}")
         if unknown := [name for name in between if name not in manifest.species]:
             raise ValueError(f"{where}: no species {unknown[0]!r}; there are {there}")
-        if binding.cutoff is None or binding.switch is None:
-            raise ValueError(f"{where}: expected a `cutoff` and, its last part, a `switch`, both in Å")
-        if binding.switch > binding.cutoff:
-            raise ValueError(f"{where}: its switch of {binding.switch:g} Å is longer than its cutoff")
+        binding.check_cutoff(where)
         if tuple(sorted(between)) in sets:
             raise ValueError(f"{where}: two terms are between these species")
         sets[tuple(sorted(between))] = where

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from ._types import FloatArray, IntArray
 from .errors import GeometryError, InputError, ManifestError, NonFiniteError
 from .gdml.uncertainty import ErrorLimits
-from .manifest import format_atoms
 from .molecule.likeness import Likeness
+from .molecule.ranges import format_atoms
 from .molecule.whole import FARTHEST, Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
 from .terms.sgdml import as_slice

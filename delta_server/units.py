@@ -16,6 +16,9 @@ KCAL_MOL = 0.04336410390059322
 KJ_MOL = KCAL_MOL / 4.184
 """eV in one kJ/mol."""
 
+COULOMB = HARTREE * BOHR
+"""eV Å between two elementary charges."""
+
 BOLTZMANN = 8.617330337217213e-05
 """eV in one kelvin."""
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from .._types import FloatArray, IntArray
 from ..errors import InputError
-from ..manifest import format_atoms, parse_atoms
 from ..molecule.bonds import IONS, bonds, symbols
+from ..molecule.ranges import format_atoms, parse_atoms
 
 if TYPE_CHECKING:
     from networkx import Graph

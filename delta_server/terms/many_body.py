@@ -21,6 +21,7 @@ from ..gdml.predictor import Predictor
 from .base import Contribution, Frames, Side, Term
 from .many_body_search import Nmers, pairs, triples, wide_enough
 from .sgdml import as_slice
+from .switch import Switch
 
 _TOGETHER = 2**15  # n-mers in one prediction, at most
 
@@ -54,19 +55,6 @@ class SpeciesTerm:
         """See `Term`; the mean square over the molecules."""
         errors = self.molecules.expected_error(frames)
         return None if errors is None else np.sqrt((errors**2).mean(1, keepdims=True))
-
-
-@dataclass(frozen=True)
-class Switch:
-    """1 below `cutoff` − `width`, 0 from `cutoff` on, in between 1 − t³(10 − 15t + 6t²); Å."""
-
-    cutoff: float
-    width: float
-
-    def __call__(self, lengths: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Values and slopes (Å⁻¹) at lengths (B,)."""
-        t = np.clip((lengths - self.cutoff) / self.width + 1, 0.0, 1.0)
-        return 1 - t**3 * (10 - 15 * t + 6 * t**2), -30 * (t * (1 - t)) ** 2 / self.width
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,13 +13,15 @@ from ..gdml.model import Model
 from ..gdml.predictor import Predictor
 from ..gdml.uncertainty import ErrorLimits, Uncertainty
 from .base import Contribution, Frames, Side
+from .switch import SwitchOfTwo
 
 
 @dataclass(frozen=True, eq=False)
 class SgdmlTerm:
     """A predictor over the atoms of its sites; isolated: a cell changes nothing.
 
-    load: reads the model once more, for what a prediction does not need.
+    load: reads the model once more, for what a prediction does not need. switch: of a single copy, which is then
+    switched off as two fragments part; expected errors are, too.
     """
 
     names: tuple[str, ...]
@@ -27,6 +29,7 @@ class SgdmlTerm:
     sites: IntArray
     predictor: Predictor
     load: Callable[[], Model] | None = field(default=None, repr=False)
+    switch: SwitchOfTwo | None = None
 
     @cached_property
     def _where(self) -> IntArray | slice:
@@ -41,7 +44,8 @@ class SgdmlTerm:
         """See `Term`."""
         energies, forces, virials = self.predictor.predict(self._structures(frames))
         f, (k, n) = len(frames.positions), self.sites.shape
-        return Contribution(energies.reshape(f, k), forces.reshape(f, k, n, 3), virials.reshape(f, k, 3, 3))
+        told = Contribution(energies.reshape(f, k), forces.reshape(f, k, n, 3), virials.reshape(f, k, 3, 3))
+        return told if self.switch is None else self.switch.apply(frames.positions[:, self._where], told)
 
     @cached_property
     def uncertainty(self) -> Uncertainty | None:
@@ -54,7 +58,10 @@ class SgdmlTerm:
         if self.uncertainty is None:
             return None
         copies = [self.uncertainty.expected_error(frames.positions[:, as_slice(site)]) for site in self.sites]
-        return np.stack(copies, axis=1)
+        errors = np.stack(copies, axis=1)
+        if self.switch is not None:
+            errors *= self.switch.of_frames(frames.positions[:, self._where])[0][:, None]
+        return errors
 
     @property
     def error_limits(self) -> ErrorLimits | None:

@@ -13,8 +13,7 @@ from ..data.fragments import fragment_names
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry, complex_group, equal_fragments, molecule_group
 from ..terms.base import Term
-from ..terms.calculator import CalculatorTerm
-from .baseline import remainder
+from .baselines.remainder import remainder
 from .labels import Labels
 
 _FAR = (30.0, 40.0, 60.0, 100.0)  # Å, where there is no binding, whatever the method
@@ -55,10 +54,8 @@ class Complex:
     def less(
         self, terms: Sequence[Term], which: IntArray, report: Callable[[float], object] = lambda done: None
     ) -> Complex:
-        """The same, less what calculators among the terms say, for some configurations (`baseline.remainder`)."""
-        if not any(isinstance(term, CalculatorTerm) for term in terms):
-            return self
-        return replace(self, left=remainder(self.data, terms, which, report))
+        """The same, less what terms below the models say, for some configurations (`remainder`)."""
+        return replace(self, left=remainder(self.learned, terms, which, report))
 
     @classmethod
     def of(cls, data: Dataset, symmetry: Symmetry = "graph") -> Complex:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ from ..data.dataset import Dataset
 from ..errors import InputError
 from ..files.whole import sha256_of, write_whole
 from ..gdml import Model, save_model
-from ..manifest import FORMAT, format_atoms
+from ..manifest import FORMAT
+from ..molecule.ranges import format_atoms
 from ..molecule.structures import read_structure, write_structure
-from .baseline import Baseline
+from .baselines.electrostatics import FittedCharges
 from .databases import Complex, Kind
+from .tasks import Recipe
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -34,17 +36,18 @@ def write_manifests(
     system: Complex,
     structure: Atoms,
     digests: Mapping[str, str],
-    full: Collection[str] = (),
-    baseline: Baseline | None = None,
+    recipe: Recipe,
+    charges: FittedCharges | None = None,
 ) -> Path:
     """Write ``geometry.xyz``, ``full.yaml`` and the like for each global model, and last ``manifest.yaml``.
 
-    structure: the start geometry, `start_of`. digests: SHA-256 of the model files by name. full: names of the global
-    models. baseline: what the models were trained above. Returns the manifest's path.
+    structure: the start geometry, `start_of`. digests: SHA-256 of the model files by name. charges: those that the
+    binding was trained above. Returns the manifest's path.
     """
+    baseline = recipe.baseline
     data = system.data
     write_structure(folder / "geometry.xyz", structure)
-    for name in full:
+    for name in recipe.full_models:
         whole = {"name": "complex", "atoms": f"0:{data.n_atoms}", **_model(name, digests)}
         _write(folder / f"{name}.yaml", data, {"fragments": [whole]})
     entries = {
@@ -57,9 +60,12 @@ def write_manifests(
         for kind in system.kinds
         for i, atoms in kind.members
     }
-    body = {"fragments": [entries[i] for i in sorted(entries)], "binding": _model("binding", digests)}
-    if baseline:
-        body["terms"] = [baseline.entry()]
+    binding = _model("binding", digests) | (
+        {"cutoff": recipe.cutoff, "switch": recipe.switch} if recipe.cutoff else {}
+    )
+    body = {"fragments": [entries[i] for i in sorted(entries)], "binding": binding}
+    if terms := [below.entry() for below in (baseline, charges) if below]:
+        body["terms"] = terms
     return _write(folder / "manifest.yaml", data, body)
 
 

@@ -159,7 +159,7 @@ def reduce(
     whole = record.recipe()
     points = {name: n for name, n in whole.points.items() if name not in whole.full_models}
     recipe = replace(whole, full=(), points=points, keep=1.0, keeps={}, basis=0)
-    if recipe.baseline:
+    if recipe.baseline or recipe.electrostatics:
         raise InputError(f"{manifest}: reduce takes no models above a baseline; train with --metric auto instead")
     system = Complex.of(data, recipe.bonds)
     trained = trained_models(listed, record)

@@ -15,7 +15,7 @@ from ..data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from ..data.split import split, spread
 from ..errors import InputError
 from ..symmetry.bond_graph import Group, Symmetry
-from .baseline import Baseline
+from .baselines.calculator import Baseline
 from .databases import Complex
 from .labels import Labels
 from .selection.select import LAMBDAS, SIGMAS, Search
@@ -64,6 +64,9 @@ class Recipe:
     keeps: Mapping[str, float | Auto] = field(default_factory=dict)  # of models by name
     tolerance: float = 1.02  # times the validation errors, where "auto" takes fewer points or pairs
     baseline: Baseline | None = None  # below the models, which learn what it leaves
+    electrostatics: bool = False  # charges below the binding, fitted to configurations placed far apart
+    cutoff: float = 0.0  # Å between two fragments' centres of mass, where the binding model ends; 0: nowhere
+    switch: float = 2.0  # Å, the last part of the cut-off
 
     def __post_init__(self) -> None:
         full, baseline = cast("object", self.full), cast("object", self.baseline)

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..files.whole import sha256_of
 from ..gdml import Model
 from ..units import KCAL_MOL
+from .baselines.electrostatics import FittedCharges, fit_charges
 from .choice import Choice, Chooser, Selection
 from .databases import Complex
 from .evaluation.expected_errors import calibrate
@@ -66,7 +67,7 @@ def train(
         raise InputError("fewer pairs: stock sGDML has all; leave out --trainer sgdml and --recipe paper")
     if (recipe.basis or recipe.bases) and recipe.trainer == "sgdml":
         raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
-    if recipe.baseline and recipe.full:
+    if (recipe.baseline or recipe.electrostatics) and recipe.full:
         raise InputError("a baseline: global models (--full) have none; train them in a folder of their own")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
@@ -83,20 +84,32 @@ def train(
     sides = split_of(data, recipe)
     if few := too_few(sides, recipe):
         reporter.say(few)
-    if recipe.baseline:
-        reporter.say(f"baseline: labels less {recipe.baseline.method.theory} ({recipe.baseline.part})")
-        used, terms = np.flatnonzero(np.isin(sides, (TRAIN, VALIDATION))), recipe.baseline.terms(data)
-        system = system.less(terms, used, partial(reporter.progress, "baseline"))
+    system, charges = _less(system, sides, recipe, reporter)
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter, overwrite)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         others = (more or {}).get(task.name)
         training.fit(task if others is None else replace(task, train=task.train + others))
-    manifest = write_manifests(
-        folder, system, start_geometry, training.record.digests, recipe.full_models, recipe.baseline
-    )
+    manifest = write_manifests(folder, system, start_geometry, training.record.digests, recipe, charges)
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
+
+
+def _less(
+    system: Complex, sides: IntArray, recipe: Recipe, reporter: Reporter
+) -> tuple[Complex, FittedCharges | None]:
+    """The complex with what is below the models taken off its labels; and the charges, where there are some."""
+    if recipe.cutoff and system.data.n_fragments != 2:
+        raise InputError(f"{system.data.name}: a cut-off is of two fragments, here are {system.data.n_fragments}")
+    used = np.flatnonzero(np.isin(sides, (TRAIN, VALIDATION)))
+    if recipe.baseline:
+        reporter.say(f"baseline: labels less {recipe.baseline.method.theory} ({recipe.baseline.part})")
+        system = system.less(recipe.baseline.terms(system.data), used, partial(reporter.progress, "baseline"))
+    if not recipe.electrostatics:
+        return system, None
+    charges = fit_charges(system, np.flatnonzero(sides == TRAIN))
+    reporter.say(str(charges))
+    return system.less([charges.term(system)], used), charges
 
 
 def _summary(models: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> str:

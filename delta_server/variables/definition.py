@@ -30,8 +30,9 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..files.documents import Strict, first_error, read_yaml
-from ..manifest import Manifest, Name, format_atoms, parse_atoms
+from ..manifest import Manifest, Name
 from ..molecule.lattice import Lattice
+from ..molecule.ranges import format_atoms, parse_atoms
 from ..molecule.rings import corannulenes
 from ..molecule.structures import read_structure
 from . import kinds

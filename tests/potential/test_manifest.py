@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delta_server.errors import ManifestError
-from delta_server.manifest import Manifest, format_atoms, load_manifest, parse_atoms
+from delta_server.manifest import Manifest, load_manifest
+from delta_server.molecule.ranges import format_atoms, parse_atoms
 
 VALID = """\
 format: delta-sgdml/1

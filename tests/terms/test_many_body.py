@@ -301,7 +301,7 @@ def test_structures_that_do_not_fit(tmp_path: Path) -> None:
     complex_ = yaml.safe_load((ROOT / "models/h2o_benzene/manifest.yaml").read_text())
     complex_["binding"]["cutoff"] = 7.0
     one.write_text(yaml.safe_dump(complex_))
-    with pytest.raises(ManifestError, match="go with `species`"):
+    with pytest.raises(ManifestError, match="expected a `cutoff` and, its last part, a `switch`"):
         load_potential(one)
 
 

@@ -16,7 +16,8 @@ from delta_server import load_potential
 from delta_server.data.dataset import Dataset
 from delta_server.errors import InputError
 from delta_server.methods import Method
-from delta_server.training.baseline import Baseline, calculator_potential, remainder
+from delta_server.training.baselines.calculator import Baseline, calculator_potential
+from delta_server.training.baselines.remainder import remainder
 from delta_server.training.evaluation.evaluate import aligned, evaluate
 from delta_server.training.record import load_record
 from delta_server.training.tasks import Recipe

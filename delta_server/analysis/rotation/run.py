@@ -10,7 +10,8 @@ import numpy as np
 
 from ..._types import IntArray
 from ...errors import InputError
-from ...manifest import Manifest, parse_atoms
+from ...manifest import Manifest
+from ...molecule.ranges import parse_atoms
 from ..runs import made_with
 from ..trajectory import OnFrames, Run, spacing
 from .diffusion import TURN, Rotation, rotation

@@ -38,7 +38,7 @@ def fragments(
     """
     from ...data.fragments import find_fragments, formula, fragment_names, reorder
     from ...data.structures import read_structures
-    from ...manifest import format_atoms
+    from ...molecule.ranges import format_atoms
 
     if output is not None:
         check_writable(output)

@@ -226,7 +226,7 @@ def _is_file(rival: str) -> bool:
 def _calculator(name: str, option: list[str], data: Dataset) -> Potential:
     """A calculator as a rival. Raises InputError."""
     from ...methods import Method, parse_options
-    from ...training.baseline import calculator_potential
+    from ...training.baselines.calculator import calculator_potential
 
     rival = calculator_potential(Method(name, parse_options(option)), data)
     _compare_theories(name, rival.theory, data)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ...training.tasks import FullModel
 
 
+_FARTHEST = 1000.0  # Å, of a cut-off
+
+
 def train(
     dataset: DatasetArg,
     output: Annotated[
@@ -128,6 +131,26 @@ def train(
     baseline_part: Annotated[
         Literal["fragments", "binding", "all"], typer.Option(help="What the baseline is below of: one part, or both.")
     ] = "all",
+    electrostatics: Annotated[
+        bool,
+        typer.Option(
+            "--electrostatics",
+            help="Point charges below the binding of two fragments, fitted to configurations placed far apart.",
+        ),
+    ] = False,
+    cutoff: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Where the binding model ends, so that what is below it is left alone: Å between the centres of "
+            "mass of two fragments.",
+            metavar="X",
+            show_default="nowhere",
+        ),
+    ] = 0.0,
+    switch: Annotated[
+        float, typer.Option(min=0.1, help="Last part of the cut-off, over which it ends, Å.", metavar="X")
+    ] = 2.0,
     structure: Annotated[
         Path | None, typer.Option(help="Start geometry of the manifest.", show_default="that of the lowest energy")
     ] = None,
@@ -168,13 +191,16 @@ def train(
         chosen = replace(chosen, full=_full(full))
     if baseline is not None:
         from ...methods import parse_options
-        from ...training.baseline import Baseline
+        from ...training.baselines.calculator import Baseline
 
         below = Baseline(baseline, parse_options(baseline_option), baseline_part)
         below.method.load()
         chosen = replace(chosen, baseline=below)
     elif baseline_option:
         raise InputError("--baseline-option goes with --baseline")
+    if cutoff and not switch <= cutoff <= _FARTHEST:
+        raise InputError(f"--cutoff {cutoff:g}: expected --switch, {switch:g} Å, to {_FARTHEST:g} Å")
+    chosen = replace(chosen, electrostatics=electrostatics, cutoff=cutoff, switch=switch)
     if points is not None:
         chosen = replace(chosen, points=by_model("--points", points, count, "100", every=False))
     if sigma:

@@ -19,7 +19,7 @@ from ...gdml.uncertainty import Calibration, Uncertainty
 from ...loading import load_potential, read_model
 from ...manifest import Manifest, ModelEntry, load_manifest
 from ...units import KCAL_MOL
-from ..baseline import remainder
+from ..baselines.remainder import remainder
 from ..record import RECORD, TrainingRecord, load_record
 from .evaluate import check_atoms
 from .expected_errors import calibrate, force_rmse, rank_correlation
@@ -60,8 +60,7 @@ def calibrate_files(manifest: Path, dataset: Path) -> list[Calibrated]:
     check_atoms(potential.numbers, data, potential.name)
     record = _record(manifest.parent / RECORD, data)
     part = data.take(record.configurations("validation", len(data)))
-    if any(term.calculator for term in listed.terms):
-        part = remainder(part, load_potential(listed).terms, np.arange(len(part)))
+    part = remainder(part, potential.terms, np.arange(len(part)))
     labels: dict[Path, tuple[str, ModelEntry, list[FloatArray], list[FloatArray]]] = {}
     for name, entry, positions, forces in _labels(listed, part):  # fragments that are alike share a file
         _, _, x, f = labels.setdefault(listed.resolve(entry.model), (name, entry, [], []))

@@ -17,9 +17,9 @@ from ...data.dataset import Dataset
 from ...errors import InputError, NonFiniteError
 from ...files.documents import plain
 from ...gdml import CpuPredictor, Model
-from ...manifest import format_atoms
 from ...molecule.bonds import symbols
 from ...molecule.likeness import Likeness
+from ...molecule.ranges import format_atoms
 from ...potential import Fragment, Potential, Result
 from ...terms.sgdml import SgdmlTerm
 from ...units import KCAL_MOL

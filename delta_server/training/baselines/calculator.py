@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from .._types import IntArray
-from ..data.dataset import Dataset
-from ..data.fragments import fragment_names
-from ..errors import InputError, NonFiniteError
-from ..methods import Method, Option
-from ..molecule.likeness import Likeness
-from ..potential import Fragment, Potential
-from ..terms.base import Contribution, Frames, Term
-from ..terms.calculator import CalculatorTerm, Molecule, calculator_terms
-from ..units import KCAL_MOL
+from ...data.dataset import Dataset
+from ...data.fragments import fragment_names
+from ...errors import InputError
+from ...methods import Method, Option
+from ...molecule.likeness import Likeness
+from ...potential import Fragment, Potential
+from ...terms.calculator import CalculatorTerm, Molecule, calculator_terms
 
 NAME = "baseline"  # of its term in a manifest
-_CHUNK = 16  # configurations between two reports
 
 
 @dataclass(frozen=True)
@@ -55,36 +51,6 @@ class Baseline:
         return {**asdict(self), "theory": self.method.theory}
 
 
-def remainder(
-    data: Dataset, terms: Sequence[Term], which: IntArray, report: Callable[[float], object] = lambda done: None
-) -> Dataset:
-    """The data set with what calculators among the terms say taken off the labels of some configurations.
-
-    An atom alone loses it in all configurations, as its energy is a constant. report: told the share that is done.
-    Raises InputError for a configuration on which a calculator fails.
-    """
-    fragment, before, before_forces = data.isolated()
-    computed = [term for term in terms if isinstance(term, CalculatorTerm)]
-    energies, forces, alone, alone_forces = (
-        array.copy() for array in (data.energies, data.forces, before, before_forces)
-    )
-    for start in range(0, len(which), _CHUNK):
-        rows = which[start : start + _CHUNK]
-        for term in computed:
-            site, contribution = term.sites[0], _evaluate(term, data, rows)
-            e, f = contribution.energies[:, 0] / KCAL_MOL, contribution.forces[:, 0] / KCAL_MOL
-            energies[rows] -= e
-            forces[np.ix_(rows, site)] -= f
-            if term.part == "fragments":
-                alone[rows, fragment[site[0]]] -= e
-                alone_forces[np.ix_(rows, site)] -= f
-        report(min(1.0, (start + len(rows)) / len(which)))
-    rest = np.setdiff1d(np.arange(len(data)), which)
-    for k in np.flatnonzero(np.bincount(fragment) == 1):
-        alone[rest, k] += (alone - before)[which[0], k]
-    return replace(data, energies=energies, forces=forces, fragment_energies=alone, fragment_forces=alone_forces)
-
-
 def calculator_potential(method: Method, data: Dataset) -> Potential:
     """A calculator as a rival: of the fragments of a data set, with their charges and multiplicities, and of their
     binding; or of the whole where it has no fragments. Raises InputError."""
@@ -111,12 +77,3 @@ def _molecules(data: Dataset) -> list[Molecule]:
     charges = [0] * len(atoms) if data.charges is None else data.charges.tolist()
     spins = [1] * len(atoms) if data.multiplicities is None else data.multiplicities.tolist()
     return [Molecule(*molecule) for molecule in zip(names, atoms, charges, spins, strict=True)]
-
-
-def _evaluate(term: CalculatorTerm, data: Dataset, rows: IntArray) -> Contribution:
-    try:
-        return term.evaluate(Frames(data.positions[rows]))
-    except NonFiniteError as error:
-        frame, _, what = str(error).removeprefix("frame ").partition(": ")
-        mend = "leave this configuration out, or mend the baseline's options"
-        raise InputError(f"{data.name}: baseline: configuration {rows[int(frame)]}: {what}; {mend}") from None

@@ -1,0 +1,144 @@
+"""Point charges below the binding, fitted to configurations whose fragments are far apart.
+
+There nothing overlaps: what a baseline such as D4 leaves of the binding energy and its forces is the electrostatics
+of two molecules (and induction, which charges do not have). Equivalent atoms, those that the molecule's symmetry
+exchanges, have one charge, and the charges of a molecule add up to its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._types import FloatArray, IntArray
+from ...data.apart import gaps
+from ...errors import InputError
+from ...terms.electrostatics import ElectrostaticsTerm, pull
+from ...units import COULOMB, KCAL_MOL
+
+if TYPE_CHECKING:
+    from ..databases import Complex
+
+NAME = "electrostatics"  # of the term in a manifest
+APART = 5.5  # Å between nearest atoms, where no densities overlap
+_FEWEST = 10  # configurations so far apart
+_STARTS = 5  # at random, beside the guess
+_HYDROGEN = 0.1  # e, of the guess
+_TIE = (
+    1e-5  # kcal/mol/e to the guess: the energy of neutral molecules does not know a sign, nor whose charges are large
+)
+
+
+@dataclass(frozen=True)
+class FittedCharges:
+    """charges: e, of the atoms of each fragment by its name. n: configurations they were fitted to; left: RMS of the
+    binding energy that they leave there, of: RMS of what there was; kcal/mol."""
+
+    charges: dict[str, list[float]]
+    n: int
+    left: float
+    of: float
+
+    def __str__(self) -> str:
+        each = "; ".join(f"{name} {' '.join(f'{q:+.3f}' for q in values)}" for name, values in self.charges.items())
+        return (
+            f"electrostatics: charges (e) of {each}; fitted to {self.n} configurations {APART:g} Å apart or more, "
+            f"{self.left:.2g} of {self.of:.2g} kcal/mol left (RMS)"
+        )
+
+    def entry(self) -> dict[str, Any]:
+        """The term of a manifest."""
+        return {"kind": "electrostatics", "name": NAME, "options": {"charges": self.charges}}
+
+    def term(self, system: Complex) -> ElectrostaticsTerm:
+        """The term that the entry describes."""
+        sites = np.concatenate([system.data.atoms_of(k) for k in range(system.data.n_fragments)])
+        return ElectrostaticsTerm(NAME, sites[None], tuple(np.array(self.charges[name]) for name in system.names))
+
+
+def fit_charges(system: Complex, which: IntArray) -> FittedCharges:
+    """Charges of the two fragments of a complex that fit their binding energies best.
+
+    which: configurations; those are taken whose nearest atoms are 5.5 Å apart or more, and weighed by the cube of
+    that distance, as energies of dipoles fall: otherwise the nearest would count alone. Forces do not count: those
+    of density functionals have a constant error, which is larger here. Raises InputError where there are too few,
+    or other than two fragments.
+    """
+    from scipy.optimize import least_squares
+
+    data = system.data
+    if data.n_fragments != 2:
+        raise InputError(f"{data.name}: electrostatics is fitted between two fragments, here are {data.n_fragments}")
+    first, second = (data.atoms_of(k) for k in range(2))
+    gap = gaps(data.positions[which], [first, second])
+    far, weights = which[gap >= APART], (gap[gap >= APART] / APART) ** 3
+    if len(far) < _FEWEST:
+        raise InputError(
+            f"{data.name}: electrostatics: {len(far)} training configurations have their fragments {APART:g} Å apart "
+            f"or more, {_FEWEST} are needed: `delta-sgdml dataset sample --apart` places some"
+        )
+    classes, q0, null = _free(system)
+    table = _table(data.positions[far][:, first], data.positions[far][:, second], classes)
+    energies = system.binding_labels(far).energies
+
+    def left(q: FloatArray) -> FloatArray:
+        return np.asarray(np.einsum("nab,a,b->n", table, q, q) - energies)
+
+    def residuals(p: FloatArray) -> FloatArray:
+        q = q0 + null @ p
+        return np.concatenate([weights * left(q), _TIE * (q - guess)])
+
+    guess, rng = _guess(system, classes), np.random.default_rng(0)
+    starts = [guess, *rng.normal(0, 0.3, (_STARTS, len(guess)))]
+    best = least_squares(residuals, null.T @ (starts[0] - q0))
+    for start in starts[1:]:
+        found = least_squares(residuals, null.T @ (start - q0))
+        best = found if found.cost < 0.99 * best.cost else best
+    q = q0 + null @ best.x
+    charges = {name: q[classes[k]].round(6).tolist() for k, name in enumerate(system.names)}
+    return FittedCharges(charges, len(far), _rms(left(q)), _rms(energies))
+
+
+def _table(a: FloatArray, b: FloatArray, classes: tuple[IntArray, IntArray]) -> FloatArray:
+    """(n, c, c) kcal/mol of one elementary charge on the atoms of each class of each molecule, (n, m, 3) and
+    (n, k, 3) Å; classes: of each one's atoms."""
+    one, two = (np.eye(1 + max(int(k.max()) for k in classes))[c] for c in classes)  # (m, c), (k, c)
+    inverse, _ = pull(a, b)
+    return np.asarray(COULOMB / KCAL_MOL * np.einsum("nij,ia,jb->nab", inverse, one, two))
+
+
+def _free(system: Complex) -> tuple[tuple[IntArray, IntArray], FloatArray, FloatArray]:
+    """The class of each atom of both fragments, numbered throughout; charges (c,) that add up as they must, and what
+    can be added to them (c, p)."""
+    data = system.data
+    classes = [np.empty(0, dtype=np.intp)] * 2
+    count, rows, totals = 0, [], []
+    for kind in system.kinds:
+        exchanged = np.unique(kind.group.permutations.min(0), return_inverse=True)[1]
+        for i, atoms in kind.members:  # in the group's order
+            classes[i] = count + exchanged[np.argsort(atoms)]
+            totals.append(0 if data.charges is None else int(data.charges[i]))
+            rows.append(classes[i])
+        count += int(exchanged.max()) + 1
+    sums = np.stack([np.bincount(row, minlength=count) for row in rows]).astype(float)
+    q0, *_ = np.linalg.lstsq(sums, np.array(totals, dtype=float))
+    _, singular, vectors = np.linalg.svd(sums)
+    rank = int((singular > 1e-9).sum())
+    return (classes[0], classes[1]), q0, vectors[rank:].T
+
+
+def _guess(system: Complex, classes: tuple[IntArray, IntArray]) -> FloatArray:
+    """Hydrogens a little positive, and the others as much negative."""
+    q = np.zeros(1 + max(int(c.max()) for c in classes))
+    for k, mine in enumerate(classes):
+        hydrogen = system.data.numbers[system.data.atoms_of(k)] == 1
+        if 0 < hydrogen.sum() < len(hydrogen):
+            q[mine[hydrogen]] = _HYDROGEN
+            q[mine[~hydrogen]] = -_HYDROGEN * hydrogen.sum() / (~hydrogen).sum()
+    return q
+
+
+def _rms(values: FloatArray) -> float:
+    return float(np.sqrt((values**2).mean()))
