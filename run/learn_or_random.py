@@ -5,7 +5,8 @@ python run/learn_or_random.py models/h2o_benzene/geometry.xyz -o demo/labels --t
 The loop runs to its budget. Its rival gets as many labels as each of its rounds had: frames of GFN2-xTB's dynamics at
 the same temperatures, drawn at random, of which a fifth validates, and a fifth of all with the fragments placed from
 contact to 30 Å. Every model then runs its own dynamics, with a seed that chose nothing, and is tested on 40 of its
-frames at each temperature. Started again, it goes on. Writes labels.json, labels.md and labels.png in OUTPUT.
+frames at each temperature; and in the end all models on the frames of all these runs, and on 80 with the fragments
+placed. Started again, it goes on. Writes labels.json, labels.md and labels.png in OUTPUT.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ from typing import Any
 
 import numpy as np
 
+from delta_server import load_potential
 from delta_server.data.apart import placed_in
 from delta_server.data.dataset import TEST, TRAIN, VALIDATION, Dataset
 from delta_server.data.imports import concatenate
 from delta_server.files.whole import write_whole
-from delta_server.training import Recipe, load_dataset, train
+from delta_server.training import Recipe, evaluate, load_dataset, train
 from delta_server.training.databases import Complex
 
 SGDML = str(Path(sys.executable).with_name("delta-sgdml"))
 ERRORS = {"force_mae": ("total", "force (kcal/mol/Å)"), "energy_mae": ("binding", "binding energy (kcal/mol)")}
 APART = 0.2  # of the random labels
+N_PLACED = 80  # configurations that test all models alike
+SAME = ("all models on the same frames", "force", "binding, own dynamics", "binding, placed")
 COLUMNS = ("labels", "K", "force, learn", "force, random", "binding, learn", "binding, random")
 
 
@@ -101,6 +105,26 @@ def own_errors(manifest: Path, folder: Path, kelvins: str, picoseconds: float) -
     return list(json.loads(sgdml("evaluate", manifest, "--own", folder, "--json"))["own"])
 
 
+def same_frames(models: dict[str, Path], to: Path) -> str:
+    """A table of the errors of all models on all frames of all their runs, and on the same placed ones."""
+    frames, placed = to / "apart.extxyz", to / "apart.npz"
+    if not placed.exists():
+        bound = max((to / "random").glob("*.npz"), key=lambda file: float(file.stem))  # of the highest temperature
+        sgdml("dataset", "sample", bound, "--frames", 0, "--apart", N_PLACED, "--seed", 99, "-o", frames)
+        sgdml("dataset", "label", frames, "-o", placed, "--skip-reactive")
+    runs = [load_dataset(file) for file in sorted(to.glob("own_*/own-*.npz"))]
+    own = concatenate(runs, [data.name for data in runs])
+    lines = [f"| {' | '.join(SAME)} |", "|---" * len(SAME) + "|"]
+    for name, manifest in models.items():
+        potential = load_potential(manifest)
+        on_own, apart = (evaluate(potential, data, np.arange(len(data))) for data in (own, load_dataset(placed)))
+        assert on_own.binding is not None
+        assert apart.binding is not None
+        cells = (on_own.total.force_mae, on_own.binding.energy_mae, apart.binding.energy_mae)
+        lines.append(f"| {name} | {' | '.join(f'{cell:.3f}' for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def error(rows: list[dict[str, Any]], part: str, kelvin: float, key: str) -> tuple[float, float]:
     """The error of a part at a temperature, and how sure it is; NaN where no frame was left to test."""
     found = [row for row in rows if row["part"] == part and row["temperature"] == kelvin]
@@ -149,8 +173,9 @@ def main() -> None:
     to.mkdir(parents=True, exist_ok=True)
     loop = learned(options.geometry, to / "loop", options.temperatures, options.budget)
     random = drawn(options.geometry, to / "random", kelvins, list(loop))
-    rows = []
+    rows, models = [], dict[str, Path]()
     for n in loop:
+        models |= {f"{n} labels, learn": loop[n], f"{n} labels, random": random[n]}
         tested = {
             way: own_errors(manifests[n], to / f"own_{way}_{n}", options.temperatures, options.ps)
             for way, manifests in (("learn", loop), ("random", random))
@@ -159,7 +184,9 @@ def main() -> None:
         write_whole(to / "labels.json", json.dumps(rows, indent=1))
         write_whole(to / "labels.md", markdown(rows, kelvins))
         draw(to / "labels.png", rows, kelvins)
-    print(markdown(rows, kelvins))
+    table = f"{markdown(rows, kelvins)}\n{same_frames(models, to)}"
+    write_whole(to / "labels.md", table)
+    print(table)
 
 
 if __name__ == "__main__":
