@@ -135,8 +135,8 @@ class BindingEntry(ModelEntry):
     triples of these species. `cutoff`, and its last part `switch`: Å (`terms.switch`)."""
 
     between: tuple[Name, ...] | None = Field(default=None, min_length=2)
-    cutoff: float | None = Field(default=None, gt=0, le=1000)
-    switch: float | None = Field(default=None, gt=0)
+    cutoff: float | None = Field(default=None, gt=0, le=1000, strict=True)
+    switch: float | None = Field(default=None, gt=0, strict=True, allow_inf_nan=False)
 
     @property
     def name(self) -> str:
@@ -274,7 +274,7 @@ class Manifest(Strict):
             raise ValueError("binding: in a list each term needs `between: [a, b]`")
         for binding in self.binding:
             if (binding.cutoff or binding.switch) and (len(names) != 2 or binding.between is not None):
-                raise ValueError(f"{binding.name}: `cutoff` and `switch` are for the binding of two fragments")
+                raise ValueError("binding: `cutoff` and `switch` are for two fragments, without `between`")
             if binding.cutoff or binding.switch:
                 binding.check_cutoff("binding")
             for name in binding.between or ():

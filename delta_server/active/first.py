@@ -78,12 +78,14 @@ def begin_with(root: Path, manifest: Path, data: Dataset) -> Dataset:
     """Copy a trained model to where a learning has that of its first round; returns the data set with the sides that
     its configurations had in the training.
 
-    Raises InputError where there is no record of the training, or it tells of other data.
+    Raises InputError where there is no record of the training, or it tells of other data or of fitted charges.
     """
     record, described = (
         record_of(manifest, data, ", which says what the model has learned from"),
         load_manifest(manifest),
     )
+    if record.recipe().electrostatics:
+        raise InputError(f"{manifest}: charges (--electrostatics) are not learned anew here; train without them")
     split = np.full(len(data), TEST)
     split[record.configurations("train", len(data))] = TRAIN
     split[record.configurations("validation", len(data))] = VALIDATION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -84,6 +85,20 @@ class Complex:
         products = complex_group(ordered, groups, data.numbers, x, exchange=False)
         full = complex_group(ordered, groups, data.numbers, x, exchange=symmetry != "none")
         return cls(data, tuple(names), tuple(kinds), products, full)
+
+    @cached_property
+    def atoms(self) -> dict[int, IntArray]:
+        """The atoms of each fragment, equal ones in one order: as models and manifests have them."""
+        return {i: atoms for kind in self.kinds for i, atoms in kind.members}
+
+    def atoms_of(self, model: str) -> IntArray:
+        """The atoms that a model's labels are of, those of the first of equal fragments: a kind, or all."""
+        first = {kind.name: kind.members[0][1] for kind in self.kinds}
+        return first.get(model, np.arange(self.data.n_atoms))
+
+    def charge(self, fragment: int) -> int:
+        """Its net charge; 0 where the data set does not say."""
+        return 0 if self.data.charges is None else int(self.data.charges[fragment])
 
     @property
     def models(self) -> dict[str, str]:

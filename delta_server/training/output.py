@@ -55,7 +55,7 @@ def write_manifests(
             "name": system.names[i],
             "atoms": format_atoms(tuple(atoms.tolist())),
             **_part(system, kind, digests),
-            **({"charge": int(data.charges[i])} if baseline and data.charges is not None and data.charges[i] else {}),
+            **({"charge": system.charge(i)} if baseline and system.charge(i) else {}),
         }
         for kind in system.kinds
         for i, atoms in kind.members

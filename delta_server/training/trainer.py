@@ -17,8 +17,11 @@ from ..data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from ..errors import InputError
 from ..files.whole import sha256_of
 from ..gdml import Model
+from ..terms.base import Term
 from ..units import KCAL_MOL
+from .baselines.cutoff import check_cutoff
 from .baselines.electrostatics import FittedCharges, fit_charges
+from .baselines.remainder import labels_less
 from .choice import Choice, Chooser, Selection
 from .databases import Complex
 from .evaluation.expected_errors import calibrate
@@ -68,7 +71,9 @@ def train(
     if (recipe.basis or recipe.bases) and recipe.trainer == "sgdml":
         raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
     if (recipe.baseline or recipe.electrostatics) and recipe.full:
-        raise InputError("a baseline: global models (--full) have none; train them in a folder of their own")
+        raise InputError("global models (--full) have nothing below them: train them in a folder of their own")
+    if recipe.cutoff and not (recipe.baseline or recipe.electrostatics):
+        raise InputError("a cut-off is for models above --baseline or --electrostatics; here it would leave nothing")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
@@ -84,12 +89,16 @@ def train(
     sides = split_of(data, recipe)
     if few := too_few(sides, recipe):
         reporter.say(few)
-    system, charges = _less(system, sides, recipe, reporter)
+    system, below, charges = _less(system, sides, recipe, reporter)
     folder.mkdir(parents=True, exist_ok=True)
-    training = _Training(folder, data, about, sides, recipe, choose or Selection(reporter), reporter, overwrite)
+    facts = {"electrostatics": charges.as_dict()} if charges else {}
+    choose = choose or Selection(reporter)
+    training = _Training(folder, data, about, sides, recipe, choose, reporter, overwrite, facts)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
-        others = (more or {}).get(task.name)
-        training.fit(task if others is None else replace(task, train=task.train + others))
+        if (others := (more or {}).get(task.name)) is not None:
+            others = labels_less(others, system.atoms_of(task.name), below, data.n_atoms)
+            task = replace(task, train=task.train + others)
+        training.fit(task)
     manifest = write_manifests(folder, system, start_geometry, training.record.digests, recipe, charges)
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
@@ -97,19 +106,24 @@ def train(
 
 def _less(
     system: Complex, sides: IntArray, recipe: Recipe, reporter: Reporter
-) -> tuple[Complex, FittedCharges | None]:
-    """The complex with what is below the models taken off its labels; and the charges, where there are some."""
-    if recipe.cutoff and system.data.n_fragments != 2:
-        raise InputError(f"{system.data.name}: a cut-off is of two fragments, here are {system.data.n_fragments}")
+) -> tuple[Complex, list[Term], FittedCharges | None]:
+    """The complex with what is below the models taken off its labels; the terms of that; and the charges, where there
+    are some."""
+    if taken := {"baseline", "electrostatics"} & set(system.names):
+        raise InputError(f"{system.data.name}: a fragment is called {taken.pop()!r}, as a term would be; rename it")
+    if recipe.cutoff:
+        check_cutoff(system, np.flatnonzero(sides == TRAIN), recipe.cutoff, recipe.switch)
+    terms: list[Term] = []
     used = np.flatnonzero(np.isin(sides, (TRAIN, VALIDATION)))
     if recipe.baseline:
         reporter.say(f"baseline: labels less {recipe.baseline.method.theory} ({recipe.baseline.part})")
-        system = system.less(recipe.baseline.terms(system.data), used, partial(reporter.progress, "baseline"))
+        terms += recipe.baseline.terms(system.data)
+        system = system.less(terms, used, partial(reporter.progress, "baseline"))
     if not recipe.electrostatics:
-        return system, None
+        return system, terms, None
     charges = fit_charges(system, np.flatnonzero(sides == TRAIN))
     reporter.say(str(charges))
-    return system.less([charges.term(system)], used), charges
+    return system.less([charges.term(system)], used), [*terms, charges.term(system)], charges
 
 
 def _summary(models: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> str:
@@ -145,9 +159,10 @@ class _Training:
         choose: Chooser,
         reporter: Reporter,
         overwrite: bool,
+        facts: Mapping[str, Any],
     ) -> None:
         self._folder, self._data, self._choose, self._reporter = folder, data, choose, reporter
-        self.record = open_record(folder, about, sides, recipe, choose.settings, overwrite)
+        self.record = open_record(folder, about, sides, recipe, choose.settings, facts, overwrite)
         if done := self.record.models:
             reporter.say(f"{self.record.path}: goes on after {', '.join(done)}")
         for name, (model, entry) in choose.kept.items():

@@ -129,7 +129,7 @@ def test_a_binding_that_ends(dimer: Path) -> None:
         ({"cutoff": 6.0}, "binding: expected a `cutoff` and, its last part, a `switch`"),
         ({"switch": 1.0}, "binding: expected a `cutoff` and, its last part, a `switch`"),
         ({"cutoff": 1.0, "switch": 1.5}, "longer than its cutoff"),
-        ({"cutoff": 6.0, "switch": 1.0, "between": ["first", "second"]}, "are for the binding of two fragments"),
+        ({"cutoff": 6.0, "switch": 1.0, "between": ["first", "second"]}, "are for two fragments, without `between`"),
     ],
 )
 def test_cutoffs_that_are_none(tmp_path: Path, keys: dict[str, Any], words: str) -> None:

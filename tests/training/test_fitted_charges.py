@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from delta_server.errors import InputError
 from delta_server.terms.base import Frames
 from delta_server.terms.electrostatics import ElectrostaticsTerm
 from delta_server.training.baselines.electrostatics import fit_charges
+from delta_server.training.baselines.remainder import labels_less
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation.evaluate import evaluate
 from delta_server.training.tasks import Recipe
@@ -67,6 +70,70 @@ def test_charges_are_found_again(system: str) -> None:
     )
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 6, 7, 8, 9, 5], [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]])
+def test_equal_fragments_in_other_orders(order: list[int], tmp_path: Path) -> None:
+    """Charges are told in the order of the manifest's atoms, whatever the data set's."""
+    data, _ = charged("methane_dimer")
+    assert data.fragment is not None
+    other = replace(
+        data, numbers=data.numbers[order], positions=data.positions[:, order], forces=data.forces[:, order],
+        fragment=data.fragment[order],
+    )  # fmt: skip
+    recipe = Recipe(
+        12, n_validation=10, choose_group=False, sigmas=(10.0,), lams=(1e-8,), robust=False, electrostatics=True
+    )
+    potential = load_potential(train(other, tmp_path / "above", recipe))
+    told = potential.compute(other.positions).parts.energies["electrostatics"] / KCAL_MOL
+    assert told == pytest.approx(other.binding_energies(), abs=1e-3)
+
+
+def test_labels_from_elsewhere_lose_what_lies_below(tmp_path: Path) -> None:
+    """As in a round of learning, where placed configurations are not of the data set's training."""
+    data, term = charged("methane_dimer")
+    labels = Complex.of(data).binding_labels(np.arange(40, 60))
+    left = labels_less(labels, np.arange(10), [term], 10)
+    assert abs(labels.energies).max() > 0.01
+    assert left.energies == pytest.approx(0, abs=1e-9)
+    assert left.forces == pytest.approx(0, abs=1e-9)
+
+
+def test_what_no_charges_explain() -> None:
+    """An attraction that all configurations have alike."""
+    data, _ = charged("methane_dimer")
+    constant = replace(data, energies=data.energies - 3.0)
+    with pytest.raises(InputError, match="charges leave 6.7 of 3 kcal/mol"):
+        fit_charges(Complex.of(constant), np.arange(len(data)))
+
+
+def test_an_atom_without_a_charge() -> None:
+    data, _ = charged("na_benzene")
+    with pytest.raises(InputError, match="sodium is an atom of charge 0; label it with --charges"):
+        fit_charges(Complex.of(replace(data, charges=None)), np.arange(len(data)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"cutoff": 4.0},
+            r"a cut-off of 4 Å, switched from 2 Å: the complex has up to 4\.\d Å .* take 6\.\d Å or more",
+        ),
+        ({"cutoff": 9.0, "electrostatics": False}, "a cut-off is for models above --baseline or --electrostatics"),
+    ],
+)
+def test_cutoffs_that_take_the_binding_away(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    data, _ = charged("methane_dimer")
+    with pytest.raises(InputError, match=words):
+        train(data, tmp_path, replace(Recipe(12, n_validation=10, electrostatics=True), **changes))
+
+
+def test_a_fragment_with_the_name_of_the_term(tmp_path: Path) -> None:
+    data, _ = charged("methane_dimer")
+    named = replace(data, fragment_names=("electrostatics", "other"))
+    with pytest.raises(InputError, match="a fragment is called 'electrostatics'"):
+        train(named, tmp_path, Recipe(12, n_validation=10, electrostatics=True))
+
+
 def test_too_few_are_far_apart() -> None:
     data, _ = charged("methane_dimer", 12)
     with pytest.raises(
@@ -86,6 +153,10 @@ def test_training_above_charges(tmp_path: Path) -> None:
     content = yaml.safe_load(manifest.read_text())
     assert {key: content["binding"][key] for key in ("cutoff", "switch")} == {"cutoff": 7.0, "switch": 2.0}
     (entry,) = content["terms"]
+    assert (
+        json.loads((tmp_path / "above/training.json").read_text())["electrostatics"]["charges"]
+        == (entry["options"]["charges"])
+    )
     assert entry["options"]["charges"]["methane_1"] == pytest.approx([-0.44, *[0.11] * 4], abs=1e-3)
     potential = load_potential(manifest)
     assert list(potential.compute(potential.reference).parts.energies)[-2:] == ["binding", "electrostatics"]

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 NAME = "electrostatics"  # of the term in a manifest
 APART = 5.5  # Å between nearest atoms, where no densities overlap
 _FEWEST = 10  # configurations so far apart
+_EXPLAINED = 0.95  # of their energies (RMS) may be left
 _STARTS = 5  # at random, beside the guess
 _HYDROGEN = 0.1  # e, of the guess
-_TIE = (
-    1e-5  # kcal/mol/e to the guess: the energy of neutral molecules does not know a sign, nor whose charges are large
-)
+_TIE = 1e-5  # kcal/mol/e to the guess: energies of neutral molecules do not tell a sign, nor whose charges are large
 
 
 @dataclass(frozen=True)
 class FittedCharges:
-    """charges: e, of the atoms of each fragment by its name. n: configurations they were fitted to; left: RMS of the
-    binding energy that they leave there, of: RMS of what there was; kcal/mol."""
+    """charges: e, of the atoms of each fragment by its name, in the manifest's order (`Complex.atoms`). n:
+    configurations they were fitted to; left: RMS of the binding energy that they leave there, of: RMS of what there
+    was; kcal/mol."""
 
     charges: dict[str, list[float]]
     n: int
@@ -48,13 +48,20 @@ class FittedCharges:
             f"{self.left:.2g} of {self.of:.2g} kcal/mol left (RMS)"
         )
 
+    def as_dict(self) -> dict[str, Any]:
+        """What the record says."""
+        return {
+            "charges": self.charges, "configurations": self.n,
+            "rms_left_kcal_per_mol": self.left, "rms_kcal_per_mol": self.of,
+        }  # fmt: skip
+
     def entry(self) -> dict[str, Any]:
         """The term of a manifest."""
         return {"kind": "electrostatics", "name": NAME, "options": {"charges": self.charges}}
 
     def term(self, system: Complex) -> ElectrostaticsTerm:
         """The term that the entry describes."""
-        sites = np.concatenate([system.data.atoms_of(k) for k in range(system.data.n_fragments)])
+        sites = np.concatenate([system.atoms[k] for k in range(len(system.names))])
         return ElectrostaticsTerm(NAME, sites[None], tuple(np.array(self.charges[name]) for name in system.names))
 
 
@@ -63,15 +70,20 @@ def fit_charges(system: Complex, which: IntArray) -> FittedCharges:
 
     which: configurations; those are taken whose nearest atoms are 5.5 Å apart or more, and weighed by the cube of
     that distance, as energies of dipoles fall: otherwise the nearest would count alone. Forces do not count: those
-    of density functionals have a constant error, which is larger here. Raises InputError where there are too few,
-    or other than two fragments.
+    of density functionals have a constant error, which is larger here.
+
+    Raises InputError where there are too few, or other than two fragments, an ion whose charge is not known, or
+    energies that no charges explain.
     """
     from scipy.optimize import least_squares
 
     data = system.data
     if data.n_fragments != 2:
         raise InputError(f"{data.name}: electrostatics is fitted between two fragments, here are {data.n_fragments}")
-    first, second = (data.atoms_of(k) for k in range(2))
+    first, second = (system.atoms[k] for k in range(2))
+    for k, name in enumerate(system.names):
+        if len(system.atoms[k]) == 1 and not system.charge(k):
+            raise InputError(f"{data.name}: electrostatics: {name} is an atom of charge 0; label it with --charges")
     gap = gaps(data.positions[which], [first, second])
     far, weights = which[gap >= APART], (gap[gap >= APART] / APART) ** 3
     if len(far) < _FEWEST:
@@ -97,8 +109,14 @@ def fit_charges(system: Complex, which: IntArray) -> FittedCharges:
         found = least_squares(residuals, null.T @ (start - q0))
         best = found if found.cost < 0.99 * best.cost else best
     q = q0 + null @ best.x
+    there, rest = _rms(energies), _rms(left(q))
+    if rest > _EXPLAINED * there:
+        raise InputError(
+            f"{data.name}: electrostatics: charges leave {rest:.2g} of {there:.2g} kcal/mol (RMS of {len(far)} "
+            f"configurations {APART:g} Å apart or more): something else binds there; leave --electrostatics out"
+        )
     charges = {name: q[classes[k]].round(6).tolist() for k, name in enumerate(system.names)}
-    return FittedCharges(charges, len(far), _rms(left(q)), _rms(energies))
+    return FittedCharges(charges, len(far), rest, there)
 
 
 def _table(a: FloatArray, b: FloatArray, classes: tuple[IntArray, IntArray]) -> FloatArray:
@@ -112,14 +130,13 @@ def _table(a: FloatArray, b: FloatArray, classes: tuple[IntArray, IntArray]) -> 
 def _free(system: Complex) -> tuple[tuple[IntArray, IntArray], FloatArray, FloatArray]:
     """The class of each atom of both fragments, numbered throughout; charges (c,) that add up as they must, and what
     can be added to them (c, p)."""
-    data = system.data
     classes = [np.empty(0, dtype=np.intp)] * 2
     count, rows, totals = 0, [], []
     for kind in system.kinds:
         exchanged = np.unique(kind.group.permutations.min(0), return_inverse=True)[1]
-        for i, atoms in kind.members:  # in the group's order
-            classes[i] = count + exchanged[np.argsort(atoms)]
-            totals.append(0 if data.charges is None else int(data.charges[i]))
+        for i, _ in kind.members:  # in the group's order
+            classes[i] = count + exchanged
+            totals.append(system.charge(i))
             rows.append(classes[i])
         count += int(exchanged.max()) + 1
     sums = np.stack([np.bincount(row, minlength=count) for row in rows]).astype(float)
@@ -133,7 +150,7 @@ def _guess(system: Complex, classes: tuple[IntArray, IntArray]) -> FloatArray:
     """Hydrogens a little positive, and the others as much negative."""
     q = np.zeros(1 + max(int(c.max()) for c in classes))
     for k, mine in enumerate(classes):
-        hydrogen = system.data.numbers[system.data.atoms_of(k)] == 1
+        hydrogen = system.data.numbers[system.atoms[k]] == 1
         if 0 < hydrogen.sum() < len(hydrogen):
             q[mine[hydrogen]] = _HYDROGEN
             q[mine[~hydrogen]] = -_HYDROGEN * hydrogen.sum() / (~hydrogen).sum()

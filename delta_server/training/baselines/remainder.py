@@ -14,6 +14,7 @@ from ...terms.base import Contribution, Frames, Term
 from ...terms.calculator import CalculatorTerm
 from ...terms.electrostatics import ElectrostaticsTerm
 from ...units import KCAL_MOL
+from ..labels import Labels
 
 _CHUNK = 16  # configurations between two reports
 
@@ -48,6 +49,22 @@ def remainder(
     for k in np.flatnonzero(np.bincount(fragment) == 1):
         alone[rest, k] += (alone - before)[which[0], k]
     return replace(data, energies=energies, forces=forces, fragment_energies=alone, fragment_forces=alone_forces)
+
+
+def labels_less(labels: Labels, atoms: IntArray, terms: Sequence[Term], n_atoms: int) -> Labels:
+    """Labels that are not of the data set, of a fragment alone or of the binding, less what terms below the models
+    say of it. atoms: of a complex of `n_atoms`, where those of the labels stand. Raises NonFiniteError."""
+    whole = len(atoms) == n_atoms
+    x = np.zeros((len(labels), n_atoms, 3))
+    x[:, atoms] = labels.positions
+    energies, forces = labels.energies.copy(), np.zeros(x.shape)
+    for term in terms_below(terms):
+        site = term.sites[0]
+        if (term.part == "binding") == whole and np.isin(site, atoms).all():
+            contribution = term.evaluate(Frames(x))
+            energies -= contribution.energies[:, 0] / KCAL_MOL
+            forces[:, site] -= contribution.forces[:, 0] / KCAL_MOL
+    return replace(labels, energies=energies, forces=labels.forces + forces[:, atoms])
 
 
 def terms_below(terms: Sequence[Term]) -> list[CalculatorTerm | ElectrostaticsTerm]:
