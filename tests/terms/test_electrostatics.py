@@ -14,7 +14,7 @@ from conftest import ROOT
 from made import made_dimer, made_manifest
 
 from delta_server import Potential, load_potential
-from delta_server.checks import check_term
+from delta_server.checks import check_manifest, check_term
 from delta_server.errors import ManifestError
 from delta_server.terms.base import Frames
 from delta_server.terms.sgdml import SgdmlTerm
@@ -121,6 +121,13 @@ def test_a_binding_that_ends(dimer: Path) -> None:
     assert errors is not None
     assert all_errors is not None
     assert errors == pytest.approx(share[:, None] * all_errors)
+
+
+@pytest.mark.parametrize(("cutoff", "warned"), [(6.0, False), (4.0, True)])
+def test_a_structure_beyond_the_cutoff_is_told(dimer: Path, cutoff: float, warned: bool) -> None:
+    (check,) = (c for c in check_manifest(with_cutoff(dimer, cutoff=cutoff), walk=False) if c.name == "cut-off")
+    assert check.warning is warned
+    assert ("only" in check.found) is warned
 
 
 @pytest.mark.parametrize(
