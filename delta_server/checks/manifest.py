@@ -58,13 +58,7 @@ def check_manifest(path: Path, seed: int = 0, walk: bool = True) -> Iterator[Che
                 yield _permutation(name, term, x, models[name].permutations, np.random.default_rng(seed))
         if isinstance(term, SgdmlTerm) and term.switch is not None:
             share = float(term.switch.of_frames(potential.reference[None])[0][0])
-            found = (
-                f"{term.names[0]} is whole at the structure"
-                if share == 1
-                else (
-                    f"of {term.names[0]} only {100 * share:.0f} % are left at the structure, as are of its expected errors"
-                )
-            )
+            found = f"the structure has {100 * share:.0f} % of {term.names[0]} and of its expected errors"
             yield Check("cut-off", True, found, warning=share < 1)
         if reason := getattr(getattr(term, "predictor", None), "fallback", None):
             yield Check(f"sums {term.names[0]}", True, f"by permuted queries ({reason}), several times slower")
