@@ -9,7 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 system=${1:?methane_dimer, h2o_benzene or na_benzene} to=${2:?a folder for the data and models}
 declare -A charges=([na_benzene]=1,0)
-declare -A more=([h2o_benzene]="--metric auto --structure models/h2o_benzene/geometry.xyz")
+declare -A more=([h2o_benzene]="--metric auto --structure models/h2o_benzene/geometry.xyz"
+                 [na_benzene]="--structure models/na_benzene/geometry.xyz")
 mkdir -p "$to"
 [ -f "$to/frames.extxyz" ] || python - "models/$system/dataset.npz" "$to/frames.extxyz" <<'CHOOSE'
 import sys
@@ -24,3 +25,6 @@ CHOOSE
 delta-sgdml dataset label "$to/frames.extxyz" -o "$to/dataset.npz" --charges "${charges[$system]:-0,0}" --calculator pyscf \
     --option xc=pbe0 --option basis=def2-svp --option disp=d4 --option grids=2
 delta-sgdml train "$to/dataset.npz" -n 200 ${more[$system]:-} --full sgdml,graph -o "$to" --overwrite
+[ "$system" != na_benzene ] || # whose D4 has steps
+    delta-sgdml train "$to/dataset.npz" -n 200 ${more[$system]} -o "$to/above_d4" --overwrite \
+        --baseline d4 --baseline-option method=pbe0 --baseline-part binding
