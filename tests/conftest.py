@@ -16,6 +16,7 @@ from made import made_dimer
 from made_kinds import RIPPLE, SPRING, made_kinds, with_terms
 
 from delta_server import Potential, load_potential
+from delta_server.data.apart import placed_in
 from delta_server.data.dataset import Dataset, load_dataset
 from delta_server.gdml import Model, load_model
 
@@ -59,6 +60,12 @@ def held_out(system: str, n: int = 50) -> Dataset:
     return data.take(free[np.linspace(0, len(free) - 1, n).astype(int)])
 
 
+def bound(system: str) -> Dataset:
+    """The data set of a shipped system without the configurations whose fragments are placed."""
+    data = load_dataset(ROOT / "models" / system / "dataset.npz")
+    return data.take(np.flatnonzero(~placed_in(data)))
+
+
 @pytest.fixture
 def h2o_benzene() -> Path:
     """Manifest of water on benzene."""
@@ -100,7 +107,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The workers share it: no test changes it.
     """
-    from delta_server.training import Recipe, load_dataset, save_dataset, train
+    from delta_server.training import Recipe, save_dataset, train
 
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -110,7 +117,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "manifest.yaml").exists():
             folder.mkdir(exist_ok=True)
-            data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
+            data = bound("h2o_benzene")
             save_dataset(folder / "data.npz", data.take(slice(0, None, 4)))
             train(folder / "data.npz", folder, Recipe(50, 60, sigmas=(8.0,), lams=(1e-7,), choose_group=False))
     return folder

@@ -9,7 +9,7 @@ Load a data set, train a Δ-model on some of it, and see how well it does on con
     >>> unseen = held_out(data, [manifest]).which
     >>> errors = evaluate(load_potential(manifest), data, unseen)
     >>> print(f"force MAE {errors.total.force_mae:.1f} kcal/mol/Å on {errors.total.n} configurations")
-    force MAE 0.3 kcal/mol/Å on 2340 configurations
+    force MAE 0.3 kcal/mol/Å on 2400 configurations
 
 Positions are in Å, labels in kcal/mol and kcal/mol/Å, as in sGDML's data sets. Nothing is printed: give `train` a
 `Reporter` to be told how it goes. What can go wrong raises `delta_server.errors.InputError`, with one line.

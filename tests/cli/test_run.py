@@ -92,6 +92,7 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
         edit: Callable[[str], str] = str,
         init: Callable[[str], str] = str,
         started: bool = False,
+        manifest: Path = h2o_benzene,
     ) -> Job:
         text = (inputs / "h2o_benzene/nvt.xml").read_text()
         text = re.sub(r"<total_steps>.*?</total_steps>", f"<total_steps>{steps}</total_steps>", text)
@@ -102,7 +103,7 @@ def start(tmp_path: Path, inputs: Path, h2o_benzene: Path) -> Iterator[Callable[
         (source / "init.xyz").write_text(init((inputs / "h2o_benzene/init.xyz").read_text()))
         outputs = tmp_path / f"outputs-{len(jobs)}"
         outputs.mkdir()
-        given = tmp_path / "run", source / "input.xml", h2o_benzene, *options
+        given = tmp_path / "run", source / "input.xml", manifest, *options
         jobs.append(Job(*given, outputs=outputs, started=started))
         return jobs[-1]
 
@@ -153,14 +154,21 @@ def far_apart(xyz: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_where_a_model_leaves_its_training_the_run_says_so(start: Callable[..., Job]) -> None:
-    job = start(100000, "--stop-outside", init=far_apart)
+def with_formulas(xml: str) -> str:
+    """As the models at PBE0-D4 call the molecules."""
+    return xml.replace("energy_water", "energy_h2o").replace("energy_benzene", "energy_c6h6")
+
+
+def test_where_a_model_leaves_its_training_the_run_says_so(start: Callable[..., Job], h2o_benzene: Path) -> None:
+    """Models whose data have no fragments placed."""
+    manifest = h2o_benzene.parent / "pbe0/manifest.yaml"
+    job = start(100000, "--stop-outside", init=far_apart, edit=with_formulas, manifest=manifest)
     code, out, err = job.ended()
     assert code == 10, err
     assert ": --stop-outside; go on with --restart" in out
     (line,) = err.strip().splitlines()
     assert re.search(
-        r"step \d+: left what the model was trained on, binding: expected error 0\.\d+ kcal/mol/Å, us", line
+        r"step \d+: left what the model was trained on, binding: expected error 1\.\d+ kcal/mol/Å, us", line
     )
     record = load_run(job.folder)
     assert record is not None

@@ -277,7 +277,7 @@ def test_shipped_models_are_converted_and_predict_alike(path: Path, tmp_path: Pa
     save_model(tmp_path / "native.npz", native)
     found = compare(model, load_model(tmp_path / "native.npz"))
     assert 0 < found.energy < 3e-5
-    assert 0 < found.forces < 3e-6
+    assert 0 < found.forces < 4e-6
     assert found.is_rounding
     assert with_coefficients(native) is native
 

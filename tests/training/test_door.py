@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, bound
 
 import delta_server.training
 from delta_server import load_potential
 from delta_server.errors import InputError
-from delta_server.training import Recipe, evaluate, held_out, load_dataset, save_dataset, train
+from delta_server.training import Recipe, evaluate, held_out, save_dataset, train
 
 QUICK = Recipe(20, 20, sigmas=(8.0,), lams=(1e-6,), choose_group=False, robust=False)
 
@@ -43,7 +43,7 @@ def test_the_names_are_loaded_when_they_are_used() -> None:
 
 
 def test_data_in_memory_train_as_data_in_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz").take(slice(0, None, 20))  # type: ignore[arg-type]
+    data = bound("h2o_benzene").take(slice(0, None, 20))  # type: ignore[arg-type]
     save_dataset(tmp_path / "data.npz", data)
     manifests = [train(source, tmp_path / str(i), QUICK) for i, source in enumerate((data, tmp_path / "data.npz"))]
     assert capfd.readouterr() == ("", "")  # silent unless a reporter is given

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import warm
 import yaml
-from conftest import ROOT
+from conftest import ROOT, bound
 
 from delta_server import load_potential
 from delta_server.data.dataset import load_dataset
@@ -41,7 +41,7 @@ def answer(folder: Path, *arguments: object) -> str:
 @pytest.fixture
 def frames(tmp_path: Path) -> Path:
     """30 frames, the first of which is there twice."""
-    data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
+    data = bound("h2o_benzene")
     positions = data.positions[1::83]
     path = tmp_path / "run.xyz"
     ase.io.write(path, [ase.Atoms(data.numbers, x) for x in (*positions, positions[0])])
@@ -80,7 +80,7 @@ def test_squares_add_up_by_atoms(trained: Path) -> None:
 
 
 def test_the_total_orders_the_errors_of_the_sum(trained: Path) -> None:
-    data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
+    data = bound("h2o_benzene")
     unseen = np.setdiff1d(np.arange(len(data)), np.arange(0, len(data), 4))[::5]  # data.npz has every fourth
     potential = load_potential(trained / "manifest.yaml")
     wrong = potential.compute(data.positions[unseen]).forces / KCAL_MOL - data.forces[unseen]

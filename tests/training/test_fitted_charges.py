@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import bound
 
 from delta_server import load_potential
 from delta_server.data.apart import place
-from delta_server.data.dataset import Dataset, load_dataset
+from delta_server.data.dataset import Dataset
 from delta_server.errors import InputError
 from delta_server.terms.base import Frames
 from delta_server.terms.electrostatics import ElectrostaticsTerm
@@ -35,10 +35,9 @@ TRUE = {
 
 def charged(system: str, n: int = 60) -> tuple[Dataset, ElectrostaticsTerm]:
     """Placed configurations of a shipped system, in which nothing but point charges binds."""
-    data = load_dataset(ROOT / "models" / system / "dataset.npz")
-    bound = data.take(np.arange(0, len(data), 40))
+    data = bound(system).take(np.arange(0, 2000, 40))
     atoms = [data.atoms_of(k) for k in range(2)]
-    x = np.concatenate([bound.positions, place(data.numbers, atoms, bound.positions, n)])
+    x = np.concatenate([data.positions, place(data.numbers, atoms, data.positions, n)])
     order = np.concatenate(atoms)
     term = ElectrostaticsTerm("q", order[None], tuple(TRUE[system]))
     told = term.evaluate(Frames(x))
@@ -47,7 +46,7 @@ def charged(system: str, n: int = 60) -> tuple[Dataset, ElectrostaticsTerm]:
     zeros = np.zeros((len(x), 2))
     return replace(
         data, positions=x, energies=told.energies[:, 0] / KCAL_MOL, forces=forces, fragment_energies=zeros,
-        fragment_forces=0 * x, run=np.concatenate([np.zeros(len(bound), dtype=np.intp), 1 + np.arange(n)]),
+        fragment_forces=0 * x, run=np.concatenate([np.zeros(len(data), dtype=np.intp), 1 + np.arange(n)]),
         index=None, split=None,
     ), term  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, bound
 
 from delta_server import load_potential
 from delta_server.checks import check_manifest
@@ -54,7 +54,7 @@ QUICK = Recipe(24, 20, sigmas=(8.0,), lams=(1e-6,), n_far=4)
 
 
 def dataset_of(system: str, folder: Path, n: int = 120) -> Path:
-    data = load_dataset(ROOT / f"models/{system}/dataset.npz")
+    data = bound(system)
     path = folder / f"{system}.npz"
     save_dataset(path, data.take(np.linspace(0, len(data) - 1, n).astype(int)))
     return path
