@@ -19,7 +19,9 @@ from ..files.whole import sha256_of
 from ..gdml import Model
 from ..terms.base import Term
 from ..units import KCAL_MOL
+from .baselines.calculator import NAME as BASELINE
 from .baselines.cutoff import check_cutoff
+from .baselines.electrostatics import NAME as ELECTROSTATICS
 from .baselines.electrostatics import FittedCharges, fit_charges
 from .baselines.remainder import labels_less
 from .choice import Choice, Chooser, Selection
@@ -109,7 +111,8 @@ def _less(
 ) -> tuple[Complex, list[Term], FittedCharges | None]:
     """The complex with what is below the models taken off its labels; the terms of that; and the charges, where there
     are some."""
-    if taken := {"baseline", "electrostatics"} & set(system.names):
+    new = [name for name, there in ((BASELINE, recipe.baseline), (ELECTROSTATICS, recipe.electrostatics)) if there]
+    if taken := set(new) & set(system.names):
         raise InputError(f"{system.data.name}: a fragment is called {taken.pop()!r}, as a term would be; rename it")
     if recipe.cutoff:
         check_cutoff(system, np.flatnonzero(sides == TRAIN), recipe.cutoff, recipe.switch)
@@ -123,7 +126,8 @@ def _less(
         return system, terms, None
     charges = fit_charges(system, np.flatnonzero(sides == TRAIN))
     reporter.say(str(charges))
-    return system.less([charges.term(system)], used), [*terms, charges.term(system)], charges
+    term = charges.term(system)
+    return system.less([term], used), [*terms, term], charges
 
 
 def _summary(models: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> str:

@@ -152,10 +152,8 @@ def test_training_above_charges(tmp_path: Path) -> None:
     content = yaml.safe_load(manifest.read_text())
     assert {key: content["binding"][key] for key in ("cutoff", "switch")} == {"cutoff": 7.0, "switch": 2.0}
     (entry,) = content["terms"]
-    assert (
-        json.loads((tmp_path / "above/training.json").read_text())["electrostatics"]["charges"]
-        == (entry["options"]["charges"])
-    )
+    record = json.loads((tmp_path / "above/training.json").read_text())
+    assert record["electrostatics"]["charges"] == entry["options"]["charges"]
     assert entry["options"]["charges"]["methane_1"] == pytest.approx([-0.44, *[0.11] * 4], abs=1e-3)
     potential = load_potential(manifest)
     assert list(potential.compute(potential.reference).parts.energies)[-2:] == ["binding", "electrostatics"]

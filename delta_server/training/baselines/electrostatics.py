@@ -131,16 +131,14 @@ def _free(system: Complex) -> tuple[tuple[IntArray, IntArray], FloatArray, Float
     """The class of each atom of both fragments, numbered throughout; charges (c,) that add up as they must, and what
     can be added to them (c, p)."""
     classes = [np.empty(0, dtype=np.intp)] * 2
-    count, rows, totals = 0, [], []
+    count = 0
     for kind in system.kinds:
         exchanged = np.unique(kind.group.permutations.min(0), return_inverse=True)[1]
         for i, _ in kind.members:  # in the group's order
             classes[i] = count + exchanged
-            totals.append(system.charge(i))
-            rows.append(classes[i])
         count += int(exchanged.max()) + 1
-    sums = np.stack([np.bincount(row, minlength=count) for row in rows]).astype(float)
-    q0, *_ = np.linalg.lstsq(sums, np.array(totals, dtype=float))
+    sums = np.stack([np.bincount(mine, minlength=count) for mine in classes]).astype(float)
+    q0, *_ = np.linalg.lstsq(sums, np.array([system.charge(k) for k in range(2)], dtype=float))
     _, singular, vectors = np.linalg.svd(sums)
     rank = int((singular > 1e-9).sum())
     return (classes[0], classes[1]), q0, vectors[rank:].T
