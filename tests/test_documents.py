@@ -165,6 +165,13 @@ def test_documents_are_where_a_reader_looks_for_them() -> None:
 
 
 @each_document
+def test_no_heading_comes_twice(path: Path) -> None:
+    """As where a part of a page was pasted once more: links lead to the first alone."""
+    headings = re.findall(r"^#+ (.*)$", prose(path.read_text(encoding="utf-8")), re.MULTILINE)
+    assert sorted(headings) == sorted({*headings})
+
+
+@each_document
 def test_every_command_line_is_one_that_the_commands_take(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

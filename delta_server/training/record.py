@@ -7,7 +7,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -132,6 +131,11 @@ class TrainingRecord:
         }
         return replace(self, content={**self.content, "models": models})
 
+    def with_facts(self, facts: Mapping[str, Any]) -> TrainingRecord:
+        """The record with what else is to be told, before its models."""
+        rest = {key: value for key, value in self.content.items() if key != "models"}
+        return replace(self, content={**rest, **facts, "models": self.models})
+
     def with_entry(self, name: str, entry: Mapping[str, Any]) -> TrainingRecord:
         """The record with one model more."""
         return replace(self, content={**self.content, "models": {**self.models, name: entry}})
@@ -151,14 +155,13 @@ def open_record(
     sides: IntArray,
     recipe: Recipe,
     settings: Mapping[str, Any],
-    facts: Mapping[str, Any] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> TrainingRecord:
     """The record of a training in a folder, with the models that an earlier, equal training has finished there.
 
-    dataset: what tells the data set from others. sides: (n,) as `split_of`. settings: of the chooser. facts: what
-    else is to be told. overwrite: nothing of an earlier training is used. Nothing is written yet. Raises InputError
-    where the folder holds another training's record.
+    dataset: what tells the data set from others. sides: (n,) as `split_of`. settings: of the chooser. overwrite:
+    nothing of an earlier training is used. Nothing is written yet. Raises InputError where the folder holds another
+    training's record.
     """
     content = {
         "format": _FORMAT,
@@ -168,7 +171,6 @@ def open_record(
         "train": np.flatnonzero(sides == TRAIN).tolist(),
         "validation": np.flatnonzero(sides == VALIDATION).tolist(),
         **({"baseline": recipe.baseline.as_dict()} if recipe.baseline else {}),
-        **facts,
         "versions": {"python": platform.python_version(), **versions(*_PACKAGES)},
     }
     same = ("dataset", "recipe", "train", *settings)

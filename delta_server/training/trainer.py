@@ -30,7 +30,7 @@ from .evaluation.expected_errors import calibrate
 from .fit import Hyper, fit, force_mae
 from .labels import Labels
 from .output import start_of, write_manifests, write_model
-from .record import VALIDATION_MAE, open_record
+from .record import VALIDATION_MAE, TrainingRecord, open_record
 from .reporter import Reporter, Silent
 from .selection.fewest import SizeSearch, SizeTrial, fewer_pairs, fewer_points
 from .solve.cholesky import NotPositiveDefiniteError
@@ -91,11 +91,13 @@ def train(
     sides = split_of(data, recipe)
     if few := too_few(sides, recipe):
         reporter.say(few)
-    system, below, charges = _less(system, sides, recipe, reporter)
-    folder.mkdir(parents=True, exist_ok=True)
-    facts = {"electrostatics": charges.as_dict()} if charges else {}
     choose = choose or Selection(reporter)
-    training = _Training(folder, data, about, sides, recipe, choose, reporter, overwrite, facts)
+    record = open_record(folder, about, sides, recipe, choose.settings, overwrite)
+    system, below, charges = _less(system, sides, recipe, reporter)
+    if charges:
+        record = record.with_facts({"electrostatics": charges.as_dict()})
+    folder.mkdir(parents=True, exist_ok=True)
+    training = _Training(folder, data, record, choose, reporter)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         if (others := (more or {}).get(task.name)) is not None:
             others = labels_less(others, system.atoms_of(task.name), below, data.n_atoms)
@@ -157,18 +159,14 @@ class _Training:
         self,
         folder: Path,
         data: Dataset,
-        about: Mapping[str, str],
-        sides: IntArray,
-        recipe: Recipe,
+        record: TrainingRecord,
         choose: Chooser,
         reporter: Reporter,
-        overwrite: bool,
-        facts: Mapping[str, Any],
     ) -> None:
         self._folder, self._data, self._choose, self._reporter = folder, data, choose, reporter
-        self.record = open_record(folder, about, sides, recipe, choose.settings, facts, overwrite)
-        if done := self.record.models:
-            reporter.say(f"{self.record.path}: goes on after {', '.join(done)}")
+        self.record = record
+        if done := record.models:
+            reporter.say(f"{record.path}: goes on after {', '.join(done)}")
         for name, (model, entry) in choose.kept.items():
             if name not in self.record.models:
                 self._enter(name, model, entry)

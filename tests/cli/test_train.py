@@ -70,6 +70,9 @@ def test_from_a_data_set_to_dynamics(data: Path, tmp_path: Path) -> None:
     assert (tmp_path / "errors.png").stat().st_size > 10_000
     assert (tmp_path / "errors_curve.png").stat().st_size > 10_000
 
+    switched = call(tmp_path, "train", data, "-n", 20, "-o", "switched", "--switch", 1, *quick, code=2)
+    assert switched.stderr.strip().endswith("--switch goes with --cutoff")
+
     record = (tmp_path / "model/training.json").read_bytes()
     for wrong in (("nothing.npz",), (data, "--points", "wine=10")):
         call(tmp_path, "train", *wrong, "-o", "model", "-n", 20, "--overwrite", code=2)

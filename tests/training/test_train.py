@@ -16,6 +16,7 @@ from delta_server.checks import check_manifest
 from delta_server.data.dataset import Dataset, load_dataset, save_dataset
 from delta_server.errors import InputError
 from delta_server.files.whole import sha256_of
+from delta_server.training.baselines.calculator import Baseline
 from delta_server.training.choice import Like
 from delta_server.training.databases import Complex
 from delta_server.training.evaluation.evaluate import evaluate
@@ -145,8 +146,10 @@ def test_a_stopped_training_goes_on(tmp_path: Path) -> None:
     assert "goes on after benzene" in listener.lines[0]
     assert (out / "benzene.npz").stat().st_mtime_ns == before
     assert load_potential(manifest).n_atoms == 13
+    listener.lines.clear()
     with pytest.raises(InputError, match="another training"):
-        train(source, out, replace(QUICK, seed=1), listener)
+        train(source, out, replace(QUICK, seed=1, baseline=Baseline("gfn2-xtb")), listener)
+    assert not [line for line in listener.lines if line.startswith("baseline")]  # told before it is computed
 
 
 def test_the_same_seed_gives_the_same_models(tmp_path: Path) -> None:

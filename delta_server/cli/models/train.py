@@ -149,8 +149,9 @@ def train(
         ),
     ] = 0.0,
     switch: Annotated[
-        float, typer.Option(min=0.1, help="Last part of the cut-off, over which it ends, Å.", metavar="X")
-    ] = 2.0,
+        float | None,
+        typer.Option(min=0.1, help="Last part of the cut-off, over which it ends, Å.", metavar="X", show_default="2"),
+    ] = None,
     structure: Annotated[
         Path | None, typer.Option(help="Start geometry of the manifest.", show_default="that of the lowest energy")
     ] = None,
@@ -198,9 +199,11 @@ def train(
         chosen = replace(chosen, baseline=below)
     elif baseline_option:
         raise InputError("--baseline-option goes with --baseline")
-    if cutoff and not switch <= cutoff <= _FARTHEST:
-        raise InputError(f"--cutoff {cutoff:g}: expected --switch, {switch:g} Å, to {_FARTHEST:g} Å")
-    chosen = replace(chosen, electrostatics=electrostatics, cutoff=cutoff, switch=switch)
+    if switch is not None and not cutoff:
+        raise InputError("--switch goes with --cutoff")
+    chosen = replace(chosen, electrostatics=electrostatics, cutoff=cutoff, switch=switch or chosen.switch)
+    if cutoff and not chosen.switch <= cutoff <= _FARTHEST:
+        raise InputError(f"--cutoff {cutoff:g}: expected --switch, {chosen.switch:g} Å, to {_FARTHEST:g} Å")
     if points is not None:
         chosen = replace(chosen, points=by_model("--points", points, count, "100", every=False))
     if sigma:
