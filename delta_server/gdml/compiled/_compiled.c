@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline)) /* whose loops have the registers to themselves */
 
 #define LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define MOST(a, b) ((a) > (b) ? (a) : (b))
@@ -124,6 +125,7 @@ INLINE v4 smaller4(v4 a, v4 b)
 #define vec v4
 #define ints i4
 #define LANES 4
+#define ALL(a) ((vec){a, a, a, a})
 #define SUMS 12
 #define NAME(f) f##_portable
 #define ROOT root4
@@ -160,6 +162,7 @@ INLINE v4 smaller4(v4 a, v4 b)
 #undef vec
 #undef ints
 #undef LANES
+#undef ALL
 #undef SUMS
 #ifdef __clang__
 #pragma clang attribute pop
@@ -172,6 +175,7 @@ INLINE v4 smaller4(v4 a, v4 b)
 #define vec v8
 #define ints i8
 #define LANES 8
+#define ALL(a) ((vec){a, a, a, a, a, a, a, a})
 #define SUMS 24
 #define NAME(f) f##_avx512
 #define ROOT(a) ((vec)_mm512_sqrt_pd((__m512d)(a)))

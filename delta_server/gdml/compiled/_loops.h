@@ -1,5 +1,5 @@
 /* The loops of _compiled.c, included once for each instruction set, with NAME(f) the name of f in it, and vec its vector
-   of LANES doubles, ints of as many integers. */
+   of LANES doubles, ints of as many integers; ALL(a) is one of them that are all a. */
 
 /* e^−n for 0 ≤ n ≤ 700, to the last digit or two: −n = k ln 2 + r, a polynomial in r, k into the exponent. */
 INLINE vec NAME(decay_of)(vec n)
@@ -83,7 +83,7 @@ INLINE void NAME(dots)(const int U, const int J, Py_ssize_t n, const double *y, 
     for (Py_ssize_t c = 0; c < n; c++, y += row) {
         vec a[6];
         for (int j = 0; j < J; j++)
-            a[j] = (vec){0.0} + x[j][c];
+            a[j] = ALL(x[j][c]);
         for (int u = 0; u < U; u++) {
             vec b = *(const vec *)(y + LANES * u);
             for (int j = 0; j < J; j++)
@@ -131,7 +131,7 @@ INLINE void NAME(find)(const Terms *t, const Space *s, const Irrep *irrep, Py_ss
 }
 
 /* x̂·ŷ of a block's training points, to the places of the factors' rows. */
-INLINE void NAME(forward)(const Terms *t, const Space *s, const double *rows, const double *query, Py_ssize_t batch)
+APART void NAME(forward)(const Terms *t, const Space *s, const double *rows, const double *query, Py_ssize_t batch)
 {
     for (const Irrep *irrep = t->irreps; irrep < t->irreps + t->n_irreps; irrep++) {
         Py_ssize_t d = irrep->d, all = irrep->n;
@@ -190,7 +190,7 @@ INLINE void NAME(matrices)(Space *s, const Factor *f, int back, Py_ssize_t outer
 }
 
 /* From representations to the columns of the characters' matrices, or back. */
-INLINE void NAME(transform)(const Terms *t, Space *s, int back)
+APART void NAME(transform)(const Terms *t, Space *s, int back)
 {
     if (back && !t->a.unit)
         NAME(matrices)(s, &t->a, 1, 1, t->b.order * s->lanes);
@@ -271,7 +271,7 @@ INLINE void NAME(signs_of_rows)(const Space *s, double *first, vec *tile, Py_ssi
 /* Columns of the characters' matrices → ⟨x, P_g y⟩ → the coefficients of the rows in the gradient, and back to the
    columns; energies and the query's own coefficient beside them. The Matérn kernel and its derivatives, of which
    sums/matern.py is the reference. */
-INLINE void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t b, Py_ssize_t q)
+APART void NAME(kernel)(const Terms *t, const Space *s, Py_ssize_t pack, Py_ssize_t b, Py_ssize_t q)
 {
     const Py_ssize_t pairs = LANES * s->packs, lanes = s->lanes, kinds = t->a.kinds * t->b.kinds, row = t->b.order * lanes;
     const double root = sqrt(5.0) / t->sigma, front = 5.0 / (3.0 * t->sigma * t->sigma), square = 5.0 / (t->sigma * t->sigma);
@@ -380,7 +380,7 @@ INLINE void NAME(pull_column)(const int C, const Space *s, const Irrep *irrep, c
 }
 
 /* The block's part of the gradient. */
-INLINE void NAME(backward)(const Terms *t, const Space *s, const double *rows, double *gradient, Py_ssize_t batch)
+APART void NAME(backward)(const Terms *t, const Space *s, const double *rows, double *gradient, Py_ssize_t batch)
 {
     for (const Irrep *irrep = t->irreps; irrep < t->irreps + t->n_irreps; irrep++) {
         Py_ssize_t c = 0, n = irrep->n, all = batch * irrep->d;

@@ -18,6 +18,7 @@ _POINTS = 48  # of a block, at most
 _BLOCK = 2**17  # bytes of a block's results for one query; measured, as are the others
 _CACHE = 2**19  # bytes of a block's results for all queries that are at work together
 _TOGETHER = 8  # queries at work together, at most
+_LINE = 8  # numbers in a line of the cache
 _SHARE = 1e6  # flops that are worth a thread of their own
 
 
@@ -39,7 +40,7 @@ class CompiledContraction:
         n_blocks = -(-self._packs // max(1, min(_POINTS // self._lanes, _BLOCK // each)))
         self._block = -(-self._packs // n_blocks)
         self._together = max(1, min(_TOGETHER, _CACHE // (each * self._block)))
-        self._rows = np.zeros(2 * self._lanes * self._packs * self._width)
+        self._rows = _aligned(2 * self._lanes * self._packs * self._width)
         self._norms = self._packed(np.einsum("md,md->m", points, points))
         self._fill(0, points)
         self.work = work_of(basis, len(points))
@@ -105,6 +106,12 @@ class CompiledContraction:
             return made
 
         return evaluate
+
+
+def _aligned(n: int) -> FloatArray:
+    """n zeros from an address of a whole cache line on: no vector is then read from two of them."""
+    room = np.zeros(n + _LINE)
+    return room[-room.ctypes.data // room.itemsize % _LINE :][:n]
 
 
 def _factor(table: FloatArray, signs: Signs) -> tuple[tuple[IntArray, FloatArray, FloatArray, int, bool], IntArray]:
