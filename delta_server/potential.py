@@ -22,10 +22,11 @@ from .molecule.likeness import Likeness
 from .molecule.ranges import format_atoms
 from .molecule.whole import FARTHEST, Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
-from .terms.sgdml import as_slice
+from .terms.sgdml import SgdmlTerm, as_slice
 from .units import KCAL_MOL
 
 Part = Literal["all", "fragments", "binding", "bias"]
+_PARTS = get_args(Part)
 
 
 class Fragment(NamedTuple):
@@ -239,8 +240,8 @@ class Potential:
 
     def _frames(self, positions: npt.ArrayLike, part: Part, cells: npt.ArrayLike | None) -> tuple[FloatArray, Frames]:
         """The positions as they came, and all frames, once they and `part` are found good."""
-        if part not in get_args(Part):
-            raise InputError(f"part is {part!r}, expected one of {', '.join(get_args(Part))}")
+        if part not in _PARTS:
+            raise InputError(f"part is {part!r}, expected one of {', '.join(_PARTS)}")
         if part == "bias" and not self._parts["bias"]:
             raise ManifestError(f"{self.name}: the manifest has no bias, so there is no such part to serve")
         if part == "binding" and not self.bindings:
@@ -286,12 +287,14 @@ class Potential:
         named: dict[str, FloatArray] = {}
         variables: dict[str, FloatArray] = {}
         for term, places in self._parts[side]:
-            energies, copy_forces, virials, told = term.evaluate(frames)
-            variables |= told
-            for k, place in enumerate(places):
-                named[term.names[k]] = energies[:, k]
-                forces[:, place] += copy_forces[:, k]
-                virial += virials[:, k]
+            energies = term.add(frames, forces, virial) if isinstance(term, SgdmlTerm) else None
+            if energies is None:
+                energies, copy_forces, virials, told = term.evaluate(frames)
+                variables |= told
+                for k, place in enumerate(places):
+                    forces[:, place] += copy_forces[:, k]
+                    virial += virials[:, k]
+            named |= zip(term.names, energies.T, strict=True)
         return {name: named[name] for name in self._names[side]}, forces, virial, variables
 
     def _refuse_not_finite(self, result: Result) -> None:

@@ -15,7 +15,10 @@ _CHUNK_BYTES = 128 * 2**20
 
 
 class CpuPredictor:
-    """The `Predictor` on the CPU: E = c + s times the sum of `Expansion`."""
+    """The `Predictor` on the CPU: E = c + s times the sum of `Expansion`.
+
+    compiled: the same in one call of compiled code, None without it.
+    """
 
     def __init__(self, model: Model, threads: int = 1) -> None:
         self.numbers = model.numbers
@@ -26,7 +29,7 @@ class CpuPredictor:
         points, sigma = model.descriptors / length, model.sigma / length
         self._expansion = Expansion(points, model.metric, model.permutations, sigma)
         self._expansion.set_weights(model.weights / length, model.energy_weights)
-        self._compiled = self._expansion.predictor(self._scale, self._offset, threads)
+        self.compiled = self._expansion.predictor(self._scale, self._offset, threads)
         self._chunk = max(1, _CHUNK_BYTES // (self._expansion.bytes_per_query + 40 * model.n_atoms**2))
 
     @property
@@ -51,8 +54,8 @@ class CpuPredictor:
         return chunks[0] if len(chunks) == 1 else Prediction(*map(np.concatenate, zip(*chunks, strict=True)))
 
     def _predict(self, positions: FloatArray) -> Prediction:
-        if self._compiled:
-            return Prediction(*self._compiled(positions))
+        if self.compiled:
+            return Prediction(*self.compiled.predict(positions))
         descriptor = Descriptor.of(positions, self._metric)
         energy, gradient = self._expansion(descriptor.x)
         gradient *= self._scale

@@ -11,6 +11,7 @@ import numpy as np
 from .._types import FloatArray, IntArray
 from ..gdml.model import Model
 from ..gdml.predictor import Predictor
+from ..gdml.sums.compiled_sum import CompiledPredictor
 from ..gdml.uncertainty import ErrorLimits, Uncertainty
 from .base import Contribution, Frames, Side
 from .switch import SwitchOfTwo
@@ -46,6 +47,17 @@ class SgdmlTerm:
         f, (k, n) = len(frames.positions), self.sites.shape
         told = Contribution(energies.reshape(f, k), forces.reshape(f, k, n, 3), virials.reshape(f, k, 3, 3))
         return told if self.switch is None else self.switch.apply(frames.positions[:, self._where], told)
+
+    @cached_property
+    def _compiled(self) -> CompiledPredictor | None:
+        return None if self.switch else getattr(self.predictor, "compiled", None)
+
+    def add(self, frames: Frames, forces: FloatArray, virials: FloatArray) -> FloatArray | None:
+        """`evaluate` without what Python spends between terms: energies (F, K), and forces and virials added to those
+        of all atoms, (F, N, 3) and (F, 3, 3). None where compiled code does not do it."""
+        if self._compiled is None:
+            return None
+        return self._compiled.add(frames.positions, self.sites, forces, virials)
 
     @cached_property
     def uncertainty(self) -> Uncertainty | None:

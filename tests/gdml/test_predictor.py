@@ -167,7 +167,7 @@ def test_one_call_of_compiled_code_is_the_descriptor_the_sum_and_the_pull_back(
     """And threads, by structures or by training points, leave a structure's numbers as they are in any batch."""
     model, x = model_and_geometry
     frames, apart = displaced(x, 5), CpuPredictor(model)
-    apart._compiled = None
+    apart.compiled = None
     for threads in (1, 3):
         predictor = CpuPredictor(model, threads)
         together = predictor.predict(frames)

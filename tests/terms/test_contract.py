@@ -44,6 +44,32 @@ def test_equal_molecules_are_copies_of_one_term() -> None:
     assert "equal copies" in {check.name for check in check_term(molecules, Frames(potential.reference[None]))}
 
 
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_is_added_in_compiled_code_is_what_is_evaluated(backwards: bool) -> None:
+    """For copies, several frames, and atoms that are not beside each other; to what is there already."""
+    potential = load_potential(DIMER)
+    term = potential.terms[0]
+    assert isinstance(term, SgdmlTerm)
+    x = held_out("methane_dimer", 3).positions
+    if backwards:  # the last atom first
+        x = np.ascontiguousarray(x[:, ::-1])
+        term = replace(term, sites=potential.n_atoms - 1 - term.sites)
+    told, forces, virials = term.evaluate(Frames(x)), np.ones(x.shape), np.ones((len(x), 3, 3))
+    energies = term.add(Frames(x), forces, virials)
+    if energies is None:
+        pytest.skip("no compiled code")
+    assert np.array_equal(energies, told.energies)
+    expected = np.ones(x.shape)
+    for k, site in enumerate(term.sites):
+        expected[:, site] += told.forces[:, k]
+    assert np.array_equal(forces, expected)
+    assert np.array_equal(virials, 1 + told.virials[:, 0] + told.virials[:, 1])
+    for wrong in (np.full(term.sites.shape, 10), np.full(term.sites.shape, -1), term.sites[:, :4].copy()):
+        with pytest.raises(ValueError, match="add: sizes"):
+            replace(term, sites=wrong).add(Frames(x), forces, virials)
+    assert np.array_equal(forces, expected)
+
+
 def test_copies_are_evaluated_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     potential = load_potential(DIMER)
     term, calls = potential.terms[0], []

@@ -97,6 +97,7 @@ typedef struct { /* a sum over training points and, where `geometry` says so, wh
     const int64_t *plan;
     const double *centre, *matrices;
     double scale, offset;
+    Py_ssize_t together, threads, many; /* structures at a time; at most, where there are so many structures or more */
     void *kept; /* room that the last call left, and how much there is */
     size_t room;
 } Sum;
@@ -425,37 +426,81 @@ static void predict(Task *tasks, Py_ssize_t n, pthread_t *threads, const Task *w
     ON(sum->path, finish)(sum, s, whole->count, whole->energy, whole->forces, whole->virial);
 }
 
+/* Energies, forces and virials of so many structures; whether there was room for it. The lock is held. */
+static int predict_all(Sum *sum, Py_ssize_t count, const double *r, double *energy, double *forces, double *virial)
+{
+    Py_ssize_t n = count < sum->many ? 1 : sum->threads, most = LEAST(sum->together, count);
+    Task whole = {sum, {0}, count, sum->together, sum->threads, 0, r, NULL, energy, forces, virial};
+    size_t each = carve(sum, &whole.s, NULL, most * sum->copies, most), bytes = n * each;
+    Task *tasks = malloc(sizeof(Task) * n);
+    pthread_t *threads = malloc(sizeof(pthread_t) * n);
+    char *room = tasks && threads ? take_room(sum, &bytes) : NULL;
+    for (Py_ssize_t k = 0; room && k < n; k++)
+        carve(sum, &tasks[k].s, room + k * each, most * sum->copies, most);
+    if (room) {
+        Py_BEGIN_ALLOW_THREADS
+        predict(tasks, n, threads, &whole);
+        Py_END_ALLOW_THREADS
+        leave_room(sum, room, bytes);
+    }
+    free(tasks);
+    free(threads);
+    return room != NULL;
+}
+
 static PyObject *sum_predict(PyObject *self, PyObject *args)
 {
     Sum *sum = (Sum *)self;
     Py_buffer r, energy, forces, virial;
-    Py_ssize_t together, shares, n;
-    if (!PyArg_ParseTuple(args, "y*nnnw*w*w*", &r, &together, &shares, &n, &energy, &forces, &virial))
+    if (!PyArg_ParseTuple(args, "y*w*w*w*", &r, &energy, &forces, &virial))
         return NULL;
     Py_ssize_t count = doubles(&energy), size = 3 * sum->shape.n;
-    int good = sum->geometry && doubles(&r) == count * size && forces.len == r.len && doubles(&virial) == 9 * count &&
-               0 < together && together < 65536 && 0 < shares && shares < 65536 && (n == 1 || n == shares), failed = 0;
-    if (good && count) {
-        Task whole = {sum, {0}, count, together, shares, 0, r.buf, NULL, energy.buf, forces.buf, virial.buf};
-        Py_ssize_t most = LEAST(together, count);
-        size_t each = carve(sum, &whole.s, NULL, most * sum->copies, most), bytes = n * each;
-        Task *tasks = malloc(sizeof(Task) * n);
-        pthread_t *threads = malloc(sizeof(pthread_t) * n);
-        char *room = tasks && threads ? take_room(sum, &bytes) : NULL;
-        failed = !room;
-        for (Py_ssize_t k = 0; room && k < n; k++)
-            carve(sum, &tasks[k].s, room + k * each, most * sum->copies, most);
-        if (room) {
-            Py_BEGIN_ALLOW_THREADS
-            predict(tasks, n, threads, &whole);
-            Py_END_ALLOW_THREADS
-            leave_room(sum, room, bytes);
-        }
-        free(tasks);
-        free(threads);
-    }
+    int good = sum->geometry && doubles(&r) == count * size && forces.len == r.len && doubles(&virial) == 9 * count;
+    int failed = good && count && !predict_all(sum, count, r.buf, energy.buf, forces.buf, virial.buf);
     Py_buffer *all[] = {&r, &energy, &forces, &virial};
     return finished(all, sizeof(all) / sizeof(*all), good, failed, "predict");
+}
+
+/* The atoms at some sites of a frame. */
+static void gather(Py_ssize_t n, const int64_t *sites, const double *frame, double *packed)
+{
+    for (Py_ssize_t k = 0; k < n; k++)
+        memcpy(packed + 3 * k, frame + 3 * sites[k], 3 * sizeof(double));
+}
+
+/* What they are pulled by, added to that of all atoms. */
+static void scatter(Py_ssize_t n, const int64_t *sites, double *frame, const double *packed)
+{
+    for (Py_ssize_t k = 0; k < n; k++)
+        add(frame + 3 * sites[k], packed + 3 * k, 3);
+}
+
+static PyObject *sum_add(PyObject *self, PyObject *args)
+{
+    Sum *sum = (Sum *)self;
+    Py_buffer r, sites, energy, forces, virial;
+    if (!PyArg_ParseTuple(args, "y*y*w*w*w*", &r, &sites, &energy, &forces, &virial))
+        return NULL;
+    Py_ssize_t n = sum->shape.n, frames = doubles(&virial) / 9, size = frames ? doubles(&r) / frames : 0;
+    Py_ssize_t copies = sum->geometry ? sites.len / 8 / n : 0, count = frames * copies;
+    const int64_t *site = sites.buf;
+    int good = sum->geometry && doubles(&virial) == 9 * frames && doubles(&r) == frames * size && size % 3 == 0 &&
+               sites.len == 8 * n * copies && doubles(&energy) == count && forces.len == r.len, failed = 0;
+    for (Py_ssize_t k = 0; good && frames && k < n * copies; k++)
+        good = 0 <= site[k] && site[k] < size / 3;
+    if (good && count) {
+        double *packed = aligned((6 * n + 9) * count), *pulls = packed + 3 * n * count, *strains = pulls + 3 * n * count;
+        for (Py_ssize_t k = 0; packed && k < count; k++)
+            gather(n, site + k % copies * n, (double *)r.buf + k / copies * size, packed + 3 * n * k);
+        failed = !packed || !predict_all(sum, count, packed, energy.buf, pulls, strains);
+        for (Py_ssize_t k = 0; !failed && k < count; k++) {
+            scatter(n, site + k % copies * n, (double *)forces.buf + k / copies * size, pulls + 3 * n * k);
+            add((double *)virial.buf + k / copies * 9, strains + 9 * k, 9);
+        }
+        free(packed);
+    }
+    Py_buffer *all[] = {&r, &sites, &energy, &forces, &virial};
+    return finished(all, sizeof(all) / sizeof(*all), good, failed, "add");
 }
 
 /* Whether the plan stays within its arrays. */
@@ -562,8 +607,8 @@ static int sum_init(PyObject *self, PyObject *args, PyObject *keywords)
     t->energy_weights = weights->len ? weights->buf : NULL;
     sum->packs = doubles(norms) / lanes;
     if (good && geometry) {
-        if (!PyArg_ParseTuple(geometry, "n(y*y*id)y*ny*y*y*dd", &n, ends, scales, &halves, &decay, centre, &sum->copies, entries,
-                              plan, matrices, &sum->scale, &sum->offset))
+        if (!PyArg_ParseTuple(geometry, "n(y*y*id)y*ny*y*y*ddnnn", &n, ends, scales, &halves, &decay, centre, &sum->copies,
+                              entries, plan, matrices, &sum->scale, &sum->offset, &sum->together, &sum->threads, &sum->many))
             return -1;
         sum->n_held = 18;
         sum->centre = centre->buf;
@@ -572,7 +617,8 @@ static int sum_init(PyObject *self, PyObject *args, PyObject *keywords)
         sum->n_plan = plan->len / 8;
         sum->matrices = matrices->buf;
         good = shape_of(&sum->shape, n, ends, scales, halves, decay) && doubles(centre) == sum->shape.pairs && sum->copies > 0 &&
-               entries->len % (4 * sum->copies) == 0;
+               entries->len % (4 * sum->copies) == 0 && 0 < sum->together && sum->together < 65536 && 0 < sum->threads &&
+               sum->threads < 65536;
         sum->padded = good ? entries->len / 4 / sum->copies : 0;
         for (Py_ssize_t k = 0; good && k < sum->padded * sum->copies; k++)
             good = -1 <= sum->entries[k] && sum->entries[k] < sum->shape.pairs;
@@ -597,8 +643,9 @@ static void sum_dealloc(PyObject *self)
 
 static PyMethodDef sum_methods[] = {
     {"contract", sum_contract, METH_VARARGS, "contract(query, start, stop, energy, gradient): add the sum over some blocks."},
-    {"predict", sum_predict, METH_VARARGS,
-     "predict(positions, together, shares, threads, energy, forces, virial): of structures, so many of them at once."},
+    {"predict", sum_predict, METH_VARARGS, "predict(positions, energy, forces, virial): of structures."},
+    {"add", sum_add, METH_VARARGS,
+     "add(positions, sites, energy, forces, virial): energies of what stands at (K, n) sites of frames; the rest is added."},
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot sum_slots[] = {{Py_tp_init, sum_init}, {Py_tp_dealloc, sum_dealloc}, {Py_tp_methods, sum_methods},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -86,7 +85,7 @@ class CompiledContraction:
         scale: float,
         offset: float,
         threads: int,
-    ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]:
+    ) -> CompiledPredictor:
         """From positions to energies, forces and virials in one call, with the weights as they are now.
 
         metric: number of atoms, and its `compiled`; centre: (D,), taken off descriptors; queries: (R, D) which entry
@@ -94,18 +93,33 @@ class CompiledContraction:
         """
         turns, copies = Turns.of(self._basis, self._lanes), len(queries)
         entries = np.ascontiguousarray(np.where(turns.entries < 0, -1, queries[:, turns.entries]), dtype=np.int32)
-        geometry = (*metric, centre, copies, entries, turns.plan, turns.matrices, scale, offset)
-        predict, together = self._compiled.Sum(*self._made, geometry).predict, max(1, self._together // copies)
-        shares, flops = max(1, threads), copies * self.work.flops
+        together, threads = max(1, self._together // copies), max(1, threads)
+        many = int(threads * _SHARE / (copies * self.work.flops)) + 1
+        plan = (turns.plan, turns.matrices, scale, offset)
+        geometry = (*metric, centre, copies, entries, *plan, together, threads, many)
+        return CompiledPredictor(self._compiled.Sum(*self._made, geometry))
 
-        def evaluate(positions: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-            count = len(positions)
-            made = np.empty(count), np.empty(positions.shape), np.empty((count, 3, 3))
-            used = shares if flops * count > shares * _SHARE else 1
-            predict(np.ascontiguousarray(positions), together, shares, used, *made)
-            return made
 
-        return evaluate
+class CompiledPredictor:
+    """Energies, forces and virials of structures, in one call of compiled code."""
+
+    def __init__(self, made: Any) -> None:
+        """made: a `Sum` of the module that has a geometry."""
+        self._sum = made
+
+    def predict(self, positions: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Of positions (B, n, 3), Å."""
+        count = len(positions)
+        made = np.empty(count), np.empty(positions.shape), np.empty((count, 3, 3))
+        self._sum.predict(np.ascontiguousarray(positions), *made)
+        return made
+
+    def add(self, positions: FloatArray, sites: IntArray, forces: FloatArray, virials: FloatArray) -> FloatArray:
+        """Energies (F, K) of the copies at `sites` (K, n) of frames (F, N, 3); what they add to forces (F, N, 3) and
+        virials (F, 3, 3) is added there. All arrays C-contiguous."""
+        energies = np.empty((len(positions), len(sites)))
+        self._sum.add(positions, sites, energies, forces, virials)
+        return energies
 
 
 def _aligned(n: int) -> FloatArray:

@@ -15,7 +15,6 @@ it rounds away is the energy's noise: added up are α_m (k − 1), a thousandth 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import fsum
 
 import numpy as np
@@ -24,7 +23,7 @@ from ..._types import FloatArray, IntArray
 from ...symmetry.elements import orbits
 from ..descriptor.metric import Metric
 from .backends import contraction
-from .compiled_sum import CompiledContraction
+from .compiled_sum import CompiledContraction, CompiledPredictor
 from .contraction import Work
 from .cosets import Cosets, Method
 
@@ -60,11 +59,9 @@ class Expansion:
         self._constant = 0.0 if energies is None else self._order * fsum(energies)
         self._sum.set_weights(self._cosets.basis.forward(weights), products, energies)
 
-    def predictor(
-        self, scale: float, offset: float, threads: int
-    ) -> Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]] | None:
-        """Energies offset + scale × E, forces and virials of positions (B, N, 3) in Å, in one call of compiled code,
-        with the weights as they are now; None without it."""
+    def predictor(self, scale: float, offset: float, threads: int) -> CompiledPredictor | None:
+        """Energies offset + scale × E, forces and virials of positions in Å, with the weights as they are now; None
+        without compiled code."""
         if not isinstance(self._sum, CompiledContraction):
             return None
         metric = (self._metric.n_atoms, self._metric.compiled)
