@@ -16,11 +16,14 @@ from ..manifest import Manifest, load_manifest
 from ..potential import Potential
 from ..symmetry.bond_graph import is_group
 from ..terms.base import Term
+from ..terms.electrostatics import ElectrostaticsTerm
 from ..terms.sgdml import SgdmlTerm
 from .check import Check
 from .potential import AMPLITUDE, check_potential, check_term
 from .tested import check_tested
 from .walk import check_walk
+
+_SAME_CHARGE = 1e-5  # e, and what is rounded away in a file
 
 
 def check_manifest(path: Path, seed: int = 0, walk: bool = True) -> Iterator[Check]:
@@ -60,6 +63,8 @@ def check_manifest(path: Path, seed: int = 0, walk: bool = True) -> Iterator[Che
             share = float(term.switch.of_frames(potential.reference[None])[0][0])
             found = f"the structure has {100 * share:.0f} % of {term.names[0]} and of its expected errors"
             yield Check("cut-off", True, found, warning=share < 1)
+        if isinstance(term, ElectrostaticsTerm):
+            yield _charges(term, potential, models)
         if reason := getattr(getattr(term, "predictor", None), "fallback", None):
             yield Check(f"sums {term.names[0]}", True, f"by permuted queries ({reason}), several times slower")
     if backends() == ["numpy"]:
@@ -109,6 +114,20 @@ def _group(name: str, permutations: IntArray) -> Check:
     ok = is_group(permutations)
     found = f"{len(permutations)} elements, closed" if ok else "not a group: some of its products are missing"
     return Check(f"group {name}", ok, found)
+
+
+def _charges(term: ElectrostaticsTerm, potential: Potential, models: dict[str, Model]) -> Check:
+    """Atoms that a molecule's own model takes for equal should have one charge."""
+    charges = dict(zip(term.sites[0].tolist(), np.concatenate(term.charges), strict=True))
+    unequal = []
+    for fragment in potential.fragments:
+        q = np.array([charges.get(atom, 0.0) for atom in fragment.atoms.tolist()])
+        if fragment.name in models and np.abs(q[models[fragment.name].permutations] - q).max() > _SAME_CHARGE:
+            unequal.append(fragment.name)
+    found = f"equal atoms of {', '.join(unequal)} have other charges: the energy depends on how they are numbered"
+    return Check(
+        f"charges {term.name}", True, found if unequal else "equal atoms have equal ones", warning=bool(unequal)
+    )
 
 
 def _permutation(

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from ase import Atoms
+from ase.io import write
 from ase.units import Bohr, Hartree
 from conftest import ROOT
 from made import made_dimer, made_manifest
 
 from delta_server import Potential, load_potential
 from delta_server.checks import check_manifest, check_term
+from delta_server.data.dataset import load_dataset
 from delta_server.errors import ManifestError
 from delta_server.terms.base import Frames
 from delta_server.terms.sgdml import SgdmlTerm
@@ -47,6 +50,21 @@ def test_the_sum_by_hand_and_the_contract(tmp_path: Path) -> None:
     assert all(check.passed for check in check_term(term, Frames(frames))), list(check_term(term, Frames(frames)))
     cells = np.broadcast_to(12.0 * np.eye(3), (3, 3, 3))
     assert np.array_equal(term.evaluate(Frames(frames, cells)).energies, term.evaluate(Frames(frames)).energies)
+
+
+@pytest.mark.parametrize(("hydrogens", "warned"), [([0.3, 0.5], True), ([0.4, 0.4], False)])
+def test_equal_atoms_should_have_equal_charges(tmp_path: Path, hydrogens: list[float], warned: bool) -> None:
+    data = load_dataset(ROOT / "models/h2o_benzene/dataset.npz")
+    path = tmp_path / "manifest.yaml"
+    content = yaml.safe_load((ROOT / "models/h2o_benzene/manifest.yaml").read_text())
+    for entry in [*content["fragments"], content["binding"]]:
+        entry["model"] = str(ROOT / "models/h2o_benzene" / entry["model"])
+    write(tmp_path / content["structure"], Atoms(data.numbers, data.positions[0]))
+    path.write_text(yaml.safe_dump(content))
+    path = with_charges(path, {"water": [-0.8, *hydrogens], "benzene": [-0.1] * 6 + [0.1] * 6})
+    (found,) = [check for check in check_manifest(path, walk=False) if check.name == "charges coulomb"]
+    assert (found.passed, found.warning) == (True, warned)
+    assert ("equal atoms of water have other charges" in found.found) == warned
 
 
 def test_three_molecules_are_three_pairs(tmp_path: Path) -> None:
