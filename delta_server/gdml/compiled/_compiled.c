@@ -97,7 +97,7 @@ typedef struct { /* a sum over training points and, where `geometry` says so, wh
     const int64_t *plan;
     const double *centre, *matrices;
     double scale, offset;
-    Py_ssize_t together, threads, many; /* structures at a time; at most, where there are so many structures or more */
+    Py_ssize_t together, threads, many; /* structures at a time; threads, which are worth it from so many structures on */
     void *kept; /* room that the last call left, and how much there is */
     size_t room;
 } Sum;
