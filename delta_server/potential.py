@@ -22,7 +22,7 @@ from .molecule.likeness import Likeness
 from .molecule.ranges import format_atoms
 from .molecule.whole import FARTHEST, Unwrapper
 from .terms.base import Frames, Side, Term, not_calibrated
-from .terms.sgdml import SgdmlTerm, as_slice
+from .terms.sgdml import as_slice
 from .units import KCAL_MOL
 
 Part = Literal["all", "fragments", "binding", "bias"]
@@ -287,7 +287,8 @@ class Potential:
         named: dict[str, FloatArray] = {}
         variables: dict[str, FloatArray] = {}
         for term, places in self._parts[side]:
-            energies = term.add(frames, forces, virial) if isinstance(term, SgdmlTerm) else None
+            add = getattr(term, "add", None)
+            energies = add(frames, forces, virial) if add else None
             if energies is None:
                 energies, copy_forces, virials, told = term.evaluate(frames)
                 variables |= told

@@ -152,10 +152,13 @@ def alternatives(path: str) -> list[str]:
     return [path.replace("SYSTEM", system) for system in SYSTEMS] if "SYSTEM" in path else [path]
 
 
+def headings(text: str) -> list[str]:
+    return re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+
+
 def anchors(text: str) -> set[str]:
     """What GitHub calls the headings of a document."""
-    headings = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(text)}
 
 
 def test_documents_are_where_a_reader_looks_for_them() -> None:
@@ -167,8 +170,8 @@ def test_documents_are_where_a_reader_looks_for_them() -> None:
 @each_document
 def test_no_heading_comes_twice(path: Path) -> None:
     """As where a part of a page was pasted once more: links lead to the first alone."""
-    headings = re.findall(r"^#+ (.*)$", prose(path.read_text(encoding="utf-8")), re.MULTILINE)
-    assert sorted(headings) == sorted({*headings})
+    found = headings(path.read_text(encoding="utf-8"))
+    assert sorted(found) == sorted({*found})
 
 
 @each_document
