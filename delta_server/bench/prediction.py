@@ -23,7 +23,6 @@ from ..gdml.file import arrays_of, form_of, load_model
 from ..gdml.model import Model
 from ..gdml.predictor import MeasuredPredictor
 from ..gdml.sums.contraction import Work
-from ..training.solve.memory import available_memory
 
 if TYPE_CHECKING:
     import torch
@@ -148,16 +147,6 @@ def gpu_of(device: str) -> torch.device | None:
     """The GPU that a device's name stands for, or None. Raises InputError where there is no such device."""
     place = None if device == "cpu" else find_device(device)
     return None if place is None or place.type == "cpu" else place
-
-
-def memory_of(device: str) -> int:
-    """Bytes that are free where a device keeps its numbers. Raises InputError where there is no such device."""
-    gpu = gpu_of(device)
-    if gpu is None:
-        return available_memory()
-    import torch
-
-    return int(torch.cuda.mem_get_info(gpu)[0])
 
 
 def sgdml_bytes(model: Model) -> int:

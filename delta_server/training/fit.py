@@ -14,8 +14,8 @@ from ..gdml.descriptor.metric import Metric
 from ..gdml.model import Model
 from ..units import KCAL_MOL
 from .labels import Labels
-from .solve.cholesky import Panels
-from .solve.kernel import KernelMatrix, Report, matrix_bytes
+from .solve.kernel import Report, matrix_bytes
+from .solve.kernels import Kernel, Matrix, make_kernel
 
 _ENERGY_LAMBDA = 0.1  # of the forces' λ: an energy is the better label, its error is of second order in the density's
 _OUTLYING = 3.0  # times the median residual: beyond, a label is doubted
@@ -39,6 +39,7 @@ class Hyper:
     memory: int | None = None  # bytes that the iterative solver may take; None: Cholesky factorisation
     metric: Metric | None = None  # of descriptors; None: sGDML's
     basis: int = 0  # points of the model, fitted to all labels by least squares; 0: every label is one
+    device: str = "cpu"  # what solves: or ``cuda``, ``cuda:N``, as in `make_kernel`
 
     def metric_of(self, n_atoms: int) -> Metric:
         """The metric of a molecule of so many atoms."""
@@ -50,7 +51,7 @@ def fit(
     permutations: IntArray,
     hyper: Hyper,
     report: Report | None = None,
-    kernel: KernelMatrix | None = None,
+    kernel: Kernel | None = None,
 ) -> Model:
     """Train on all of `labels`, by Cholesky factorisation or, with `hyper.memory`, iteratively; or with `hyper.basis`
     a model of fewer points.
@@ -63,25 +64,29 @@ def fit(
     """
     if 0 < hyper.basis < len(labels):
         return _fit_basis(labels, permutations, hyper, report)
-    kernel = kernel or KernelMatrix(labels.positions, permutations, hyper.metric_of(len(labels.numbers)))
     if hyper.memory is not None:
-        return _fit_iteratively(labels, permutations, hyper, kernel, hyper.memory, report)
-    return fit_matrix(labels, permutations, hyper, _matrices(kernel, hyper, report), report)
+        return _fit_iteratively(labels, permutations, hyper, hyper.memory, report)
+    kernel = kernel or _kernel_of(labels, permutations, hyper)
+    return fit_matrix(labels, permutations, hyper, _matrices(labels, kernel, hyper, report), report)
 
 
-def _matrices(kernel: KernelMatrix, hyper: Hyper, report: Report | None) -> Callable[[], Panels]:
+def _kernel_of(labels: Labels, permutations: IntArray, hyper: Hyper) -> Kernel:
+    return make_kernel(labels.positions, permutations, hyper.metric_of(len(labels.numbers)), hyper.device)
+
+
+def _matrices(labels: Labels, kernel: Kernel, hyper: Hyper, report: Report | None) -> Callable[[], Matrix]:
     """The kernel matrix, as often as it is asked for. A robust fit uses up two: where there is memory for both, the
     second is the first one's copy, for with many permutations it takes longer to fill than to factorise."""
     from .solve.memory import available_memory
 
-    size = matrix_bytes(len(kernel.x), kernel.x.shape[1], hyper.energies)
-    copies: list[Panels] = []
+    size = matrix_bytes(len(labels), len(labels.numbers), hyper.energies)
+    copies: list[Matrix] = []
 
-    def make() -> Panels:
+    def make() -> Matrix:
         if copies:
             return copies.pop()
         matrix = kernel.matrix(hyper.sigma, hyper.energies, report)
-        if hyper.robust and 1.1 * size < available_memory():
+        if hyper.robust and hyper.device == "cpu" and 1.1 * size < available_memory():
             copies.append(matrix.copy())
         return matrix
 
@@ -92,7 +97,7 @@ def fit_matrix(
     labels: Labels,
     permutations: IntArray,
     hyper: Hyper,
-    matrix: Callable[[], Panels],
+    matrix: Callable[[], Matrix],
     report: Report | None = None,
 ) -> Model:
     """`fit` with a kernel matrix from elsewhere; it is factorised in place, and so used up."""
@@ -100,7 +105,7 @@ def fit_matrix(
 
     def solve(y: FloatArray, doubt: FloatArray) -> tuple[float, FloatArray]:
         filled = matrix()
-        lam = regularize(filled, hyper, doubt)
+        lam = regularize(filled, hyper, doubt, labels.forces.size)
         filled.factor(progress)
         return lam, filled.solve(y)
 
@@ -108,12 +113,14 @@ def fit_matrix(
 
 
 def _fit_iteratively(
-    labels: Labels, permutations: IntArray, hyper: Hyper, kernel: KernelMatrix, memory: int, report: Report | None
+    labels: Labels, permutations: IntArray, hyper: Hyper, memory: int, report: Report | None
 ) -> Model:
     """`fit` in less memory than the matrix takes."""
     from .solve.iterative import solve
+    from .solve.kernel import KernelMatrix
     from .solve.nystrom import mean_variance
 
+    kernel = KernelMatrix(labels.positions, permutations, hyper.metric_of(len(labels.numbers)))
     lam = hyper.lam if hyper.absolute else hyper.lam * mean_variance(kernel, hyper.sigma)
 
     def iterate(y: FloatArray, doubt: FloatArray) -> tuple[float, FloatArray]:
@@ -136,9 +143,8 @@ def _fit_basis(labels: Labels, permutations: IntArray, hyper: Hyper, report: Rep
     metric = hyper.metric_of(len(labels.numbers))
     chosen = choose_basis(labels.positions, permutations, metric, hyper.sigma, hyper.basis)
     points = labels.take(chosen)
-    squares = LeastSquares(
-        KernelMatrix(points.positions, permutations, metric), labels.positions, hyper.sigma, hyper.energies, report
-    )
+    kernel = _kernel_of(points, permutations, hyper)
+    squares = LeastSquares(kernel, labels.positions, hyper.sigma, hyper.energies, report)
     lam = hyper.lam if hyper.absolute else hyper.lam * squares.variance
     y, mean, scale = targets(labels, hyper.energies)
     doubt = _doubt_of(labels, hyper)
@@ -190,13 +196,10 @@ def _doubt(residual: FloatArray, forces: FloatArray) -> FloatArray:
     return np.repeat(1.0 + (length / (_OUTLYING * typical)) ** 2, 3) if typical > 0 else np.ones(len(residual))
 
 
-def regularize(matrix: Panels, hyper: Hyper, doubt: FloatArray) -> float:
-    """Add λ, times the `doubt` (n,) in each label, to the diagonal; returns λ."""
-    diagonals = matrix.diagonals()
-    forces = diagonals[hyper.energies :]
-    lam = hyper.lam if hyper.absolute else hyper.lam * float(np.concatenate(forces).mean())
-    for start, diagonal in zip(matrix.starts, diagonals, strict=True):
-        diagonal += lam * doubt[start : start + len(diagonal)]
+def regularize(matrix: Matrix, hyper: Hyper, doubt: FloatArray, n_forces: int) -> float:
+    """Add λ, times the `doubt` (n,) in each label, to the diagonal; returns λ. n_forces: of the labels, the last."""
+    lam = hyper.lam if hyper.absolute else hyper.lam * float(matrix.diagonal()[-n_forces:].mean())
+    matrix.add_diagonal(lam * doubt)
     return lam
 
 

@@ -17,6 +17,7 @@ from ..data.dataset import TRAIN, VALIDATION, Dataset, fingerprint, load_dataset
 from ..errors import InputError
 from ..files.whole import sha256_of
 from ..gdml import Model
+from ..gdml.devices import find_device
 from ..terms.base import Term
 from ..units import KCAL_MOL
 from .baselines.calculator import NAME as BASELINE
@@ -52,6 +53,7 @@ def train(
     choose: Chooser | None = None,
     more: Mapping[str, Labels] | None = None,
     *,
+    device: str = "cpu",
     overwrite: bool = False,
 ) -> Path:
     """Train every model that `recipe` asks for; returns the manifest's path.
@@ -59,7 +61,8 @@ def train(
     dataset: labelled, the isolated fragments too. reporter: who is told how it goes; nobody by default. structure:
     the start geometry that the manifest names; by default the configuration of lowest energy. choose: decides how
     each model is fitted, in place of `select`. more: labels that a model is trained on beside the data set's,
-    by its name, as of a molecule alone. overwrite: replaces whatever training is in the folder.
+    by its name, as of a molecule alone. device: what solves, as in `make_kernel`. overwrite: replaces whatever
+    training is in the folder.
 
     Models appear in `folder` as they are finished; the manifest is written last. A training that was stopped goes on
     after the models that the record in the folder lists, if recipe and data are the same.
@@ -76,6 +79,9 @@ def train(
         raise InputError("global models (--full) have nothing below them: train them in a folder of their own")
     if recipe.cutoff and not (recipe.baseline or recipe.electrostatics):
         raise InputError("a cut-off is for models above --baseline or --electrostatics; here it would leave nothing")
+    device = "cpu" if device == "cpu" or find_device(device) is None else device
+    if device != "cpu" and recipe.trainer == "sgdml":
+        raise InputError(f"device {device!r}: stock sGDML solves on the CPU; leave out --trainer sgdml")
     folder, reporter = Path(folder), reporter or Silent()
     data, about = _load(dataset, folder.name)
     start = time.perf_counter()
@@ -97,7 +103,7 @@ def train(
     if charges:
         record = record.with_facts({"electrostatics": charges.as_dict()})
     folder.mkdir(parents=True, exist_ok=True)
-    training = _Training(folder, data, record, choose, reporter)
+    training = _Training(folder, data, record, choose, reporter, device)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
         if (others := (more or {}).get(task.name)) is not None:
             others = labels_less(others, system.atoms_of(task.name), below, data.n_atoms)
@@ -162,8 +168,9 @@ class _Training:
         record: TrainingRecord,
         choose: Chooser,
         reporter: Reporter,
+        device: str,
     ) -> None:
-        self._folder, self._data, self._choose, self._reporter = folder, data, choose, reporter
+        self._folder, self._data, self._choose, self._reporter, self._device = folder, data, choose, reporter, device
         self.record = record
         if done := record.models:
             reporter.say(f"{record.path}: goes on after {', '.join(done)}")
@@ -174,6 +181,7 @@ class _Training:
     def fit(self, task: TrainingTask) -> None:
         """Train one model, into the folder and the record."""
         start = time.perf_counter()
+        task = replace(task, search=replace(task.search, device=self._device))
         self._reporter.say(f"{task.name}: {len(task.validation)} validation configurations choose σ, λ and symmetry")
         choice = self._choose(task)
         hyper, model, expected, seconds = self._made(task, choice)
@@ -194,12 +202,13 @@ class _Training:
     def _made(self, task: TrainingTask, choice: Choice) -> tuple[Hyper, Model, Forecast, float]:
         """How it was fitted in the end, the model, what was foretold of the fit, and the seconds that it took."""
         basis, keep = task.recipe.basis_of(task.name), task.recipe.keep_of(task.name)
-        hyper = replace(choice.hyper, basis=basis if basis != "auto" and basis < len(task.train) else 0)
+        basis = basis if basis != "auto" and basis < len(task.train) else 0
+        hyper = replace(choice.hyper, basis=basis, device=self._device)
         if keep != "auto" and keep < 1:
             hyper, *_ = self._fewer_pairs(task, task.groups[choice.group], hyper, keep) or [hyper]
         choice = choice._replace(hyper=hyper)
         expected = self._forecast(task, choice)
-        hyper = self._within_memory(task, choice, expected.memory)
+        hyper = self._within_memory(task, choice, expected)
         start = time.perf_counter()
         hyper, model = self._fit(task, task.groups[choice.group], hyper)
         return hyper, model, expected, time.perf_counter() - start
@@ -207,10 +216,11 @@ class _Training:
     def _forecast(self, task: TrainingTask, choice: Choice) -> Forecast:
         """Foretell what the fit will take, and say so."""
         train, hyper, permutations = task.train, choice.hyper, task.groups[choice.group]
-        speed = Speed.measure(train, permutations)
+        speed = Speed.measure(train, permutations, hyper.device)
         expected = forecast(
-            len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust, hyper.basis
-        )
+            len(train), len(train.numbers), len(permutations), hyper.energies, speed, hyper.robust, hyper.basis,
+            hyper.device,
+        )  # fmt: skip
         of = f"{hyper.basis} points fitted to " * (hyper.basis > 0)
         self._reporter.say(
             f"{task.name}: {of}{len(train)} points, {len(permutations)} permutations ({choice.group}), "
@@ -219,15 +229,20 @@ class _Training:
         )
         return expected
 
-    def _within_memory(self, task: TrainingTask, choice: Choice, needed: int) -> Hyper:
+    def _within_memory(self, task: TrainingTask, choice: Choice, expected: Forecast) -> Hyper:
         """The settings, to be solved iteratively where a factorisation would need more bytes than are free."""
-        hyper = choice.hyper
-        if task.recipe.trainer == "sgdml" or needed <= (free := available_memory()):
+        hyper, needed = choice.hyper, expected.memory
+        if task.recipe.trainer == "sgdml" or needed <= (free := available_memory(hyper.device)):
             return hyper
         if hyper.basis:
             raise InputError(
                 f"{task.name}: a basis of {hyper.basis} points takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} are "
                 "free: take a smaller --basis"
+            )
+        if hyper.device != "cpu":
+            raise InputError(
+                f"{task.name}: {expected.rows} rows take {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free on "
+                f"{hyper.device}: take --device cpu, a --basis, or fewer points"
             )
         memory, n_perms = int(0.8 * free), len(task.groups[choice.group])
         plan = plan_memory(len(task.train), len(task.train.numbers), n_perms, hyper.energies, memory)
@@ -258,8 +273,9 @@ class _Training:
         if not (pairs or points):
             return hyper, model, []
         size = len(train), len(train.numbers), hyper.energies
-        bases = fewer_points(*size, available_memory()) if points else []
-        peak = peak_with(max((least_squares_bytes(m, *size[1:]) for m in bases), default=0))
+        bases = fewer_points(*size, available_memory(self._device), self._device) if points else []
+        peak = max((least_squares_bytes(m, *size[1:], self._device) for m in bases), default=0)
+        peak = peak_with(peak) if self._device == "cpu" else peak
         what = " and ".join(["pairs"] * pairs + ["points"] * points)
         self._reporter.say(
             f"{task.name}: fewest {what} with {recipe.tolerance:g} times the validation errors, {peak / 1e9:.2f} GB"

@@ -89,7 +89,7 @@ class Listener(Silent):
 def measured(case: Case) -> tuple[float, float]:
     """The memory that is foretold, and the peak of this process, GB."""
     if case.free:
-        trainer.available_memory = lambda: case.free
+        trainer.available_memory = lambda _: case.free
     listener, recipe = Listener(), Recipe(case.points, n_validation=50, n_far=0, basis=case.basis)
     with TemporaryDirectory() as folder:
         data = MODELS / case.system / "dataset.npz"

@@ -54,7 +54,8 @@ def test_a_rival_that_does_not_fit_into_memory(
         (sgdml_bytes(some_points(model, 20)), "timed with 20 points"),
         (10**6, "not on this machine: one point needs 0.0 GB"),
     ):
-        monkeypatch.setattr("delta_server.bench.prediction.available_memory", lambda room=room: int(room / 0.799))
+        free = int(room / 0.799)
+        monkeypatch.setattr("delta_server.training.solve.memory.available_memory", lambda _, free=free: free)
         result = CliRunner().invoke(
             app, ["bench", MANIFEST, "--seconds", "0.01", "--batch", "1", "--against", "sgdml"]
         )

@@ -218,12 +218,12 @@ def test_what_does_not_fit_into_memory_is_solved_iteratively(tmp_path: Path, mon
     source, listener = dataset_of("na_benzene", tmp_path), Listener()
     recipe = replace(QUICK, choose_group=False, robust=False)
     whole = load_potential(train(source, tmp_path / "whole", recipe, Listener()))
-    monkeypatch.setattr(module, "available_memory", lambda: 9_000_000)
+    monkeypatch.setattr(module, "available_memory", lambda _: 9_000_000)
     parts = load_potential(train(source, tmp_path / "parts", recipe, listener))
     assert [line for line in listener.lines if "GB are free: solved iteratively" in line]
     x = load_dataset(source).positions[:5]
     assert np.abs(whole.compute(x).forces - parts.compute(x).forces).max() < 1e-3
-    monkeypatch.setattr(module, "available_memory", lambda: 1000)
+    monkeypatch.setattr(module, "available_memory", lambda _: 1000)
     with pytest.raises(InputError, match="memory"):
         train(source, tmp_path / "nothing", recipe, listener)
 

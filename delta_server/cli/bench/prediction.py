@@ -83,7 +83,7 @@ def bench(
 
     from ...bench.growth import growth as measure_growth
     from ...bench.growth import some_points
-    from ...bench.prediction import Machine, Timing, alternate, bench_term, gpu_of, memory_of, sgdml_predictor
+    from ...bench.prediction import Machine, Timing, alternate, bench_term, gpu_of, sgdml_predictor
     from ...errors import InputError
     from ...gdml import make_predictor
     from ...loading import load_potential, read_model
@@ -92,6 +92,7 @@ def bench(
     from ...terms.calculator import Computer
     from ...terms.sgdml import SgdmlTerm
     from ...training.record import validation_mae
+    from ...training.solve.memory import available_memory
 
     if not all(b.strip().isdigit() and 0 < int(b) <= 4096 for b in batches.split(",")):
         raise InputError(f"--batch {batches!r}: expected sizes like 1,8,32")
@@ -125,7 +126,7 @@ def bench(
             model = some_points(model, points)
         fits = True
         if stock:
-            model, fits = _that_fits(names[0], model, memory_of(device))
+            model, fits = _that_fits(names[0], model, available_memory(device))
         rival = sgdml_predictor(model, device) if stock and fits else None
         predictor = make_predictor(model, threads, device)
         limits = machine.at(model.n_bytes) if device == "cpu" else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 import typer
 
 from ...errors import InputError
-from ..options import AllThreadsOption, DatasetArg, OverwriteOption, by_model, check_new, count
+from ..options import AllThreadsOption, DatasetArg, DeviceOption, OverwriteOption, by_model, check_new, count
 from ..process import set_training_threads
 from ..progress import Line, duration
 
@@ -158,6 +158,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn at random.")] = 0,
     overwrite: OverwriteOption = False,
     threads: AllThreadsOption = 0,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Train fragment and binding models and write their manifest.
 
@@ -216,7 +217,7 @@ def train(
         check_new(output / "manifest.yaml", overwrite)
     told = Terminal()
     choose = Like(like, told) if like else None
-    manifest = train_all(dataset, output, chosen, told, structure, choose, overwrite=overwrite)
+    manifest = train_all(dataset, output, chosen, told, structure, choose, device=device, overwrite=overwrite)
     print(manifest)
 
 

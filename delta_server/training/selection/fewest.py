@@ -112,10 +112,10 @@ def fewer_pairs(
     return best[::-1]
 
 
-def fewer_points(n_points: int, n_atoms: int, energies: bool, memory: int) -> list[int]:
+def fewer_points(n_points: int, n_atoms: int, energies: bool, memory: int, device: str = "cpu") -> list[int]:
     """Sizes of smaller and smaller bases, those that are fitted in so many bytes."""
     sizes = sorted({round(share * n_points) for share in _SHARES}, reverse=True)
-    return [m for m in sizes if m >= _LEAST and least_squares_bytes(m, n_atoms, energies) <= memory]
+    return [m for m in sizes if m >= _LEAST and least_squares_bytes(m, n_atoms, energies, device) <= memory]
 
 
 @dataclass(frozen=True, eq=False)

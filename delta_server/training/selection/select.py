@@ -16,8 +16,7 @@ from ...gdml.descriptor.metric import Metric
 from ...gdml.model import Model
 from ..fit import Hyper, fit_matrix, maes
 from ..labels import Labels
-from ..solve.cholesky import Panels
-from ..solve.kernel import KernelMatrix
+from ..solve.kernels import Matrix, make_kernel
 from .scales import ScalesIteration, learn_scales, learning_set
 
 SIGMAS = tuple(float(2.0 ** (i / 2)) for i in range(13))
@@ -76,6 +75,7 @@ class Search:
     rows: int = _ROWS
     metrics: bool = False  # whether to try metrics other than sGDML's, and to learn one
     rounding: float = _ROUNDING  # eV, see `rounding`: more is bad
+    device: str = "cpu"  # what solves, as in `Hyper`
 
     def cell(self, sigma: float, lam: float, robust: bool = False) -> _Cell:
         """The cell of the grid for these values, or the nearest there is."""
@@ -228,9 +228,9 @@ class _Grid:
         self.train, self.validation, self.copies = train, validation, copies
         self.name, self.permutations, self.search, self.log = name, permutations, search, log
         self.metric_name, self.metric = metric_name, metric
-        self.kernel = KernelMatrix(train.positions, permutations, metric)
+        self.kernel = make_kernel(train.positions, permutations, metric, search.device)
         self.trials: list[Trial] = []
-        self._matrix: tuple[int, Panels] | None = None
+        self._matrix: tuple[int, Matrix] | None = None
         self._scores: dict[_Cell, float] = {}
 
     def descend(self, here: _Cell, steps: _Steps) -> None:

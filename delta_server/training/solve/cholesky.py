@@ -19,6 +19,14 @@ class NotPositiveDefiniteError(InputError):
     """A kernel matrix that rounding, or equal configurations, have left without an inverse."""
 
 
+def not_positive_definite(rows: int) -> NotPositiveDefiniteError:
+    """What to raise of a kernel matrix of so many rows."""
+    return NotPositiveDefiniteError(
+        f"the kernel matrix ({rows} rows) is not positive definite: raise --lambda, take a smaller sigma, or leave "
+        "out duplicate configurations"
+    )
+
+
 @dataclass(frozen=True)
 class Panels:
     """Lower triangle of an n×n matrix: a panel holds some columns from their diagonal down, (n − start, width)."""
@@ -42,8 +50,18 @@ class Panels:
     def starts(self) -> list[int]:
         return [self.n - len(p) for p in self.panels]
 
-    def diagonals(self) -> list[FloatArray]:
-        """Views of the diagonal, panel by panel."""
+    def diagonal(self) -> FloatArray:
+        """(n,) a copy."""
+        return np.concatenate(self._diagonals())
+
+    def add_diagonal(self, values: FloatArray | float) -> None:
+        """Add (n,) values, or one to all."""
+        values = np.broadcast_to(values, self.n)
+        for start, diagonal in zip(self.starts, self._diagonals(), strict=True):
+            diagonal += values[start : start + len(diagonal)]
+
+    def _diagonals(self) -> list[FloatArray]:
+        """Views, panel by panel."""
         return [p.reshape(-1)[: p.shape[1] * (p.shape[1] + 1) : p.shape[1] + 1] for p in self.panels]
 
     def factor(self, progress: Callable[[float], None] | None = None) -> None:
@@ -60,10 +78,7 @@ class Panels:
             try:
                 diagonal = np.asfortranarray(cholesky(panel[:width], lower=True, check_finite=False))
             except LinAlgError:
-                raise NotPositiveDefiniteError(
-                    f"the kernel matrix ({self.n} rows) is not positive definite: raise --lambda, take a smaller "
-                    "sigma, or leave out duplicate configurations"
-                ) from None
+                raise not_positive_definite(self.n) from None
             panel[:width] = diagonal
             if len(panel) > width:  # a C-ordered panel is LAPACK's transposed one: all of this happens in place
                 dtrsm(1.0, diagonal, panel[width:].T, lower=1, overwrite_b=1)

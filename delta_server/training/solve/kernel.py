@@ -13,6 +13,8 @@ from ...gdml.descriptor.metric import Metric
 from ...gdml.descriptor.pairs import n_pairs
 from .cholesky import Panels
 
+TEMPORARIES = 2 * 2**30
+"""Bytes that a GPU has for some blocks of a matrix, about."""
 _PANEL = 512  # columns, about: wide enough for BLAS, narrow enough to waste little above the diagonal
 
 
@@ -62,6 +64,23 @@ class KernelMatrix:
                 report("kernel matrix", 1.0 - (1.0 - first / m) ** 2)
         return matrix
 
+    def numbers(self, values: FloatArray) -> FloatArray:
+        """An array, where the fit is made: here."""
+        return values
+
+    def zeros(self, energies: bool) -> Panels:
+        """A matrix of this size."""
+        return Panels.zeros(self.widths(energies))
+
+    def columns(self, positions: FloatArray, sigma: float, energies: bool) -> FloatArray:
+        """Covariances of these points' labels (energies first, then forces) with those of others, (k, N, 3) Å: point
+        by point, each with its energy first, where `energies`."""
+        block = KernelMatrix(positions, self.permutations, self.metric).block(self, sigma, energies)
+        rows, e = 3 * self.x.shape[1] + energies, int(energies)
+        order = np.arange(block.shape[1]).reshape(-1, rows)
+        found: FloatArray = block.T[np.concatenate([order[:, :e].T.ravel(), order[:, e:].ravel()])]
+        return found
+
     def block(self, others: KernelMatrix, sigma: float, energies: bool) -> FloatArray:
         """(R·M, R·M') covariances of these points' labels with those of others, without λ; R = 3N or 1 + 3N: point
         by point, each with its energy first where `energies`."""
@@ -80,8 +99,11 @@ class KernelMatrix:
         return taken
 
 
-def matrix_bytes(n_points: int, n_atoms: int, energies: bool) -> int:
-    """Memory that `fit` needs for the matrix and the geometries."""
+def matrix_bytes(n_points: int, n_atoms: int, energies: bool, device: str = "cpu") -> int:
+    """Memory that `fit` needs for the matrix and the geometries, on a device other than the CPU for all of a matrix
+    and its factor."""
     rows = 3 * n_atoms * n_points + n_points * energies
+    if device != "cpu":
+        return 16 * rows**2 + TEMPORARIES
     panel = max(_PANEL, 3 * n_atoms)
     return 4 * rows * (rows + panel) + 16 * panel**2 + 8 * n_points * (4 * n_atoms**2 + 4 * n_pairs(n_atoms))

@@ -16,8 +16,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..._types import FloatArray
-from .cholesky import NotPositiveDefiniteError, Panels
-from .kernel import KernelMatrix, Report, matrix_bytes
+from .cholesky import NotPositiveDefiniteError
+from .kernel import Report, matrix_bytes
+from .kernels import Kernel
 
 _ROWS = 1024  # of A, about, that are made at once
 _JITTERS = (1.0, 100.0, 1e4)  # of rounding, that are added to the diagonal of K_mm one after the other
@@ -27,17 +28,18 @@ class LeastSquares:
     """The whitened basis of M points of a kernel, and what is fitted to it."""
 
     def __init__(
-        self, basis: KernelMatrix, positions: FloatArray, sigma: float, energies: bool, report: Report | None = None
+        self, basis: Kernel, positions: FloatArray, sigma: float, energies: bool, report: Report | None = None
     ) -> None:
         """basis: of the M points; positions: (N, atoms, 3) Å of the labels. Raises NotPositiveDefiniteError."""
         self._basis, self._positions, self._sigma, self._energies = basis, positions, sigma, energies
         self._report = report
         for jitter in _JITTERS:
             self._factor = basis.matrix(sigma, energies, report)
-            diagonals = self._factor.diagonals()
-            self.variance = float(np.concatenate(diagonals[energies:]).mean())
-            for diagonal in diagonals:  # six motions of the whole to a point have no variance
-                diagonal *= 1.0 + jitter * self._factor.n * np.finfo(np.float64).eps
+            diagonal = self._factor.diagonal()
+            points = self._factor.n // (positions[0].size + energies)
+            self.variance = float(diagonal[points * energies :].mean())
+            # six motions of the whole to a point have no variance
+            self._factor.add_diagonal(jitter * self._factor.n * np.finfo(np.float64).eps * diagonal)
             try:
                 self._factor.factor(self._progress("factorisation"))
                 break
@@ -50,26 +52,21 @@ class LeastSquares:
 
         y, doubt: (n,) labels in the same order, of all N configurations. lam: absolute.
         """
-        normal = Panels.zeros(self._basis.widths(self._energies))
-        right = np.zeros(normal.n)
+        basis, normal = self._basis, self._basis.zeros(self._energies)
+        right = basis.numbers(np.zeros(normal.n))
         n, atoms = self._positions.shape[:2]
-        rows, e = 3 * atoms + self._energies, int(self._energies)
-        columns = np.arange(normal.n).reshape(-1, rows)
-        order = np.concatenate([columns[:, :e].T.ravel(), columns[:, e:].ravel()])  # energies first
-        labels, weights = (_by_point(v, n, e) for v in (y, 1.0 / np.sqrt(doubt)))
-        step, progress = max(1, _ROWS // rows), self._progress("least squares")
+        labels, weights = (_by_point(v, n, int(self._energies)) for v in (y, 1.0 / np.sqrt(doubt)))
+        step, progress = max(1, _ROWS // (3 * atoms + self._energies)), self._progress("least squares")
         for start in range(0, n, step):
             part = slice(start, start + step)
-            here = KernelMatrix(self._positions[part], self._basis.permutations, self._basis.metric)
-            block = here.block(self._basis, self._sigma, self._energies)
+            columns = basis.columns(self._positions[part], self._sigma, self._energies)
             w = weights[part].ravel()
-            a = self._factor.forward(block.T[order]) * w
+            a = self._factor.forward(columns) * basis.numbers(w)
             normal.add_product(a)
-            right += a @ (w * labels[part].ravel())
+            right += a @ basis.numbers(w * labels[part].ravel())
             if progress:
                 progress(min(1.0, (start + step) / n))
-        for diagonal in normal.diagonals():
-            diagonal += lam
+        normal.add_diagonal(lam)
         normal.factor()
         return self._factor.backward(normal.solve(right))
 
@@ -78,9 +75,11 @@ class LeastSquares:
         return None if report is None else lambda done: report(stage, done)
 
 
-def least_squares_bytes(n_basis: int, n_atoms: int, energies: bool) -> int:
+def least_squares_bytes(n_basis: int, n_atoms: int, energies: bool, device: str = "cpu") -> int:
     """Memory of a fit with a basis of so many points, whatever number of configurations it is fitted to."""
     rows = 3 * n_atoms + energies
+    if device != "cpu":
+        return matrix_bytes(n_basis, n_atoms, energies, device) + 8 * (n_basis * rows) ** 2
     block = max(_ROWS, rows) * (4 * n_basis * rows + 4 * n_atoms * n_atoms)
     return 2 * matrix_bytes(n_basis, n_atoms, energies) + 8 * block
 

@@ -10,15 +10,23 @@ import numpy as np
 
 from ..._types import IntArray
 from ...gdml.descriptor.metric import Metric
+from ...gdml.devices import find_device
 from ..labels import Labels
-from .kernel import KernelMatrix, matrix_bytes
+from .kernel import matrix_bytes
+from .kernels import make_kernel
 from .least_squares import least_squares_bytes
 
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def available_memory() -> int:
-    """Bytes that this process can still take: of the machine, or of its control group where that has less."""
+def available_memory(device: str = "cpu") -> int:
+    """Bytes that this process can still take: of the machine, or of its control group where that has less; or of a
+    GPU. Raises InputError where there is no such device."""
+    place = None if device == "cpu" else find_device(device)
+    if place is not None and place.type == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info(place)[0])
     free = 2**63 - 1
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -47,45 +55,55 @@ class Forecast(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """The speed of this machine at this moment, with the threads that it is given."""
+    """The speed of this machine, or of a GPU, at this moment, with the threads that it is given."""
 
     flops: float  # of a matrix product, 1/s
     block: float  # s for one pair of atoms² and permutations of a kernel matrix block
 
     @classmethod
-    def measure(cls, labels: Labels, permutations: IntArray) -> Speed:
+    def measure(cls, labels: Labels, permutations: IntArray, device: str = "cpu") -> Speed:
         """A fraction of a second of the two kinds of work, on the task itself. Compiles the kernel first."""
         n_atoms, few = len(labels.numbers), permutations[:64]
         points = max(2, min(len(labels), 24, int((3e7 / (n_atoms**2 * len(few))) ** 0.5)))
         metric = Metric(n_atoms)
-        kernel = KernelMatrix(labels.positions[:points], few, metric)
-        KernelMatrix(labels.positions[:2], few[:1], metric).matrix(10.0, False)
+        kernel = make_kernel(labels.positions[:points], few, metric, device)
+        make_kernel(labels.positions[:2], few[:1], metric, device).matrix(10.0, False)
         start = time.perf_counter()
-        kernel.matrix(10.0, False)
+        kernel.matrix(10.0, False).diagonal()
         block = (time.perf_counter() - start) / (points * (points + 1) / 2 * len(few) * n_atoms**2)
-        a = np.ones((768, 768))
-        a @ a
+        rows = 768 if device == "cpu" else 4096
+        a = kernel.numbers(np.ones((rows, rows)))
+        float((a @ a)[0, 0])
         start = time.perf_counter()
-        a @ a
-        return cls(2 * 768.0**3 / (time.perf_counter() - start), block)
+        float((a @ a)[0, 0])
+        return cls(2 * float(rows) ** 3 / (time.perf_counter() - start), block)
 
 
 def forecast(
-    n_points: int, n_atoms: int, n_perms: int, energies: bool, speed: Speed, robust: bool = False, basis: int = 0
+    n_points: int,
+    n_atoms: int,
+    n_perms: int,
+    energies: bool,
+    speed: Speed,
+    robust: bool = False,
+    basis: int = 0,
+    device: str = "cpu",
 ) -> Forecast:
-    """Memory and time of `fit.fit` by Cholesky factorisation. robust: with a second matrix where there is room.
-    basis: points that are fitted to all by least squares."""
+    """Memory, of the device, and time of `fit.fit` by Cholesky factorisation. robust: with a second matrix where
+    there is room. basis: points that are fitted to all by least squares."""
     each = 3 * n_atoms + energies
     block = n_perms * n_atoms**2 * speed.block  # s, two points
     if basis:
         rows, labels, passes = each * basis, each * n_points, 1 + robust
-        memory = least_squares_bytes(basis, n_atoms, energies)
+        memory = least_squares_bytes(basis, n_atoms, energies, device)
         seconds = basis * (basis / 2 + passes * n_points) * block
         seconds += rows**2 * (2 * passes * labels + (1 + passes) * rows / 3) / speed.flops
-        return Forecast(rows, memory, seconds, peak_with(memory))
+        return Forecast(rows, memory, seconds, memory if device != "cpu" else peak_with(memory))
     rows = each * n_points
     seconds = n_points * (n_points + 1) / 2 * block + rows**3 / 3 / speed.flops
-    memory = matrix_bytes(n_points, n_atoms, energies)
+    memory = matrix_bytes(n_points, n_atoms, energies, device)
+    if device != "cpu":
+        return Forecast(rows, memory, (1 + robust) * seconds, memory)
     twice = 4 * rows**2 if robust and 2.1 * memory < available_memory() else 0
     return Forecast(rows, memory, seconds, peak_with(memory + twice))
 

@@ -74,8 +74,7 @@ class Nystrom:
                 np.matmul(x.T, self._columns[i], out=self._inner.panels[i][start : start + widths[j]])
             if report:
                 report("preconditioner", 0.5 + 0.4 * (j + 1) / len(widths))
-        for diagonal in self._inner.diagonals():
-            diagonal += 1.0
+        self._inner.add_diagonal(1.0)
         self._inner.factor((lambda done: report("preconditioner", 0.9 + 0.1 * done)) if report else None)
 
     @property

@@ -42,12 +42,13 @@ def test_solves(widths: list[int]) -> None:
         assert np.abs(np.tril(panel) - np.tril(expected)).max() < 1e-12
 
 
-def test_diagonals_are_views() -> None:
+def test_a_diagonal_that_is_added_to() -> None:
     panels = Panels.zeros([2, 3, 2])
-    for diagonal in panels.diagonals():
-        diagonal += 4.0
+    panels.add_diagonal(np.arange(7.0) ** 2)
+    panels.add_diagonal(2.0 * np.arange(7) + 1.0)
+    panels.diagonal()[:] = np.nan  # a copy
     panels.factor()
-    assert np.array_equal(np.concatenate(panels.diagonals()), np.full(7, 2.0))
+    assert np.array_equal(panels.diagonal(), np.arange(1.0, 8.0))
     assert sum(p.nbytes for p in panels.panels) == 8 * (7 * 2 + 5 * 3 + 2 * 2)
 
 

@@ -45,12 +45,11 @@ class Problem:
         self.matrix = self.kernel.matrix(SIGMA, energies)
 
     def lam(self, relative: float) -> float:
-        return relative * float(np.concatenate(self.matrix.diagonals())[-self.train.forces.size :].mean())
+        return relative * float(self.matrix.diagonal()[-self.train.forces.size :].mean())
 
     def exact(self, lam: float) -> np.ndarray:
         matrix = Panels(tuple(panel.copy() for panel in self.matrix.panels))
-        for diagonal in matrix.diagonals():
-            diagonal += lam
+        matrix.add_diagonal(lam)
         matrix.factor()
         return matrix.solve(self.y)
 
