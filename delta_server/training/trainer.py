@@ -132,7 +132,8 @@ def _less(
         system = system.less(terms, used, partial(reporter.progress, "baseline"))
     if not recipe.electrostatics:
         return system, terms, None
-    charges = fit_charges(system, np.flatnonzero(sides == TRAIN))
+    ending = recipe.cutoff - recipe.switch if recipe.cutoff else 0.0
+    charges = fit_charges(system, np.flatnonzero(sides == TRAIN), ending)
     reporter.say(str(charges))
     term = charges.term(system)
     return system.less([term], used), [*terms, term], charges

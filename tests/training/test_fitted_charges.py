@@ -18,6 +18,7 @@ from delta_server.data.dataset import Dataset
 from delta_server.errors import InputError
 from delta_server.terms.base import Frames
 from delta_server.terms.electrostatics import ElectrostaticsTerm
+from delta_server.training.baselines.cutoff import centre_distances
 from delta_server.training.baselines.electrostatics import fit_charges
 from delta_server.training.baselines.remainder import labels_less
 from delta_server.training.databases import Complex
@@ -67,6 +68,21 @@ def test_charges_are_found_again(system: str) -> None:
     assert complex_.less([found.term(complex_)], np.arange(len(data))).binding_labels(np.arange(9)).forces == (
         pytest.approx(0, abs=0.1)
     )
+
+
+def test_what_the_model_leaves_alone_is_what_they_are_fitted_to() -> None:
+    """Nearer by, where more than charges binds, the model knows better."""
+    data, term = charged("methane_dimer", 200)
+    distance = centre_distances(Complex.of(data), np.arange(len(data)))
+    near = np.where(distance < 12.0, 0.8, 1.0)
+    complex_ = Complex.of(replace(data, energies=near * data.energies))
+    every = np.arange(len(data))
+    all_, far, too_far = (fit_charges(complex_, every, beyond) for beyond in (0.0, 12.0, 40.0))
+    assert far.n == np.sum(distance >= 12.0) < all_.n
+    assert far.charges["methane_1"] == pytest.approx(term.charges[0], abs=1e-3)
+    assert abs(all_.charges["methane_1"][0] - term.charges[0][0]) > 0.01
+    assert too_far == all_, "too few are as far"
+    assert "centres 12 Å apart" in str(far)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 6, 7, 8, 9, 5], [0, 5, 1, 6, 2, 7, 3, 8, 4, 9]])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._types import IntArray
+from ..._types import FloatArray, IntArray
 from ...data.apart import placed_in
 from ...errors import InputError
 from ...terms.switch import Switch, SwitchOfTwo
@@ -23,11 +23,16 @@ def check_cutoff(system: Complex, which: IntArray, cutoff: float, width: float) 
     data = system.data
     if data.n_fragments != 2:
         raise InputError(f"{data.name}: a cut-off is of two fragments, here are {data.n_fragments}")
-    bound = data.positions[which[~placed_in(data)[which]]]
-    switch = SwitchOfTwo.of(Switch(cutoff, width), [system.atoms[k] for k in range(2)], data.numbers)
-    farthest = float(np.quantile(switch.of_frames(bound)[3], _BOUND))
+    bound = which[~placed_in(data)[which]]
+    farthest = float(np.quantile(centre_distances(system, bound), _BOUND))
     if cutoff - width < farthest:
         raise InputError(
             f"{data.name}: a cut-off of {cutoff:g} Å, switched from {cutoff - width:g} Å: the complex has up to "
             f"{farthest:.1f} Å between its fragments' centres of mass; take {farthest + width:.1f} Å or more"
         )
+
+
+def centre_distances(system: Complex, which: IntArray) -> FloatArray:
+    """(n,) Å between the centres of mass of two fragments, in configurations `which`."""
+    switch = SwitchOfTwo.of(Switch(1.0, 1.0), [system.atoms[k] for k in range(2)], system.data.numbers)
+    return switch.of_frames(system.data.positions[which])[3]

@@ -17,6 +17,7 @@ from ...data.apart import gaps
 from ...errors import InputError
 from ...terms.electrostatics import ElectrostaticsTerm, pull
 from ...units import COULOMB, KCAL_MOL
+from .cutoff import centre_distances
 
 if TYPE_CHECKING:
     from ..databases import Complex
@@ -33,25 +34,27 @@ _TIE = 1e-5  # kcal/mol/e to the guess: energies of neutral molecules do not tel
 @dataclass(frozen=True)
 class FittedCharges:
     """charges: e, of the atoms of each fragment by its name, in the manifest's order (`Complex.atoms`). n:
-    configurations they were fitted to; left: RMS of the binding energy that they leave there, of: RMS of what there
-    was; kcal/mol."""
+    configurations they were fitted to, from `beyond` Å between centres of mass on; left: RMS of the binding energy
+    that they leave there, of: RMS of what there was; kcal/mol."""
 
     charges: dict[str, list[float]]
     n: int
+    beyond: float
     left: float
     of: float
 
     def __str__(self) -> str:
         each = "; ".join(f"{name} {' '.join(f'{q:+.3f}' for q in values)}" for name, values in self.charges.items())
+        far = f"with centres {self.beyond:g}" if self.beyond else f"{APART:g}"
         return (
-            f"electrostatics: charges (e) of {each}; fitted to {self.n} configurations {APART:g} Å apart or more, "
+            f"electrostatics: charges (e) of {each}; fitted to {self.n} configurations {far} Å apart or more, "
             f"{self.left:.2g} of {self.of:.2g} kcal/mol left (RMS)"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """What the record says."""
         return {
-            "charges": self.charges, "configurations": self.n,
+            "charges": self.charges, "configurations": self.n, "beyond_angstrom": self.beyond,
             "rms_left_kcal_per_mol": self.left, "rms_kcal_per_mol": self.of,
         }  # fmt: skip
 
@@ -65,12 +68,14 @@ class FittedCharges:
         return ElectrostaticsTerm(NAME, sites[None], tuple(np.array(self.charges[name]) for name in system.names))
 
 
-def fit_charges(system: Complex, which: IntArray) -> FittedCharges:
+def fit_charges(system: Complex, which: IntArray, beyond: float = 0.0) -> FittedCharges:
     """Charges of the two fragments of a complex that fit their binding energies best.
 
     which: configurations; those are taken whose nearest atoms are 5.5 Å apart or more, and weighed by the cube of
     that distance, as energies of dipoles fall: otherwise the nearest would count alone. Forces do not count: those
-    of density functionals have a constant error, which is larger here.
+    of density functionals have a constant error, which is larger here. beyond: Å between centres of mass where the
+    binding's model begins to end; where there are enough configurations beyond that, they alone are taken, for nearer
+    by the model has what charges lack.
 
     Raises InputError where there are too few, or other than two fragments, an ion whose charge is not known, or
     energies that no charges explain.
@@ -84,8 +89,10 @@ def fit_charges(system: Complex, which: IntArray) -> FittedCharges:
     for k, name in enumerate(system.names):
         if len(system.atoms[k]) == 1 and not system.charge(k):
             raise InputError(f"{data.name}: electrostatics: {name} is an atom of charge 0; label it with --charges")
-    gap = gaps(data.positions[which], [first, second])
-    far, weights = which[gap >= APART], (gap[gap >= APART] / APART) ** 3
+    far = which[gaps(data.positions[which], [first, second]) >= APART]
+    left_alone = far[centre_distances(system, far) >= beyond]
+    far, beyond = (left_alone, beyond) if len(left_alone) >= _FEWEST else (far, 0.0)
+    weights = (gaps(data.positions[far], [first, second]) / APART) ** 3
     if len(far) < _FEWEST:
         raise InputError(
             f"{data.name}: electrostatics: {len(far)} training configurations have their fragments {APART:g} Å apart "
@@ -116,7 +123,7 @@ def fit_charges(system: Complex, which: IntArray) -> FittedCharges:
             f"configurations {APART:g} Å apart or more): something else binds there; leave --electrostatics out"
         )
     charges = {name: q[classes[k]].round(6).tolist() for k, name in enumerate(system.names)}
-    return FittedCharges(charges, len(far), rest, there)
+    return FittedCharges(charges, len(far), beyond, rest, there)
 
 
 def _table(a: FloatArray, b: FloatArray, classes: tuple[IntArray, IntArray]) -> FloatArray:
