@@ -10,7 +10,8 @@ Between two descriptors, d = x − y, with the length scale σ and n = √5 |d| 
 kernel, Chmiela et al., Sci. Adv. 3, e1603015 (2017) and Nat. Commun. 9, 3887 (2018)). All of it is smooth at d = 0.
 
 The same arithmetic stands, in the order that is fast there, in `numpy_sum`, `compiled/_loops.h`, `torch_sum`,
-`uncertainty`, `training/solve/assembly` and `training/selection/reduction`: they change together.
+`uncertainty`, `training/solve/assembly`, `training/solve/torch_kernel` and `training/selection/reduction`: they
+change together.
 """
 
 from __future__ import annotations

@@ -28,35 +28,35 @@ _EACH = 36  # numbers for one m, permutation and atom
 
 
 class TorchMatrix:
-    """`Panels` as a square on a device, of which the lower triangle counts."""
+    """`Panels` as a square (n, n) on a device, of which the lower triangle counts."""
 
     def __init__(self, square: Tensor) -> None:
-        self._square = square
+        self.square = square
 
     @property
     def n(self) -> int:
-        return len(self._square)
+        return len(self.square)
 
     def copy(self) -> TorchMatrix:
-        return TorchMatrix(self._square.clone())
+        return TorchMatrix(self.square.clone())
 
     def diagonal(self) -> FloatArray:
         """(n,) a copy."""
-        found: FloatArray = self._square.diagonal().cpu().numpy().copy()
+        found: FloatArray = self.square.diagonal().cpu().numpy().copy()
         return found
 
     def add_diagonal(self, values: FloatArray | float) -> None:
         """Add (n,) values, or one to all."""
-        self._square.diagonal().add_(self._numbers(values))
+        self.square.diagonal().add_(self._numbers(values))
 
     def factor(self, progress: Callable[[float], None] | None = None) -> None:
         """Replace the matrix A by L with A = L Lᵀ. Raises NotPositiveDefiniteError."""
         import torch
 
-        factor, info = torch.linalg.cholesky_ex(self._square)
+        factor, info = torch.linalg.cholesky_ex(self.square)
         if int(info):
             raise not_positive_definite(self.n)
-        self._square = factor
+        self.square = factor
         if progress:
             progress(1.0)
 
@@ -69,7 +69,7 @@ class TorchMatrix:
         """L⁻¹ y after `factor`, y: (n, k) on the device."""
         import torch
 
-        found: Tensor = torch.linalg.solve_triangular(self._square, y, upper=False)
+        found: Tensor = torch.linalg.solve_triangular(self.square, y, upper=False)
         return found
 
     def backward(self, y: FloatArray) -> FloatArray:
@@ -79,18 +79,18 @@ class TorchMatrix:
 
     def add_product(self, a: Tensor) -> None:
         """Add A Aᵀ, A (n, k) on the device, before `factor`."""
-        self._square.addmm_(a, a.T)
+        self.square.addmm_(a, a.T)
 
     def _backward(self, y: Tensor) -> Tensor:
         import torch
 
-        found: Tensor = torch.linalg.solve_triangular(self._square.T, y, upper=True)
+        found: Tensor = torch.linalg.solve_triangular(self.square.T, y, upper=True)
         return found
 
     def _numbers(self, values: FloatArray | Tensor | float) -> Tensor:
         import torch
 
-        return torch.as_tensor(values, dtype=torch.float64, device=self._square.device)
+        return torch.as_tensor(values, dtype=torch.float64, device=self.square.device)
 
 
 class _Blocks(NamedTuple):
@@ -133,9 +133,8 @@ class TorchKernel:
 
     def matrix(self, sigma: float, energies: bool, report: Report | None = None) -> TorchMatrix:
         """Covariances of the labels (energies first, then forces), without λ."""
-        m, rows = len(self._x), 3 * self._n
-        first = m * energies
-        square = self._x.new_zeros(first + m * rows, first + m * rows)
+        matrix, m, rows = self.zeros(energies), len(self._x), 3 * self._n
+        square, first = matrix.square, m * energies
         for n in range(m):
             columns = slice(first + rows * n, first + rows * (n + 1))
             for part, block in self._blocks(self._x[n], self._u[n], sigma, n):
@@ -147,7 +146,7 @@ class TorchKernel:
                     square[columns, part] = block.right.T
             if report:
                 report("kernel matrix", 1.0 - (1.0 - (n + 1) / m) ** 2)
-        return TorchMatrix(square)
+        return matrix
 
     def columns(self, positions: FloatArray, sigma: float, energies: bool) -> Tensor:
         """Covariances of these points' labels (energies first, then forces) with those of others, (k, N, 3) Å: point

@@ -58,7 +58,7 @@ def test_the_matrix(file: str, energies: bool, device: str, monkeypatch: pytest.
     monkeypatch.setattr(torch_kernel, "TEMPORARIES", 3 * 8 * torch_kernel._EACH * perms.size)
     here, there = (make_kernel(x[:6], perms, metric, name) for name in ("cpu", device))
     expected = square(here.matrix(model.sigma, energies))
-    found = there.matrix(model.sigma, energies)._square.cpu().numpy()
+    found = there.matrix(model.sigma, energies).square.cpu().numpy()
     largest = np.abs(expected).max()
     assert np.abs(np.tril(found) - np.tril(expected)).max() < 1e-13 * largest
     expected = here.columns(x[4:], model.sigma, energies)
