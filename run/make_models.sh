@@ -14,9 +14,9 @@ declare -A points=([methane_dimer]=200 [benzene_dimer]=600 [h2o_benzene]=600 [na
 declare -A metric=([c60_buckycatcher]=auto)
 system=${1:?a folder of models/: ${!points[*]}}
 n=${points[$system]:?no such system; there are ${!points[*]}}
-declare -A again=([c60_buckycatcher]="-n 276 --points c60=100,full=100 --basis catcher=180,binding=80 --n-validation 115
+declare -A again=([c60_buckycatcher]="-n 276 --points c60=100,full=100 --basis catcher=180,binding=110 --n-validation 115
                                       --metric auto --n-far 10"
-                  [no3_corona]="-n 461 --points nitrate=100,full=100 --basis corona=300,binding=160 --n-validation 152
+                  [no3_corona]="-n 461 --points nitrate=100,binding=160,full=100 --basis corona=300 --n-validation 152
                                 --n-far 10"
                   [benzene_dimer]="-n 1500 --points benzene=600,full=600 --basis binding=400"
                   [h2o_benzene]="-n 1200 --points water=600,full=600 --basis water=150,benzene=300,binding=300")
