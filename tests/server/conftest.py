@@ -58,13 +58,13 @@ def dimer(tmp_path_factory: pytest.TempPathFactory) -> System:
 
 @pytest.fixture(scope="session")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> System:
-    """64 atoms of argon with many permutations: slow enough (0.2 s) to be interrupted."""
+    """64 atoms of argon with many permutations: slow enough (0.3 s) to be interrupted."""
     folder = tmp_path_factory.mktemp("slow")
     positions = 3.8 * np.array(list(np.ndindex(4, 4, 4)), dtype=float)
     numbers = np.full(64, 18)
     rng = np.random.default_rng(3)
     permutations = np.array([rng.permutation(64) for _ in range(600)])
-    made_model(folder / "argon.npz", numbers, positions, permutations, n_train=400, seed=4)
+    made_model(folder / "argon.npz", numbers, positions, permutations, n_train=800, seed=4)
     fragments = [{"name": "argon", "atoms": "0:64", "model": "argon.npz"}]
     return System(made_manifest(folder, numbers, positions, fragments), numbers, positions)
 
