@@ -46,19 +46,12 @@ class Hyper:
         return self.metric or Metric(n_atoms)
 
 
-def fit(
-    labels: Labels,
-    permutations: IntArray,
-    hyper: Hyper,
-    report: Report | None = None,
-    kernel: Kernel | None = None,
-) -> Model:
+def fit(labels: Labels, permutations: IntArray, hyper: Hyper, report: Report | None = None) -> Model:
     """Train on all of `labels`, by Cholesky factorisation or, with `hyper.memory`, iteratively; or with `hyper.basis`
     a model of fewer points.
 
-    kernel: of these positions and permutations, where it is at hand already. The labels are divided by their standard
-    deviation and the energies centred, as in sGDML; without `hyper.energies` the constant c is the mean of what the
-    forces leave open (Chmiela et al., Sci. Adv. 3, e1603015 (2017)).
+    The labels are divided by their standard deviation and the energies centred, as in sGDML; without `hyper.energies`
+    the constant c is the mean of what the forces leave open (Chmiela et al., Sci. Adv. 3, e1603015 (2017)).
 
     Raises InputError where the kernel matrix is not positive definite, or the iterative solver does not converge.
     """
@@ -66,7 +59,7 @@ def fit(
         return _fit_basis(labels, permutations, hyper, report)
     if hyper.memory is not None:
         return _fit_iteratively(labels, permutations, hyper, hyper.memory, report)
-    kernel = kernel or _kernel_of(labels, permutations, hyper)
+    kernel = _kernel_of(labels, permutations, hyper)
     return fit_matrix(labels, permutations, hyper, _matrices(labels, kernel, hyper, report), report)
 
 

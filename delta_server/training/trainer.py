@@ -275,8 +275,8 @@ class _Training:
             return hyper, model, []
         size = len(train), len(train.numbers), hyper.energies
         bases = fewer_points(*size, available_memory(self._device), self._device) if points else []
-        peak = max((least_squares_bytes(m, *size[1:], self._device) for m in bases), default=0)
-        peak = peak_with(peak) if self._device == "cpu" else peak
+        most = max((least_squares_bytes(m, *size[1:], self._device) for m in bases), default=0)
+        peak = peak_with(most, self._device)
         what = " and ".join(["pairs"] * pairs + ["points"] * points)
         self._reporter.say(
             f"{task.name}: fewest {what} with {recipe.tolerance:g} times the validation errors, {peak / 1e9:.2f} GB"

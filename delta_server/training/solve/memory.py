@@ -98,19 +98,21 @@ def forecast(
         memory = least_squares_bytes(basis, n_atoms, energies, device)
         seconds = basis * (basis / 2 + passes * n_points) * block
         seconds += rows**2 * (2 * passes * labels + (1 + passes) * rows / 3) / speed.flops
-        return Forecast(rows, memory, seconds, memory if device != "cpu" else peak_with(memory))
+        return Forecast(rows, memory, seconds, peak_with(memory, device))
     rows = each * n_points
     seconds = n_points * (n_points + 1) / 2 * block + rows**3 / 3 / speed.flops
     memory = matrix_bytes(n_points, n_atoms, energies, device)
-    if device != "cpu":
-        return Forecast(rows, memory, (1 + robust) * seconds, memory)
+    if device != "cpu":  # where a robust fit makes its matrix twice
+        return Forecast(rows, memory, (1 + robust) * seconds, peak_with(memory, device))
     twice = 4 * rows**2 if robust and 2.1 * memory < available_memory() else 0
     return Forecast(rows, memory, seconds, peak_with(memory + twice))
 
 
-def peak_with(memory: int) -> int:
+def peak_with(memory: int, device: str = "cpu") -> int:
     """The most memory that the system will report of this process, Python and imports included, once it has taken so
-    many bytes beside what it has now."""
+    many bytes beside what it has now; of a GPU these bytes alone."""
+    if device != "cpu":
+        return memory
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines())
     now, most = (int(lines[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
     return max(most, now + memory)
