@@ -89,10 +89,11 @@ def fit_charges(system: Complex, which: IntArray, beyond: float = 0.0) -> Fitted
     for k, name in enumerate(system.names):
         if len(system.atoms[k]) == 1 and not system.charge(k):
             raise InputError(f"{data.name}: electrostatics: {name} is an atom of charge 0; label it with --charges")
-    far = which[gaps(data.positions[which], [first, second]) >= APART]
-    left_alone = far[centre_distances(system, far) >= beyond]
-    far, beyond = (left_alone, beyond) if len(left_alone) >= _FEWEST else (far, 0.0)
-    weights = (gaps(data.positions[far], [first, second]) / APART) ** 3
+    gap = gaps(data.positions[which], [first, second])
+    apart = gap >= APART
+    left_alone = apart & (centre_distances(system, which) >= beyond)
+    apart, beyond = (left_alone, beyond) if left_alone.sum() >= _FEWEST else (apart, 0.0)
+    far, weights = which[apart], (gap[apart] / APART) ** 3
     if len(far) < _FEWEST:
         raise InputError(
             f"{data.name}: electrostatics: {len(far)} training configurations have their fragments {APART:g} Å apart "

@@ -26,6 +26,7 @@ def available_memory(device: str = "cpu") -> int:
     if place is not None and place.type == "cuda":
         import torch
 
+        torch.cuda.empty_cache()  # what PyTorch keeps of fits before is free
         return int(torch.cuda.mem_get_info(place)[0])
     free = 2**63 - 1
     meminfo = Path("/proc/meminfo")

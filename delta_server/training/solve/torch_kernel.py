@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..._types import FloatArray, IntArray
 from ...gdml.descriptor.metric import Metric
+from ...gdml.sums.torch_sum import index_on, numbers_on
 from .cholesky import not_positive_definite
 from .kernel import TEMPORARIES, KernelMatrix, Report
 
@@ -114,7 +115,7 @@ class TorchKernel:
         self._n, self._x, self._u = positions.shape[1], self.numbers(described.x), self.numbers(described.u)
         # near the points, where |x_m − x_g|² = |x_m|² + |x_g|² − 2 x_m·x_g loses no digits
         self._centre = self._x.mean(0)
-        p = torch.as_tensor(permutations, dtype=torch.int64, device=device)
+        p = index_on(permutations, device, flat=False)
         self._perms, self._inverse = p, torch.argsort(p, 1)
         self._pairs = p[:, :, None] * self._n + p[:, None]  # (P, N, N) where x_g,ik is in x_n
         # (N, P, N) where g takes atom i
@@ -122,9 +123,7 @@ class TorchKernel:
 
     def numbers(self, values: FloatArray) -> Tensor:
         """An array, on the device."""
-        import torch
-
-        return torch.as_tensor(values, dtype=torch.float64, device=self._device)
+        return numbers_on(values, self._device)
 
     def zeros(self, energies: bool) -> TorchMatrix:
         """A matrix of this size."""
