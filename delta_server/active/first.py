@@ -84,8 +84,8 @@ def begin_with(root: Path, manifest: Path, data: Dataset) -> Dataset:
         record_of(manifest, data, ", which says what the model has learned from"),
         load_manifest(manifest),
     )
-    if record.recipe().electrostatics:
-        raise InputError(f"{manifest}: charges (--electrostatics) are not learned anew here; train without them")
+    if record.recipe().fitted_below:
+        raise InputError(f"{manifest}: --dispersion and --electrostatics are not made anew here; train without them")
     split = np.full(len(data), TEST)
     split[record.configurations("train", len(data))] = TRAIN
     split[record.configurations("validation", len(data))] = VALIDATION

@@ -17,6 +17,7 @@ from ..molecule.whole import Unwrapper
 from ..potential import Fragment, Part, Potential
 from ..terms.base import Term
 from ..terms.constant import ConstantTerm
+from ..terms.dispersion import DispersionTerm
 from ..terms.many_body import ManyBodyTerm, SpeciesTerm
 from ..terms.switch import Switch
 from ..units import energy_in_ev
@@ -56,7 +57,10 @@ def load_assembly(manifest: Manifest, threads: int, device: str, part: Part) -> 
             except GeometryError as error:
                 raise InputError(f"{manifest.resolve(manifest.structure)}: {error}") from None
         terms.append(term)
-    others = [other_term(manifest, entry, tuple(range(len(numbers))), numbers) for entry in manifest.terms]
+    everything = tuple(range(len(numbers)))
+    others = [other_term(manifest, entry, everything, numbers, molecules) for entry in manifest.terms]
+    if cell is not None:
+        others = [term.with_tail(positions, cell) if isinstance(term, DispersionTerm) else term for term in others]
     terms += [term for term in others if part in ("all", term.part)]
     fragments = [Fragment(f"{name}_{k + 1}", x) for name, copies in molecules.items() for k, x in enumerate(copies)]
     return Potential(numbers, positions, fragments, terms, name=manifest.name, theory=manifest.theory, cell=cell)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from ..methods import Method
 from ..terms.base import Frames, Side, Term, TermRequest
 from ..terms.bias import bias_of
 from ..terms.calculator import CalculatorTerm, Molecule, calculator_terms
+from ..terms.dispersion import dispersion_of
 from ..terms.electrostatics import electrostatics_of
 
 if TYPE_CHECKING:
@@ -23,13 +24,22 @@ KINDS = "delta_server.terms"
 """The group of entry points under which kinds of terms are found; each makes a `Term` of a `TermRequest`."""
 
 
-def other_term(manifest: Manifest, entry: TermEntry, atoms: tuple[int, ...], numbers: IntArray) -> Term:
-    """The term of an entry under ``terms:``, made by its kind. Raises ManifestError."""
+def other_term(
+    manifest: Manifest,
+    entry: TermEntry,
+    atoms: tuple[int, ...],
+    numbers: IntArray,
+    molecules: Mapping[str, Sequence[IntArray] | IntArray],
+) -> Term:
+    """The term of an entry under ``terms:``, made by its kind. molecules: the atoms of each, by fragment or species.
+    Raises ManifestError."""
     where = f"{manifest.path}: term {entry.name!r}"
     if entry.kind == "bias":
         return bias_of(manifest, entry, numbers)
     if entry.kind == "electrostatics":
         return electrostatics_of(manifest, entry)
+    if entry.kind == "dispersion":
+        return dispersion_of(manifest, entry, molecules)
     make = _maker(entry.kind, where)
     sites = np.array(atoms, dtype=np.intp)
     part = cast("Side", entry.part)  # `all` is for calculators

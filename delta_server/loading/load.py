@@ -50,6 +50,7 @@ def _load_complex(manifest: Manifest, threads: int, device: str, part: Part) -> 
         )
     fragments = [Fragment(f.name, np.array(f.atoms, dtype=np.intp)) for f in manifest.fragments]
     atoms = {f.name: f.atoms for f in manifest.fragments}
+    each = {fragment.name: [fragment.atoms] for fragment in fragments}
     models = manifest.models()
     alone = manifest.fragments if part in ("all", "fragments") else []
     ions = [ion_term(f) for f in alone if f.energy is not None]
@@ -68,7 +69,7 @@ def _load_complex(manifest: Manifest, threads: int, device: str, part: Part) -> 
         *(computed_terms(manifest, term, structure) for term in manifest.terms if term.calculator),
     )
     others = [
-        other_term(manifest, entry, atoms_over(entry.over, atoms), numbers)
+        other_term(manifest, entry, atoms_over(entry.over, atoms), numbers, each)
         for entry in manifest.terms
         if entry.calculator is None
     ]

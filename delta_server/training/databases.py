@@ -96,6 +96,19 @@ class Complex:
         first = {kind.name: kind.members[0][1] for kind in self.kinds}
         return first.get(model, np.arange(self.data.n_atoms))
 
+    @cached_property
+    def equivalent(self) -> list[IntArray]:
+        """The class of each atom of each fragment, in the order of `atoms`, numbered throughout: atoms that a
+        molecule's group exchanges are of one class, and so are those of equal molecules."""
+        classes = [np.empty(0, dtype=np.intp)] * len(self.names)
+        count = 0
+        for kind in self.kinds:
+            exchanged = np.unique(kind.group.permutations.min(0), return_inverse=True)[1]
+            for i, _ in kind.members:
+                classes[i] = count + exchanged
+            count += int(exchanged.max()) + 1
+        return classes
+
     def charge(self, fragment: int) -> int:
         """Its net charge; 0 where the data set does not say."""
         return 0 if self.data.charges is None else int(self.data.charges[fragment])

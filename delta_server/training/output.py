@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ..gdml import Model, save_model
 from ..manifest import FORMAT
 from ..molecule.ranges import format_atoms
 from ..molecule.structures import read_structure, write_structure
+from .baselines.dispersion import Dispersion
 from .baselines.electrostatics import FittedCharges
 from .databases import Complex, Kind
 from .tasks import Recipe
@@ -37,12 +38,12 @@ def write_manifests(
     structure: Atoms,
     digests: Mapping[str, str],
     recipe: Recipe,
-    charges: FittedCharges | None = None,
+    made: Sequence[Dispersion | FittedCharges] = (),
 ) -> Path:
     """Write ``geometry.xyz``, ``full.yaml`` and the like for each global model, and last ``manifest.yaml``.
 
-    structure: the start geometry, `start_of`. digests: SHA-256 of the model files by name. charges: those that the
-    binding was trained above. Returns the manifest's path.
+    structure: the start geometry, `start_of`. digests: SHA-256 of the model files by name. made: what the
+    binding was trained above, of the data. Returns the manifest's path.
     """
     baseline = recipe.baseline
     data = system.data
@@ -64,7 +65,7 @@ def write_manifests(
         {"cutoff": recipe.cutoff, "switch": recipe.switch} if recipe.cutoff else {}
     )
     body = {"fragments": [entries[i] for i in sorted(entries)], "binding": binding}
-    if terms := [below.entry() for below in (baseline, charges) if below]:
+    if terms := [below.entry() for below in (baseline, *made) if below]:
         body["terms"] = terms
     return _write(folder / "manifest.yaml", data, body)
 

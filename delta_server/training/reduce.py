@@ -159,8 +159,10 @@ def reduce(
     whole = record.recipe()
     points = {name: n for name, n in whole.points.items() if name not in whole.full_models}
     recipe = replace(whole, full=(), points=points, keep=1.0, keeps={}, basis=0)
-    if recipe.baseline or recipe.electrostatics:
-        raise InputError(f"{manifest}: reduce takes no models above a baseline or charges; train with --metric auto")
+    if recipe.baseline or recipe.fitted_below:
+        raise InputError(
+            f"{manifest}: reduce takes no models above a baseline, dispersion or charges; train with --metric auto"
+        )
     system = Complex.of(data, recipe.bonds)
     trained = trained_models(listed, record)
     hypers = {name: (model.group, model.hyper) for name, model in trained.items()}

@@ -64,6 +64,7 @@ class Recipe:
     keeps: Mapping[str, float | Auto] = field(default_factory=dict)  # of models by name
     tolerance: float = 1.02  # times the validation errors, where "auto" takes fewer points or pairs
     baseline: Baseline | None = None  # below the models, which learn what it leaves
+    dispersion: str = ""  # below the binding: D4 of a functional or of gfn2-xtb, with constant coefficients
     electrostatics: bool = False  # charges below the binding, fitted to configurations placed far apart
     cutoff: float = 0.0  # Å between two fragments' centres of mass, where the binding model ends; 0: nowhere
     switch: float = 2.0  # Å, the last part of the cut-off
@@ -74,6 +75,11 @@ class Recipe:
             object.__setattr__(self, "baseline", Baseline(**baseline))
         if isinstance(full, bool):  # a recipe of version 0.1
             object.__setattr__(self, "full", ("sgdml",) if full else ())
+
+    @property
+    def fitted_below(self) -> bool:
+        """Whether something is below the binding that is made from the data: a dispersion, or charges."""
+        return bool(self.dispersion) or self.electrostatics
 
     @property
     def most(self) -> int:

@@ -22,6 +22,8 @@ from ..terms.base import Term
 from ..units import KCAL_MOL
 from .baselines.calculator import NAME as BASELINE
 from .baselines.cutoff import check_cutoff
+from .baselines.dispersion import NAME as DISPERSION
+from .baselines.dispersion import Dispersion, dispersion_below
 from .baselines.electrostatics import NAME as ELECTROSTATICS
 from .baselines.electrostatics import FittedCharges, fit_charges
 from .baselines.remainder import labels_less
@@ -75,10 +77,14 @@ def train(
         raise InputError("fewer pairs: stock sGDML has all; leave out --trainer sgdml and --recipe paper")
     if (recipe.basis or recipe.bases) and recipe.trainer == "sgdml":
         raise InputError("a basis: stock sGDML fits as many points as labels; leave out --trainer sgdml")
-    if (recipe.baseline or recipe.electrostatics) and recipe.full:
+    if (recipe.baseline or recipe.fitted_below) and recipe.full:
         raise InputError("global models (--full) have nothing below them: train them in a folder of their own")
-    if recipe.cutoff and not (recipe.baseline or recipe.electrostatics):
-        raise InputError("a cut-off is for models above --baseline or --electrostatics; here it would leave nothing")
+    if recipe.cutoff and not (recipe.baseline or recipe.fitted_below):
+        raise InputError(
+            "a cut-off is for models above --baseline, --dispersion or --electrostatics; here it would leave nothing"
+        )
+    if recipe.dispersion and recipe.baseline and recipe.baseline.part != "fragments":
+        raise InputError("--dispersion and --baseline: both are below the binding; leave one out")
     device = "cpu" if device == "cpu" or find_device(device) is None else device
     if device != "cpu" and recipe.trainer == "sgdml":
         raise InputError(f"device {device!r}: stock sGDML solves on the CPU; leave out --trainer sgdml")
@@ -99,9 +105,9 @@ def train(
         reporter.say(few)
     choose = choose or Selection(reporter)
     record = open_record(folder, about, sides, recipe, choose.settings, overwrite)
-    system, below, charges = _less(system, sides, recipe, reporter)
-    if charges:
-        record = record.with_facts({"electrostatics": charges.as_dict()})
+    system, below, made = _less(system, sides, recipe, reporter)
+    if made:
+        record = record.with_facts({name: there.as_dict() for name, there in made.items()})
     folder.mkdir(parents=True, exist_ok=True)
     training = _Training(folder, data, record, choose, reporter, device)
     for task in tasks(system, sides, recipe, reporter.say, training.record.models):
@@ -109,17 +115,18 @@ def train(
             others = labels_less(others, system.atoms_of(task.name), below, data.n_atoms)
             task = replace(task, train=task.train + others)
         training.fit(task)
-    manifest = write_manifests(folder, system, start_geometry, training.record.digests, recipe, charges)
+    manifest = write_manifests(folder, system, start_geometry, training.record.digests, recipe, list(made.values()))
     reporter.say(_summary(training.record.models, folder, time.perf_counter() - start))
     return manifest
 
 
 def _less(
     system: Complex, sides: IntArray, recipe: Recipe, reporter: Reporter
-) -> tuple[Complex, list[Term], FittedCharges | None]:
-    """The complex with what is below the models taken off its labels; the terms of that; and the charges, where there
-    are some."""
-    new = [name for name, there in ((BASELINE, recipe.baseline), (ELECTROSTATICS, recipe.electrostatics)) if there]
+) -> tuple[Complex, list[Term], dict[str, Dispersion | FittedCharges]]:
+    """The complex with what is below the models taken off its labels; the terms of that; and what of it was made
+    from the data, by the names of these terms."""
+    wanted = {BASELINE: recipe.baseline, DISPERSION: recipe.dispersion, ELECTROSTATICS: recipe.electrostatics}
+    new = [name for name, there in wanted.items() if there]
     if taken := set(new) & set(system.names):
         raise InputError(f"{system.data.name}: a fragment is called {taken.pop()!r}, as a term would be; rename it")
     if recipe.cutoff:
@@ -130,13 +137,20 @@ def _less(
         reporter.say(f"baseline: labels less {recipe.baseline.method.theory} ({recipe.baseline.part})")
         terms += recipe.baseline.terms(system.data)
         system = system.less(terms, used, partial(reporter.progress, "baseline"))
-    if not recipe.electrostatics:
-        return system, terms, None
-    ending = recipe.cutoff - recipe.switch if recipe.cutoff else 0.0
-    charges = fit_charges(system, np.flatnonzero(sides == TRAIN), ending)
-    reporter.say(str(charges))
-    term = charges.term(system)
-    return system.less([term], used), [*terms, term], charges
+    made: dict[str, Dispersion | FittedCharges] = {}
+
+    def take_off(name: str, there: Dispersion | FittedCharges) -> Complex:
+        reporter.say(str(there))
+        made[name] = there
+        terms.append(there.term(system))
+        return system.less(terms[-1:], used)
+
+    if recipe.dispersion:
+        system = take_off(DISPERSION, dispersion_below(system, recipe.dispersion))
+    if recipe.electrostatics:
+        ending = recipe.cutoff - recipe.switch if recipe.cutoff else 0.0
+        system = take_off(ELECTROSTATICS, fit_charges(system, np.flatnonzero(sides == TRAIN), ending))
+    return system, terms, made
 
 
 def _summary(models: Mapping[str, Mapping[str, Any]], folder: Path, seconds: float) -> str:

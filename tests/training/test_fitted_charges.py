@@ -133,7 +133,10 @@ def test_an_atom_without_a_charge() -> None:
             {"cutoff": 4.0},
             r"a cut-off of 4 Å, switched from 2 Å: the complex has up to 4\.\d Å .* take 6\.\d Å or more",
         ),
-        ({"cutoff": 9.0, "electrostatics": False}, "a cut-off is for models above --baseline or --electrostatics"),
+        (
+            {"cutoff": 9.0, "electrostatics": False},
+            "a cut-off is for models above --baseline, --dispersion or --electr",
+        ),
     ],
 )
 def test_cutoffs_that_take_the_binding_away(changes: dict[str, Any], words: str, tmp_path: Path) -> None:

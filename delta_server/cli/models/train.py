@@ -131,6 +131,15 @@ def train(
     baseline_part: Annotated[
         Literal["fragments", "binding", "all"], typer.Option(help="What the baseline is below of: one part, or both.")
     ] = "all",
+    dispersion: Annotated[
+        str,
+        typer.Option(
+            help="Below the binding: the D4 dispersion of a functional, as pbe0, or of gfn2-xtb, with constant "
+            "coefficients.",
+            metavar="NAME",
+            show_default="none",
+        ),
+    ] = "",
     electrostatics: Annotated[
         bool,
         typer.Option(
@@ -202,7 +211,9 @@ def train(
         raise InputError("--baseline-option goes with --baseline")
     if switch is not None and not cutoff:
         raise InputError("--switch goes with --cutoff")
-    chosen = replace(chosen, electrostatics=electrostatics, cutoff=cutoff, switch=switch or chosen.switch)
+    chosen = replace(
+        chosen, dispersion=dispersion, electrostatics=electrostatics, cutoff=cutoff, switch=switch or chosen.switch
+    )
     if cutoff and not chosen.switch <= cutoff <= _FARTHEST:
         raise InputError(f"--cutoff {cutoff:g}: expected --switch, {chosen.switch:g} Å, to {_FARTHEST:g} Å")
     if points is not None:

@@ -138,13 +138,8 @@ def _table(a: FloatArray, b: FloatArray, classes: tuple[IntArray, IntArray]) -> 
 def _free(system: Complex) -> tuple[tuple[IntArray, IntArray], FloatArray, FloatArray]:
     """The class of each atom of both fragments, numbered throughout; charges (c,) that add up as they must, and what
     can be added to them (c, p)."""
-    classes = [np.empty(0, dtype=np.intp)] * 2
-    count = 0
-    for kind in system.kinds:
-        exchanged = np.unique(kind.group.permutations.min(0), return_inverse=True)[1]
-        for i, _ in kind.members:  # in the group's order
-            classes[i] = count + exchanged
-        count += int(exchanged.max()) + 1
+    classes = system.equivalent
+    count = 1 + max(int(mine.max()) for mine in classes)
     sums = np.stack([np.bincount(mine, minlength=count) for mine in classes]).astype(float)
     q0, *_ = np.linalg.lstsq(sums, np.array([system.charge(k) for k in range(2)], dtype=float))
     _, singular, vectors = np.linalg.svd(sums)

@@ -12,6 +12,7 @@ from ...data.dataset import Dataset
 from ...errors import InputError, NonFiniteError
 from ...terms.base import Contribution, Frames, Term
 from ...terms.calculator import CalculatorTerm
+from ...terms.dispersion import DispersionTerm
 from ...terms.electrostatics import ElectrostaticsTerm
 from ...units import KCAL_MOL
 from ..labels import Labels
@@ -67,9 +68,9 @@ def labels_less(labels: Labels, atoms: IntArray, terms: Sequence[Term], n_atoms:
     return replace(labels, energies=energies, forces=labels.forces + forces[:, atoms])
 
 
-def terms_below(terms: Sequence[Term]) -> list[CalculatorTerm | ElectrostaticsTerm]:
+def terms_below(terms: Sequence[Term]) -> list[CalculatorTerm | DispersionTerm | ElectrostaticsTerm]:
     """Those that are taken as they are: models learn what they leave."""
-    return [term for term in terms if isinstance(term, CalculatorTerm | ElectrostaticsTerm)]
+    return [term for term in terms if isinstance(term, CalculatorTerm | DispersionTerm | ElectrostaticsTerm)]
 
 
 def _evaluate(term: Term, data: Dataset, rows: IntArray) -> Contribution:
