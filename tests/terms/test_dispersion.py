@@ -13,6 +13,7 @@ from ase.build import molecule
 from ase.io import write
 from ase.units import Bohr, Hartree
 from made import made_dimer
+from made_assembly import made_assembly, made_waters
 
 from delta_server import load_potential
 from delta_server.checks import check_term
@@ -160,6 +161,24 @@ def test_a_manifest_with_dispersion(tmp_path: Path) -> None:
     expected = energy_of(term_of(one + two, periodic=False), one + two)
     assert result.parts.energies["d4"] == pytest.approx(expected, rel=1e-6)  # the file has fewer digits
     assert result.parts.energies["d4"] == pytest.approx(result.parts.energies["binding"])
+
+
+def test_an_assembly_with_dispersion(tmp_path: Path) -> None:
+    """All molecules of a species, in the cell, with what lies beyond the cut-offs."""
+    water = {"kinds": {"water": [0, 1, 1]}, "c6": [[25.0, 4.5], [4.5, 0.8]], "c6_neutral": [[25.0, 6.6], [6.6, 3.1]]}
+    options = BENZENE | water | {"cutoff": 9.0, "cutoff_of_triples": 5.0}
+    term = {"kind": "dispersion", "name": "d4", "options": options}
+    box = made_waters(27)
+    potential = load_potential(made_assembly(tmp_path / "box", box, 6.0, terms=[term]))
+    result = potential.compute(box.positions, cells=box.cell.array)
+    assert isinstance(made := potential.terms[-1], DispersionTerm)
+    assert (made.periodic, made.sites.shape) == (True, (1, 81))
+    assert made.tail is not None
+    assert made.tail.pairs < 0 < made.tail.triples
+    assert result.parts.energies["d4"] == pytest.approx(energy_of(made, box))
+    cluster = load_potential(made_assembly(tmp_path / "cluster", made_waters(8, None), 6.0, terms=[term])).terms[-1]
+    assert isinstance(cluster, DispersionTerm)
+    assert (cluster.periodic, cluster.tail) == (False, None)
 
 
 @pytest.mark.parametrize(
