@@ -26,6 +26,17 @@ def write_input(
     pressure: Annotated[
         float | None, typer.Option(help="Pressure of NPT (bar).", metavar="X", show_default="1 bar")
     ] = None,
+    flexible: Annotated[
+        bool, typer.Option("--flexible", help="With npt: the cell's edges and angles change, as a crystal's do.")
+    ] = False,
+    inner: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Steps of the fragments to one of the binding, whose time step is then --timestep.",
+            metavar="N",
+        ),
+    ] = 1,
     beads: Annotated[int, typer.Option(min=1, help="Beads of the ring polymers, evaluated in one batch.")] = 1,
     stride: Annotated[int, typer.Option(min=1, help="Steps between recorded energies.", metavar="N")] = 20,
     frames: Annotated[
@@ -54,6 +65,10 @@ def write_input(
         raise InputError(f"{manifest}: NPT is for assemblies in a cell (periodic: true)")
     if pressure is not None and (ensemble != "npt" or not isfinite(pressure)):
         raise InputError(f"--pressure {pressure:g}: expected a number of bar, with --ensemble npt")
+    if flexible and ensemble != "npt":
+        raise InputError("--flexible goes with --ensemble npt")
+    if inner > 1 and not described.has_binding:
+        raise InputError(f"{manifest}: --inner: there is no binding, to be computed less often than fragments")
     start = output.with_name("init.xyz")
     for path in (output, start):
         if path.exists() and not overwrite:
@@ -61,7 +76,7 @@ def write_input(
     simulation = Simulation(
         described.name, described.recorded,
         temperature, time, timestep, ensemble, beads, stride=stride, frames=frames, binding=described.has_binding,
-        extras=bias_extras(described), pressure=1.0 if pressure is None else pressure,
+        extras=bias_extras(described), inner=inner, pressure=1.0 if pressure is None else pressure, flexible=flexible,
         periodic=bool(described.periodic),
     )  # fmt: skip
     run = f"delta-sgdml run {output} {manifest}"

@@ -51,7 +51,8 @@ class Simulation:
 
     Temperature in K, pressure in bar, time in ps, time step and tau (of the thermostat) in fs; strides and checkpoint
     in steps. periodic: whether the start geometry has a cell of its own; volume and pressure are then recorded. The
-    cell of NPT keeps its shape (Bussi, Zykova-Timan and Parrinello, J. Chem. Phys. 130, 074101 (2009)).
+    cell of NPT keeps its shape (Bussi, Zykova-Timan and Parrinello, J. Chem. Phys. 130, 074101 (2009)) unless it is
+    flexible (Martyna, Hughes and Tuckerman, J. Chem. Phys. 110, 3275 (1999)).
 
     frames: steps between recorded geometries, by default those between records; checkpoint: 1000 by default, more for
     a run of more than 50,000. inner: time steps of the fragments'
@@ -91,6 +92,7 @@ class Simulation:
     bias_pes: str = ""
     bias_variables: tuple[str, ...] = ()
     pressure: float = 1.0
+    flexible: bool = False
     periodic: bool = False
 
     @property
@@ -224,9 +226,9 @@ class Simulation:
             f'        <thermostat mode="{thermostat}"> <tau units="femtosecond"> {self.tau:g} </tau> </thermostat>\n'
         )
         if self.ensemble == "npt":
-            tau = f'<tau units="femtosecond"> {_PISTON:g} </tau>'
+            tau, mode = f'<tau units="femtosecond"> {_PISTON:g} </tau>', "flexible" if self.flexible else "isotropic"
             bath = (
-                f'        <barostat mode="isotropic"> {tau} <thermostat mode="langevin"> {tau} </thermostat> '
+                f'        <barostat mode="{mode}"> {tau} <thermostat mode="langevin"> {tau} </thermostat> '
                 f"</barostat>\n{bath}"
             )
         pressure = f' <pressure units="bar"> {self.pressure:g} </pressure>' * (self.ensemble == "npt")

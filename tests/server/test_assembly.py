@@ -81,6 +81,7 @@ def test_pressure_is_for_boxes(box: Path) -> None:
     for manifest, options, why in (
         (complex_, ("--ensemble", "npt"), "NPT is for assemblies in a cell"),
         (box, ("--pressure", "1"), "with --ensemble npt"),
+        (box, ("--flexible",), "--flexible goes with --ensemble npt"),
     ):
         code, said = command("input", manifest, "-o", box.parent / "no.xml", *options)
         assert code == 2
@@ -100,6 +101,24 @@ def test_both_transports_make_the_same_trajectory(box: Path, ensemble: str, bead
     assert {"run.energy_2_water_water_0", "run.out", f"run.{'xc' if beads > 1 else 'pos_0'}.xyz"} <= outputs[0].keys()
     volume = read_properties(box.parent / "direct/run.out").columns["volume"]
     assert (np.ptp(volume) > 0) == (ensemble == "npt")
+
+
+def test_a_flexible_cell_with_two_time_steps(box: Path) -> None:
+    """Edges change each for itself; pairs are computed in each outer step alone. The same by both transports."""
+    options = "--ensemble", "npt", "--flexible", "--inner", "4", "--timestep", "2", "--time", "0.01"
+    path = written(box, *options)
+    cells = []
+    for transport in ("direct", "socket"):
+        folder = box.parent / transport
+        code, said = command("run", path, box, "--dir", folder, "--transport", transport)
+        assert code == 0, said
+        text = (folder / "run.pos_0.xyz").read_text()
+        cells.append([line.split("Step")[0].split()[2:] for line in text.splitlines() if "CELL(abcABC)" in line])
+    assert cells[0] == cells[1]
+    edges = np.array([cell[:3] for cell in cells[0]], dtype=float)
+    assert len(edges) == 6
+    assert (np.ptp(edges, axis=0) > 0).all()
+    assert np.ptp(edges[-1]) > 1e-5
 
 
 def test_a_ladder_of_an_assembly(box: Path) -> None:
