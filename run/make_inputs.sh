@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 run=()
 [ "${1:-}" != -n ] || { run=(echo); shift; }
-[ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona water
+[ $# -gt 0 ] || set -- benzene_dimer c60_buckycatcher h2o_benzene methane_dimer na_benzene no3_corona water benzene_crystal
 for system in "$@"; do
     if [ "$system" = water ]; then # a box of 64
         input=("${run[@]}" delta-sgdml input models/water/box.yaml --overwrite --temperature 300)
@@ -14,6 +14,14 @@ for system in "$@"; do
         "${input[@]}" -o inputs/water/nve.xml --ensemble nve --time 20
         "${input[@]}" -o inputs/water/npt.xml --ensemble npt --pressure 1 --time 20
         "${input[@]}" -o inputs/water/pimd.xml --beads 8 --time 0.1 --timestep 0.25 --stride 10 --frames 50
+        continue
+    fi
+    if [ "$system" = benzene_crystal ]; then
+        input=("${run[@]}" delta-sgdml input models/benzene_crystal/crystal.yaml --overwrite --temperature 138)
+        "${input[@]}" -o inputs/benzene_crystal/npt.xml --ensemble npt --flexible --timestep 4 --inner 4 --time 52 --stride 5
+        "${input[@]}" -o inputs/benzene_crystal/nvt.xml --time 20
+        "${input[@]}" -o inputs/benzene_crystal/nve.xml --ensemble nve --time 5
+        "${input[@]}" -o inputs/benzene_crystal/pimd.xml --beads 8 --time 0.1 --timestep 0.25 --stride 10 --frames 50
         continue
     fi
     manifest=models/$system/manifest.yaml to=inputs/$system

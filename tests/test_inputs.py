@@ -19,7 +19,7 @@ from delta_server.sweep.temperatures import parse_temperatures
 from delta_server.sweep.write import SweepPlan, lay_out
 
 
-@pytest.mark.parametrize("system", [*SYSTEMS, "water"])
+@pytest.mark.parametrize("system", [*SYSTEMS, "water", "benzene_crystal"])
 def test_inputs_are_what_the_writer_makes(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder of their own. Sweeps begin from the shipped geometries, for relaxing takes minutes."""
     listed = subprocess.run(

@@ -38,7 +38,8 @@ from .dispersion_sums import Coefficients, dispersion_sums
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Length = Annotated[float, Field(ge=3, le=60, allow_inf_nan=False)]
+Cutoff = Annotated[float, Field(ge=3, le=60, allow_inf_nan=False)]
+ShortCutoff = Annotated[float, Field(ge=3, le=15, allow_inf_nan=False)]  # triples grow as its sixth power
 Kind = Annotated[int, Field(strict=True, ge=0)]
 
 _FARTHER = 1.5  # cut-offs for the tail
@@ -63,8 +64,8 @@ class DispersionOptions(Strict):
     c6_neutral: list[list[Positive]]
     r4r2: list[Positive]
     damping: Damping
-    cutoff: Length = 20.0
-    cutoff_of_triples: Length = 9.0
+    cutoff: Cutoff = 20.0
+    cutoff_of_triples: ShortCutoff = 9.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

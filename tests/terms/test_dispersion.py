@@ -58,7 +58,7 @@ def test_two_molecules_as_dftd4_has_them(shift: tuple[float, float, float]) -> N
     one, two = molecule("C6H6"), molecule("C6H6")
     two.translate(shift)
     both = one + two
-    term = term_of(both, periodic=False, cutoff=60.0, cutoff_of_triples=60.0)
+    term = term_of(both, periodic=False, cutoff=60.0, cutoff_of_triples=15.0)
     damping = interface.DampingParam(s6=1.0, s8=2.7, s9=5.0, a1=0.52, a2=5.0)
 
     def dispersion(atoms: Atoms) -> float:
@@ -132,7 +132,7 @@ def test_what_lies_beyond_the_cutoffs(damping: dict[str, float], cutoffs: tuple[
     x = np.diag([0.99, 0.98, 0.99])
     denser = Atoms(atoms.numbers, atoms.positions @ x, cell=atoms.cell.array @ x, pbc=True)
     short, long = (
-        term_of(atoms, damping=BENZENE["damping"] | damping, cutoff=cutoff, cutoff_of_triples=cutoff)
+        term_of(atoms, damping=BENZENE["damping"] | damping, cutoff=cutoff, cutoff_of_triples=min(cutoff, 13.0))
         for cutoff in cutoffs
     )
     tailed = short.with_tail(atoms.positions, atoms.cell.array)
@@ -192,6 +192,7 @@ def test_an_assembly_with_dispersion(tmp_path: Path) -> None:
         ({"r4r2": [1.0]}, {}, "r4r2: expected 2 numbers, one of each kind, found 1"),
         ({"r4r2": [1.0, float("nan")]}, {}, "r4r2"),
         ({"cutoff": 1e9}, {}, "cutoff: .*less than or equal to 60"),
+        ({"cutoff_of_triples": 40.0}, {}, "cutoff_of_triples: .*less than or equal to 15"),
         ({"damping": {"s8": 1.0}}, {}, "damping.a1"),
         ({}, {"part": "fragments"}, "takes neither `part` nor `over`"),
     ],

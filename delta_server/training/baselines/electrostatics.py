@@ -45,9 +45,8 @@ class FittedCharges:
 
     def __str__(self) -> str:
         each = "; ".join(f"{name} {' '.join(f'{q:+.3f}' for q in values)}" for name, values in self.charges.items())
-        far = f"with centres {self.beyond:g}" if self.beyond else f"{APART:g}"
         return (
-            f"electrostatics: charges (e) of {each}; fitted to {self.n} configurations {far} Å apart or more, "
+            f"electrostatics: charges (e) of {each}; fitted to {self.n} configurations {_far(self.beyond)}, "
             f"{self.left:.2g} of {self.of:.2g} kcal/mol left (RMS)"
         )
 
@@ -121,7 +120,7 @@ def fit_charges(system: Complex, which: IntArray, beyond: float = 0.0) -> Fitted
     if rest > _EXPLAINED * there:
         raise InputError(
             f"{data.name}: electrostatics: charges leave {rest:.2g} of {there:.2g} kcal/mol (RMS of {len(far)} "
-            f"configurations {APART:g} Å apart or more): something else binds there; leave --electrostatics out"
+            f"configurations {_far(beyond)}): something else binds there; leave --electrostatics out"
         )
     charges = {name: q[classes[k]].round(6).tolist() for k, name in enumerate(system.names)}
     return FittedCharges(charges, len(far), beyond, rest, there)
@@ -156,6 +155,11 @@ def _guess(system: Complex, classes: tuple[IntArray, IntArray]) -> FloatArray:
             q[mine[hydrogen]] = _HYDROGEN
             q[mine[~hydrogen]] = -_HYDROGEN * hydrogen.sum() / (~hydrogen).sum()
     return q
+
+
+def _far(beyond: float) -> str:
+    """Which configurations charges are fitted to, as in `FittedCharges`."""
+    return f"with centres {beyond:g} Å apart or more" if beyond else f"{APART:g} Å apart or more"
 
 
 def _rms(values: FloatArray) -> float:
