@@ -33,7 +33,8 @@ print(np.float64(result.energy).tobytes().hex(), result.forces.tobytes().hex())
 
 def test_the_systems_are_those_of_the_folders() -> None:
     assert tuple(sorted(p.parent.name for p in (ROOT / "models").glob("*/manifest.yaml"))) == SYSTEMS
-    assert sorted(p.name for p in (ROOT / "inputs").iterdir() if p.is_dir()) == [*SYSTEMS, "water"]
+    inputs = sorted(p.name for p in (ROOT / "inputs").iterdir() if p.is_dir())
+    assert inputs == sorted([*SYSTEMS, "benzene_crystal", "water"])
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
