@@ -58,10 +58,13 @@ def load_assembly(manifest: Manifest, threads: int, device: str, part: Part) -> 
                 raise InputError(f"{manifest.resolve(manifest.structure)}: {error}") from None
         terms.append(term)
     everything = tuple(range(len(numbers)))
-    others = [other_term(manifest, entry, everything, numbers, molecules) for entry in manifest.terms]
-    if cell is not None:
-        others = [term.with_tail(positions, cell) if isinstance(term, DispersionTerm) else term for term in others]
-    terms += [term for term in others if part in ("all", term.part)]
+    for entry in manifest.terms:
+        other = other_term(manifest, entry, everything, numbers, molecules)
+        if part not in ("all", other.part):
+            continue
+        if cell is not None and isinstance(other, DispersionTerm):
+            other = other.with_tail(positions, cell)
+        terms.append(other)
     fragments = [Fragment(f"{name}_{k + 1}", x) for name, copies in molecules.items() for k, x in enumerate(copies)]
     return Potential(numbers, positions, fragments, terms, name=manifest.name, theory=manifest.theory, cell=cell)
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -143,10 +142,6 @@ class DispersionTerm:
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
-    @cached_property
-    def _coefficients(self) -> Coefficients:
-        return Coefficients(*(np.ascontiguousarray(array, dtype=np.float64) for array in self.coefficients))
-
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`. Molecules are whole, as `Potential` has them."""
         x = frames.positions[:, self.sites[0]]
@@ -163,7 +158,7 @@ class DispersionTerm:
     def _sums(
         self, x: FloatArray, cell: FloatArray | None, cutoffs: tuple[float, float]
     ) -> tuple[float, FloatArray, FloatArray]:
-        return dispersion_sums(x, cell, self.molecule, self.kind, self._coefficients, cutoffs)
+        return dispersion_sums(x, cell, self.molecule, self.kind, self.coefficients, cutoffs)
 
     def with_tail(self, x: FloatArray, cell: FloatArray) -> Self:
         """The term with what lies beyond its cut-offs in a structure (N, 3), Å, in its cell: taken for a constant,
