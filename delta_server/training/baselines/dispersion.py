@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAME = "dispersion"  # of the term in a manifest
 GFN2 = Damping(s8=2.7, s9=5.0, a1=0.52, a2=5.0)  # Bannwarth, Ehlert, Grimme, J. Chem. Theory Comput. 15, 1652 (2019)
 _DIGITS = 8
+_MISSING = "dispersion: its coefficients are dftd4's: pip install 'delta-server[d4]'"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def damping_of(method: str) -> Damping:
     try:
         from dftd4.parameters import get_damping_param
     except ImportError:
-        raise InputError("dispersion: its coefficients are dftd4's: pip install 'delta-server[d4]'") from None
+        raise InputError(_MISSING) from None
     try:
         found = get_damping_param(method.lower())
     except KeyError:
@@ -98,7 +99,7 @@ def _undamped(numbers: IntArray, x: FloatArray, charge: int) -> tuple[FloatArray
     try:
         from dftd4.interface import DampingParam, DispersionModel
     except ImportError:
-        raise InputError("dispersion: its coefficients are dftd4's: pip install 'delta-server[d4]'") from None
+        raise InputError(_MISSING) from None
     model = DispersionModel(np.asarray(numbers), x / BOHR, charge)
     distances = np.linalg.norm(x[:, None] - x, axis=-1) / BOHR
     np.fill_diagonal(distances, 1.0)
