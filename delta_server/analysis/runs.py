@@ -70,7 +70,8 @@ def made_with(run: Run, given: str | Path | Manifest | None = None) -> MadeWith:
     """
     if given is None:
         record = _record_of(run)
-        return MadeWith(None) if record is None else read_recorded(*record)
+        made = MadeWith(None) if record is None else read_recorded(*record)
+        return replace(made, notes=(*made.notes, *_heavy(run)))
     if isinstance(given, Manifest):
         manifest, record = given, None
     else:
@@ -82,8 +83,8 @@ def made_with(run: Run, given: str | Path | Manifest | None = None) -> MadeWith:
             "manifest of the molecules that ran"
         )
     if record is None or sha256_of(manifest.path) == record[1].get(record[0].name):
-        return MadeWith(manifest)
-    return MadeWith(manifest, (f"made with {record[0]}, not with {manifest.path}",))
+        return MadeWith(manifest, _heavy(run))
+    return MadeWith(manifest, (f"made with {record[0]}, not with {manifest.path}", *_heavy(run)))
 
 
 def _record_of(run: Run) -> tuple[Path, dict[str, str], str] | None:
@@ -92,11 +93,21 @@ def _record_of(run: Run) -> tuple[Path, dict[str, str], str] | None:
     record = load_run(folder)
     if record is not None:
         return record.manifest, record.sha256, "run"
-    for above in (folder, *folder.parents[:2]):
-        if (above / RECORD).is_file():
-            sweep = load_sweep(above)
-            return sweep.manifest, sweep.record.sha256, "sweep"
-    return None
+    sweep = _sweep_of(run)
+    return None if sweep is None else (sweep.manifest, sweep.record.sha256, "sweep")
+
+
+def _sweep_of(run: Run) -> Sweep | None:
+    folder = run.path.resolve().parent
+    return next((load_sweep(above) for above in (folder, *folder.parents[:2]) if (above / RECORD).is_file()), None)
+
+
+def _heavy(run: Run) -> tuple[str, ...]:
+    """A note where its hydrogens did not have their own mass."""
+    sweep = _sweep_of(run)
+    if sweep is None or sweep.record.hydrogen_mass is None:
+        return ()
+    return (f"made with hydrogens of {sweep.record.hydrogen_mass:g} u: its times are not those of the molecules",)
 
 
 def biased_in(run: Run) -> tuple[Sweep, Member] | None:

@@ -63,6 +63,7 @@ class Simulation:
 
     extras: that are recorded besides, those of biases in the manifest. bias_pes: the file of i-PI's class for the
     systems' own biases, whose energies i-PI keeps apart from the potential; bias_variables: recorded of these.
+    masses: u, of the atoms of a system; by default those of the elements.
 
     Each checkpoint is a file of its own: one that is being written when the machine stops, or whose records have not
     all come to the disk, spoils no other.
@@ -91,6 +92,7 @@ class Simulation:
     extras: tuple[str, ...] = ()
     bias_pes: str = ""
     bias_variables: tuple[str, ...] = ()
+    masses: tuple[float, ...] = ()
     pressure: float = 1.0
     flexible: bool = False
     periodic: bool = False
@@ -251,11 +253,12 @@ class Simulation:
             told = ", ".join(self.bias_variables)
             centroid = f' nbeads="1"> <interpolate_extras> [ {told} ] </interpolate_extras' * quantum
             bias = f' <bias> <force forcefield="{name}"{centroid}> </force> </bias>'
+        masses = f'      <masses mode="manual" units="dalton"> {list(self.masses)} </masses>\n' * bool(self.masses)
         steps = f"        <nmts> [ 1, {self.inner} ] </nmts>\n" if several else ""
         return f"""  <system{prefix}>
     <initialize nbeads="{self.beads}">
       <file mode="xyz"> {escape(system.structure)} </file>
-      <velocities mode="thermal" units="kelvin"> {system.temperature:g} </velocities>
+{masses}      <velocities mode="thermal" units="kelvin"> {system.temperature:g} </velocities>
     </initialize>
     <forces> {forces} </forces>
     <motion mode="dynamics">

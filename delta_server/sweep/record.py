@@ -79,7 +79,8 @@ class Metadynamics(Strict):
 
 
 class SweepRecord(Strict):
-    """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder."""
+    """The sweep as it was written. Temperatures in K, time step and tau in fs; paths are relative to its folder.
+    hydrogen_mass: u, that hydrogens have in place of their own, at the cost of what they are bound to."""
 
     format: Literal["delta-sgdml-sweep/1"] = "delta-sgdml-sweep/1"
     name: str
@@ -101,6 +102,7 @@ class SweepRecord(Strict):
     command: str
     windows: Windows | None = None
     metadynamics: Metadynamics | None = None
+    hydrogen_mass: float | None = Field(default=None, gt=0)
 
     @property
     def bias(self) -> Windows | Metadynamics | None:

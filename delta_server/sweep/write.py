@@ -17,6 +17,7 @@ from ..ipi.simulation import Simulation, System
 from ..loading import load_potential
 from ..manifest import Manifest, load_manifest
 from ..molecule.limits import Limits
+from ..molecule.masses import repartitioned
 from ..molecule.structures import read_structure, write_structure
 from ..potential import Departure, Potential
 from ..server.record import hashes, relative
@@ -60,7 +61,8 @@ _STAGED = ".part"  # where a sweep is written before it appears in its folder
 class SweepPlan:
     """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau
     (default: 1000, but 100 of windows, in which nothing that moves freely is to be seen) in fs; stride (of energies),
-    frames (of geometries), checkpoint and exchange in steps; umbrella, metadynamics: of that kind."""
+    frames (of geometries), checkpoint and exchange in steps; umbrella, metadynamics: of that kind; hydrogen_mass: u,
+    for a longer time step (`molecule.masses`)."""
 
     temperatures: Sequence[float]
     kind: SweepKind = "nvt"
@@ -81,6 +83,7 @@ class SweepPlan:
     limits: Limits = field(default_factory=Limits)
     umbrella: Umbrella | None = None
     metadynamics: Flooding | None = None
+    hydrogen_mass: float | None = None
 
 
 def write_sweep(
@@ -147,6 +150,9 @@ def lay_out(
     """
     plan = _checked(plan)
     simulation = _simulation(plan, described)
+    if plan.hydrogen_mass is not None:
+        masses = repartitioned(atoms.numbers, atoms.positions, plan.hydrogen_mass)
+        simulation = replace(simulation, masses=tuple(masses.round(6).tolist()))
     record = SweepRecord(
         name=described.name,
         kind=plan.kind,
@@ -171,6 +177,7 @@ def lay_out(
         else plan.metadynamics.record(
             plan.temperatures, atoms.numbers, atoms.positions, simulation.steps, simulation.timestep
         ),
+        hydrogen_mass=plan.hydrogen_mass,
     )
     new = not folder.exists()
     staged = Sweep(folder / _STAGED, record)
@@ -210,6 +217,8 @@ def _checked(plan: SweepPlan) -> SweepPlan:
         raise InputError("--inner goes with --kind mts")
     if plan.contract and (plan.kind != "pimd" or plan.contract >= (plan.beads if plan.beads > 1 else 16)):
         raise InputError(f"--contract {plan.contract}: goes with --kind pimd, and is less than its --beads")
+    if plan.hydrogen_mass is not None and (plan.beads > 1 or plan.kind == "pimd"):
+        raise InputError("--hydrogen-mass: nuclei that are quantum have the masses that they have")
     if plan.host and plan.port + 2 * len(plan.temperatures) > 65535:
         raise InputError(f"--port {plan.port}: every temperature needs a port of its own, up to 65535")
     default = 0.25 if plan.beads > 1 else {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
@@ -353,7 +362,7 @@ def _write(sweep: Sweep, simulation: Simulation, atoms: Atoms, starts: Sequence[
     systems = tuple(_system(member, run) for member in sweep.members)
     several = replace(simulation, systems=systems, seed=record.seed)
     write_whole(sweep.ladder / INPUT, several.xml(prefix=PREFIX))
-    left_out = {name for name in ("windows", "metadynamics") if getattr(record, name) is None}
+    left_out = {name for name in ("windows", "metadynamics", "hydrogen_mass") if getattr(record, name) is None}
     write_json(sweep.folder / RECORD, record.model_dump(mode="json", exclude=left_out))
 
 

@@ -15,7 +15,7 @@ to `high`, and nothing within; `linear` slope · ξ. A dihedral is taken the sho
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,8 @@ from ..errors import InputError, ManifestError
 from ..files.documents import Strict, first_error
 from ..manifest import EnergyUnit, Manifest, Name, TermEntry
 from ..units import energy_in_ev
-from ..variables.definition import Evaluated, Variables, default_variables, load_variables, read_variables
+from ..variables.definition import Variables, default_variables, load_variables, read_variables
+from ..variables.measure import Evaluated, Measure
 from .base import Contribution, Frames, Side
 
 
@@ -146,29 +147,26 @@ class Sum:
 
 @dataclass(frozen=True, eq=False)
 class BiasTerm:
-    """A bias of some of `known`'s variables. masses: (N,) u, of the whole complex, whose atoms the sites are.
-    periodic: distances between groups are those of nearest images, where frames have cells."""
+    """A bias of some variables of a complex, by their names, whose atoms the sites are. periodic: distances between
+    groups are those of nearest images, where frames have cells."""
 
     names: tuple[str, ...]
-    known: Variables
-    variables: tuple[str, ...]
+    variables: Mapping[str, Measure]
     bias: Bias
-    masses: FloatArray
     periodic: bool = False
     part: Side = field(default="bias", init=False)
 
     @cached_property
     def sites(self) -> IntArray:
-        """See `Term`: those atoms that the variable is of."""
-        groups = [self.known.atoms(group) for name in self.variables for group in self.known.variables[name].groups]
-        return np.unique(np.concatenate(groups))[None]
+        """See `Term`: those atoms that the variables are of."""
+        return np.unique(np.concatenate([g for measure in self.variables.values() for g in measure.groups]))[None]
 
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`."""
         each = self._each(frames)
         energies, slopes = self.bias.energy(np.stack([one.values for one in each], axis=1))
         parts = list(zip(slopes.T[:, :, None, None], each, strict=True))
-        forces = sum(-slope * one.gradients[:, self.sites[0]] for slope, one in parts)
+        forces = sum(-slope * one.gradients.take(self.sites[0], axis=1) for slope, one in parts)
         virials = sum(-slope * one.strains for slope, one in parts)
         forces, virials = np.asarray(forces)[:, None], np.asarray(virials)[:, None]
         return Contribution(energies[:, None], forces, virials, self._named(each))
@@ -180,9 +178,9 @@ class BiasTerm:
     def check_groups(self, molecules: Sequence[IntArray], where: str) -> None:
         """Raise InputError where nearest images are asked for of a group whose atoms are of several molecules: which
         images of them make its centre the positions alone do not say."""
-        for name in self.variables if self.periodic else ():
-            for group in self.known.variables[name].groups:
-                if sum(bool(np.isin(self.known.atoms(group), atoms).any()) for atoms in molecules) > 1:
+        for name, measure in self.variables.items() if self.periodic else ():
+            for group in measure.groups:
+                if sum(bool(np.isin(group, atoms).any()) for atoms in molecules) > 1:
                     raise InputError(
                         f"{where}: term {self.names[0]!r}: periodic: a group of {name} has atoms of several "
                         "molecules; expected each within one"
@@ -197,7 +195,7 @@ class BiasTerm:
 
     def _each(self, frames: Frames) -> list[Evaluated]:
         cells = frames.cells if self.periodic else None
-        return [self.known.gradient(name, frames.positions, self.masses, cells) for name in self.variables]
+        return [measure.gradient(frames.positions, cells) for measure in self.variables.values()]
 
 
 def bias_of(manifest: Manifest, entry: TermEntry, numbers: IntArray) -> BiasTerm:
@@ -257,7 +255,8 @@ def make_bias(
             raise InputError(f"{where}: no variable {variable!r}; there are {', '.join(known.variables)}")
     known.check(len(numbers))
     masses = np.asarray(atomic_masses[numbers], dtype=np.float64)
-    return BiasTerm((name,), known, variables, bias, masses, periodic)
+    measures = {variable: known.measure(variable, masses) for variable in variables}
+    return BiasTerm((name,), measures, bias, periodic)
 
 
 def nearest_images(manifest: Manifest | None) -> bool:

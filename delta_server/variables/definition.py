@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
@@ -31,11 +31,11 @@ from .._types import FloatArray, IntArray
 from ..errors import InputError
 from ..files.documents import Strict, first_error, read_yaml
 from ..manifest import Manifest, Name
-from ..molecule.lattice import Lattice
 from ..molecule.ranges import format_atoms, parse_atoms
 from ..molecule.rings import corannulenes
 from ..molecule.structures import read_structure
 from . import kinds
+from .measure import Measure
 
 
 def _atoms(value: Any) -> tuple[int, ...]:
@@ -112,15 +112,6 @@ class Variable(Strict):
 KINDS = ("distance", "angle", "dihedral", "height", "coordination")
 
 
-class Evaluated(NamedTuple):
-    """A variable in n frames, in its unit: values (n,), its derivatives by the positions (n, N, 3), over Å, and by a
-    strain of everything (n, 3, 3): ∂V/∂ε."""
-
-    values: FloatArray
-    gradients: FloatArray
-    strains: FloatArray
-
-
 class Variables(Strict):
     """Groups and variables by name; every group that a variable names is there."""
 
@@ -177,65 +168,26 @@ class Variables(Strict):
     def evaluate(
         self, positions: FloatArray, masses: FloatArray, cells: FloatArray | None = None
     ) -> dict[str, FloatArray]:
-        """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees. cells: as for `gradient`."""
-        return {
-            name: variable.function(self._vectors(variable, positions, masses, cells))[0]
-            for name, variable in self.variables.items()
-        }
+        """Every variable (n,) of positions (n, N, 3) in Å; masses (N,). Å and degrees. cells: as for a `Measure`."""
+        return {name: self.measure(name, masses).values(positions, cells) for name in self.variables}
 
-    def gradient(
-        self, name: str, positions: FloatArray, masses: FloatArray, cells: FloatArray | None = None
-    ) -> Evaluated:
-        """A variable with its derivatives; positions (n, N, 3) in Å, masses (N,).
-
-        cells: (n, 3, 3) Å, rows are lattice vectors: distances between groups are then those of nearest images.
-        """
+    def measure(self, name: str, masses: FloatArray) -> Measure:
+        """One of the variables, of a complex whose atoms have these masses (N,)."""
         variable = self.variables[name]
-        vectors = self._vectors(variable, positions, masses, cells)
-        values, slopes = variable.function(vectors)
-        gradients = self._shares(variable, masses).T @ slopes
-        return Evaluated(values, gradients, vectors.transpose(0, 2, 1) @ slopes)
-
-    def _vectors(
-        self, variable: Variable, positions: FloatArray, masses: FloatArray, cells: FloatArray | None
-    ) -> FloatArray:
-        """(n, m, 3) Å: those that the variable is a function of, as `kinds` lists them."""
-        vectors = self._differences(variable, positions, masses)
-        between = 1 if variable.kind == "height" else vectors.shape[1]  # a plane's own atoms are as they are
-        for k, cell in enumerate(() if cells is None else cells):
-            if (lattice := Lattice.of(cell)) is not None:
-                vectors[k, :between] += lattice.to_nearest(vectors[k, :between])
-        return vectors
-
-    def _differences(self, variable: Variable, positions: FloatArray, masses: FloatArray) -> FloatArray:
-        """(n, m, 3) Å: the vectors between the positions as they are."""
-        groups = [self.atoms(group) for group in variable.groups]
-        if variable.kind == "coordination":
-            first, second = _pairs(*groups)
-            return positions.take(second, axis=1) - positions.take(
-                first, axis=1
-            )  # in order, for sums to the last bit
-        weights = _weights(variable, masses)
-        centres = [(weights[g] / weights[g].sum()) @ positions[:, g] for g in groups]
-        if variable.kind == "height":
-            return np.concatenate(
-                [(centres[0] - centres[1])[:, None], positions[:, groups[1]] - centres[1][:, None]], axis=1
-            )
-        steps = _STEPS[variable.kind]
-        return np.stack([centres[b] - centres[a] for a, b in steps], axis=1)
-
-    def _shares(self, variable: Variable, masses: FloatArray) -> FloatArray:
-        """(m, N): what an atom's position counts in each vector."""
-        groups = [self.atoms(group) for group in variable.groups]
+        groups = tuple(self.atoms(group) for group in variable.groups)
         unit = np.eye(len(masses))
         if variable.kind == "coordination":
             first, second = _pairs(*groups)
-            return unit[second] - unit[first]
-        weights = _weights(variable, masses)
-        centres = [(weights[g] / weights[g].sum()) @ unit[g] for g in groups]
-        if variable.kind == "height":
-            return np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])
-        return np.stack([centres[b] - centres[a] for a, b in _STEPS[variable.kind]])
+            weights = unit[second] - unit[first]
+        else:
+            of_atoms = masses if variable.centre == "mass" else np.ones_like(masses)
+            centres = [(of_atoms[g] / of_atoms[g].sum()) @ unit[g] for g in groups]
+            if variable.kind == "height":
+                weights = np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])
+            else:
+                weights = np.stack([centres[b] - centres[a] for a, b in _STEPS[variable.kind]])
+        between = 1 if variable.kind == "height" else len(weights)
+        return Measure(variable.function, weights, between, groups)
 
 
 _STEPS = {
@@ -244,10 +196,6 @@ _STEPS = {
     "dihedral": tuple(pairwise(range(4))),
 }
 """Of kinds that are made of centres: from which to which its vectors go."""
-
-
-def _weights(variable: Variable, masses: FloatArray) -> FloatArray:
-    return masses if variable.centre == "mass" else np.ones_like(masses)
 
 
 def _pairs(first: IntArray, second: IntArray) -> tuple[IntArray, IntArray]:

@@ -21,7 +21,7 @@ from ..options import (
 )
 from ..process import Stop, complain, set_threads
 from ..progress import Line
-from .states import describe, print_json, table
+from .states import describe, line, print_json, table
 
 if TYPE_CHECKING:
     from ...sweep.state import MemberState
@@ -92,9 +92,9 @@ def _display(quiet: bool) -> Iterator[tuple[Callable[[list[MemberState]], None],
         yield lambda states: None, complain
         return
     if not sys.stdout.isatty():
-        line = Line(sys.stdout, elsewhere=30.0)
+        shown = Line(sys.stdout, elsewhere=30.0)
         yield (
-            lambda states: line.update("  ".join(f"{s.name} {s.picoseconds:.2f} ps {s.phase}" for s in states)),
+            lambda states: shown.update(line(states)),
             complain,
         )
         return

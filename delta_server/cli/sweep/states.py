@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from ...sweep.state import MemberState
 
+_EACH = 12  # that a line names
 _STYLES = {"unstable": "bold red", "failed": "bold red", "running": "bold", "finished": "green"}
 
 
@@ -34,6 +36,15 @@ def table(states: Sequence[MemberState]) -> Table:
             style=_STYLES.get(s.phase, ""),
         )
     return made
+
+
+def line(states: Sequence[MemberState]) -> str:
+    """How far each is; of many, how far they all are."""
+    if len(states) <= _EACH:
+        return "  ".join(f"{s.name} {s.picoseconds:.2f} ps {s.phase}" for s in states)
+    times = [s.picoseconds for s in states]
+    phases = ", ".join(f"{n} {phase}" for phase, n in Counter(s.phase for s in states).items())
+    return f"{min(times):.2f} to {max(times):.2f} ps: {phases}"
 
 
 def _text(value: float | None, form: str) -> str:

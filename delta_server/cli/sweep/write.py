@@ -129,6 +129,17 @@ def write(
             show_default="1000; umbrella 100",
         ),
     ] = None,
+    hydrogen_mass: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            max=8.0,
+            help="Mass of hydrogens (u), taken from what they are bound to: with 3 time steps of 2 fs are as good as "
+            "of 1 fs without, for averages of positions. Times are then not those of the molecules.",
+            metavar="X",
+            show_default="their own",
+        ),
+    ] = None,
     beads: Annotated[int, typer.Option(min=1, help="Beads of pimd's ring polymers.", show_default="16")] = 1,
     inner: Annotated[
         int,
@@ -198,7 +209,7 @@ def write(
         parse_temperatures(temperatures), kind, time, timestep, tau, beads, inner, contract, stride, frames,
         checkpoint, exchange, seed, batch, host, port,
         Limits(stretch=stretch, energy=energy_margin, uncertainty=max_uncertainty),
-        windowed, flood,
+        windowed, flood, hydrogen_mass,
     )  # fmt: skip
     command = shlex.join(["delta-sgdml", *sys.argv[1:]])
     with Line(elsewhere=None) as line:

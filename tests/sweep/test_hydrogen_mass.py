@@ -1,0 +1,62 @@
+"""Heavier hydrogens under real i-PI: what it moves, keeps and goes on with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.units import _amu, _me
+
+from delta_server.analysis import find_runs
+from delta_server.analysis.runs import made_with
+from delta_server.errors import InputError
+from delta_server.ipi.tables import read_properties
+from delta_server.molecule.masses import repartitioned
+from delta_server.molecule.structures import read_structure
+from delta_server.sweep.record import load_sweep
+from delta_server.sweep.session import RunOptions, Session
+from delta_server.sweep.state import MemberState
+from delta_server.sweep.write import START, SweepPlan, write_sweep
+
+PLAN = SweepPlan((300.0,), time=0.4, timestep=2.0, stride=5, frames=10, checkpoint=50, hydrogen_mass=3.0)
+
+
+def test_they_are_i_pi_s_after_a_stop_too(tmp_path: Path, h2o_benzene: Path) -> None:
+    folder = tmp_path / "heavy"
+    write_sweep(h2o_benzene, folder, PLAN, relax=False)
+    sweep = load_sweep(folder)
+    assert sweep.record.hydrogen_mass == 3
+    seen: list[int] = []
+
+    def note(states: list[MemberState]) -> None:
+        seen.extend(state.step for state in states)
+
+    stopped = RunOptions(on_states=note, should_stop=lambda: max(seen, default=0) >= 50)
+    assert Session(sweep, "batched", sweep.members, stopped).run() == "stopped"
+    assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
+    start = read_structure(folder / START)
+    expected = repartitioned(start.numbers, start.positions, 3.0) * _amu / _me
+    last = (folder / "ladder" / "resume.xml").read_text()
+    masses = last.split("<m ", 1)[1].split("[", 1)[1].split("]", 1)[0]
+    assert np.array([float(x) for x in masses.split(",")]) == pytest.approx(expected, rel=1e-5)
+    conserved = read_properties(folder / "300K" / "300K_md.out")["conserved"]
+    assert len(conserved) == 41
+    assert np.ptp(conserved) < 0.06  # eV; 0.03, and 0.09 with hydrogens of 1 u
+
+
+def test_who_looks_at_times_is_told(tmp_path: Path, h2o_benzene: Path) -> None:
+    folder = tmp_path / "heavy"
+    write_sweep(h2o_benzene, folder, replace(PLAN, time=0.02), relax=False)
+    sweep = load_sweep(folder)
+    assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
+    (run,) = find_runs(folder)
+    assert made_with(run).notes == ("made with hydrogens of 3 u: its times are not those of the molecules",)
+    assert made_with(run, h2o_benzene).notes == made_with(run).notes
+
+
+def test_quantum_nuclei_have_their_own(tmp_path: Path, h2o_benzene: Path) -> None:
+    with pytest.raises(InputError, match="nuclei that are quantum"):
+        write_sweep(h2o_benzene, tmp_path / "new", replace(PLAN, kind="pimd"), relax=False)
+    assert not (tmp_path / "new").exists()
