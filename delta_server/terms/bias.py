@@ -104,7 +104,7 @@ class Restraint:
         """Energies (n,) eV of values (n,), and their derivatives."""
         if self.turn and math.isfinite(self.low + self.high):
             values = near(values, (self.low + self.high) / 2, self.turn)
-        outside = np.maximum(values - self.high, 0.0) - np.maximum(self.low - values, 0.0)
+        outside = values - np.minimum(np.maximum(values, self.low), self.high)
         slopes = self.force_constant * outside + self.slope
         return self.force_constant / 2 * outside**2 + self.slope * values, slopes
 
@@ -129,8 +129,11 @@ class Restraints:
 
     def energy(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `Bias`."""
-        energies, slopes = zip(*(r.energy(values[:, i]) for i, r in enumerate(self.each)), strict=True)
-        return sum(energies, np.zeros(len(values))), np.stack(slopes, axis=1)
+        energies, slopes = np.zeros(len(values)), np.zeros(values.shape)
+        for i, restraint in enumerate(self.each):
+            energy, slopes[:, i] = restraint.energy(values[:, i])
+            energies += energy
+        return energies, slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +167,12 @@ class BiasTerm:
     def evaluate(self, frames: Frames) -> Contribution:
         """See `Term`."""
         each = self._each(frames)
-        energies, slopes = self.bias.energy(np.stack([one.values for one in each], axis=1))
-        parts = list(zip(slopes.T[:, :, None, None], each, strict=True))
-        forces = sum(-slope * one.gradients.take(self.sites[0], axis=1) for slope, one in parts)
-        virials = sum(-slope * one.strains for slope, one in parts)
-        forces, virials = np.asarray(forces)[:, None], np.asarray(virials)[:, None]
-        return Contribution(energies[:, None], forces, virials, self._named(each))
+        energies, slopes = self.bias.energy(np.array([one.values for one in each]).T)
+        forces, virials = np.zeros((len(energies), self.sites.shape[1], 3)), np.zeros((len(energies), 3, 3))
+        for slope, one in zip(slopes.T[:, :, None, None], each, strict=True):
+            forces -= slope * one.gradients.take(self.sites[0], axis=1)
+            virials -= slope * one.strains
+        return Contribution(energies[:, None], forces[:, None], virials[:, None], self._named(each))
 
     def expected_error(self, frames: Frames) -> FloatArray:
         """See `Term`: none, it is what it says."""

@@ -27,7 +27,7 @@ Function = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 
 def distance(v: FloatArray) -> tuple[FloatArray, FloatArray]:
-    length = np.linalg.norm(v[:, 0], axis=1)
+    length = np.sqrt(_dot(v[:, 0], v[:, 0]))
     return length, v / np.where(length > 0, length, 1.0)[:, None, None]
 
 
