@@ -105,28 +105,54 @@ static void triangles(const Sums *s, const Around *r, Py_ssize_t i, Py_ssize_t a
     *energy += sum;
 }
 
-/* A force on atom j, at d from atom i. */
-static inline void pulls(Sums *s, Py_ssize_t i, Py_ssize_t j, const double *d, const double *f)
+/* All pairs of one atom with those around it. */
+EACH_CORE
+static void pairs(const Sums *s, const Around *r, Py_ssize_t i, double *energy)
 {
-    for (int a = 0; a < 3; a++) {
-        s->forces[3 * j + a] += f[a];
-        s->forces[3 * i + a] -= f[a];
-        for (int b = 0; b < 3; b++)
-            s->virial[3 * a + b] += d[a] * f[b];
+    const double *restrict X = r->x, *restrict Y = r->y, *restrict Z = r->z, *restrict square = r->square;
+    const double *restrict left = r->left, *restrict slope = r->slope, *restrict radius = r->radius;
+    const double *restrict weight = r->weight;
+    const int32_t *restrict kind = r->kind;
+    double *restrict FX = r->fx, *restrict FY = r->fy, *restrict FZ = r->fz;
+    const double *restrict c6 = s->c6 + (Py_ssize_t)s->kind[i] * s->kinds, *restrict c8 = s->c8 + (c6 - s->c6);
+    double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+    for (Py_ssize_t b = 0; b < r->n; b++) {
+        double x = square[b], x3 = x * x * x, r2 = radius[b] * radius[b], r6 = r2 * r2 * r2;
+        double six = 1.0 / (x3 + r6), eight = 1.0 / (x3 * x + r6 * r2), share = 1.0 - 0.5 * weight[b];
+        double a6 = share * c6[kind[b]] * six, a8 = share * c8[kind[b]] * eight, e = -(a6 + a8);
+        double pull = -2.0 * ((3.0 * a6 * x * x * six + 4.0 * a8 * x3 * eight) * left[b] + e * slope[b]);
+        sum += e * left[b];
+        FX[b] = pull * X[b];
+        FY[b] = pull * Y[b];
+        FZ[b] = pull * Z[b];
     }
+    *energy += sum;
 }
 
-static void pair(Sums *s, Py_ssize_t i, Py_ssize_t j, const double *d, double square)
+/* The forces on the atoms around one, to where they belong. */
+EACH_CORE
+static void pull(Sums *s, const Around *r, Py_ssize_t i)
 {
-    Py_ssize_t k = (Py_ssize_t)s->kind[i] * s->kinds + s->kind[j];
-    double slope, left = fading(s->pairs, square, &slope), share = i == j ? 0.5 : 1.0;
-    double r2 = s->radius[k] * s->radius[k], r6 = r2 * r2 * r2, x3 = square * square * square;
-    double six = 1.0 / (x3 + r6), eight = 1.0 / (x3 * square + r6 * r2);
-    double e = -share * (s->c6[k] * six + s->c8[k] * eight);
-    double down = share * (3.0 * s->c6[k] * square * square * six * six + 4.0 * s->c8[k] * x3 * eight * eight);
-    double pull = -2.0 * (down * left + e * slope), f[3] = {pull * d[0], pull * d[1], pull * d[2]};
-    s->energy += e * left;
-    pulls(s, i, j, d, f);
+    const double *on[3] = {r->fx, r->fy, r->fz};
+    for (int b = 0; b < 3; b++) {
+        const double *restrict f = on[b], *restrict X = r->x, *restrict Y = r->y, *restrict Z = r->z;
+        double all = 0.0, vx = 0.0, vy = 0.0, vz = 0.0;
+#pragma omp simd reduction(+ : all, vx, vy, vz)
+        for (Py_ssize_t k = 0; k < r->n; k++) {
+            all += f[k];
+            vx += X[k] * f[k];
+            vy += Y[k] * f[k];
+            vz += Z[k] * f[k];
+        }
+        s->forces[3 * i + b] -= all;
+        s->virial[b] += vx;
+        s->virial[3 + b] += vy;
+        s->virial[6 + b] += vz;
+    }
+    for (Py_ssize_t k = 0; k < r->n; k++)
+        for (int b = 0; b < 3; b++)
+            s->forces[3 * r->atom[k] + b] += on[b][k];
 }
 
 static int larger(Around *r)
@@ -150,13 +176,67 @@ static int larger(Around *r)
     return 1;
 }
 
-/* Pairs of atom i with itself and later ones, in all cells; those near enough for triangles are put around it. */
-static int find(Sums *s, Around *r, Py_ssize_t i)
+static void none(Around *r)
 {
-    double reach = sqrt(s->pairs.end > s->triples.end ? s->pairs.end : s->triples.end);
-    r->n = 0;
+    void *all[] = {r->x, r->y, r->z, r->square, r->left, r->slope, r->radius, r->weight, r->fx, r->fy, r->fz, r->kind, r->atom, r->own};
+    for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++)
+        free(all[k]);
+}
+
+/* Atom j, at d from atom i, to those around it. */
+static inline int put(const Sums *s, Around *r, Py_ssize_t j, const double *d, double square, int image, int own)
+{
+    if (r->n == r->room && !larger(r))
+        return 0;
+    Py_ssize_t at = r->n++;
+    r->x[at] = d[0];
+    r->y[at] = d[1];
+    r->z[at] = d[2];
+    r->square[at] = square;
+    r->weight[at] = image;
+    r->kind[at] = s->kind[j];
+    r->atom[at] = (int32_t)j;
+    r->own[at] = own;
+    return 1;
+}
+
+/* The rest that pairs and triples need of those around atom i. */
+EACH_CORE
+static void fade(const Sums *s, Around *r, Fade f, Py_ssize_t i)
+{
+    const double *restrict radii = s->radius + (Py_ssize_t)s->kind[i] * s->kinds, *restrict square = r->square;
+    double *restrict left = r->left, *restrict slope = r->slope, *restrict radius = r->radius;
+    const int32_t *restrict kind = r->kind;
+#pragma omp simd
+    for (Py_ssize_t b = 0; b < r->n; b++) {
+        left[b] = fading(f, square[b], slope + b);
+        radius[b] = radii[kind[b]];
+    }
+    double *all[] = {r->fx, r->fy, r->fz};
+    for (int k = 0; r->n && k < 3; k++)
+        memset(all[k], 0, sizeof(double) * r->n);
+}
+
+/* Squares of the distances of `near` by the first shifts, whose components stand apart. */
+EACH_CORE
+static void squares(const double *shift, Py_ssize_t shifts, Py_ssize_t first, const double *near, double *square)
+{
+    const double *restrict x = shift, *restrict y = shift + shifts, *restrict z = shift + 2 * shifts;
+    double *restrict out = square;
+#pragma omp simd
+    for (Py_ssize_t t = 0; t < first; t++) {
+        double dx = near[0] + x[t], dy = near[1] + y[t], dz = near[2] + z[t];
+        out[t] = dx * dx + dy * dy + dz * dz;
+    }
+}
+
+/* Atom i itself and later ones, in all cells: those near enough for pairs, and for triples. room: (4, shifts). */
+static int find(const Sums *s, Around *two, Around *three, Py_ssize_t i, double *room)
+{
+    double most = s->pairs.end > s->triples.end ? s->pairs.end : s->triples.end, reach = sqrt(most), *square = room + 3 * s->shifts;
+    two->n = three->n = 0;
     for (Py_ssize_t j = i; j < s->n; j++) {
-        double plain[3], near[3], most;
+        double plain[3], near[3];
         for (int a = 0; a < 3; a++)
             near[a] = plain[a] = s->x[3 * j + a] - s->x[3 * i + a];
         for (int k = 0; k < 3; k++) { /* `plain` by whole cells, which the shifts go around */
@@ -164,35 +244,27 @@ static int find(Sums *s, Around *r, Py_ssize_t i)
             for (int a = 0; a < 3; a++)
                 near[a] -= turns * s->cell[3 * k + a];
         }
-        most = reach + sqrt(near[0] * near[0] + near[1] * near[1] + near[2] * near[2]);
-        for (Py_ssize_t t = 0; t < s->shifts && s->length[t] <= most; t++) {
-            double d[3], square = 0.0, moved = 0.0;
+        double farthest = reach + sqrt(near[0] * near[0] + near[1] * near[1] + near[2] * near[2]);
+        Py_ssize_t first = 0;
+        while (first < s->shifts && s->length[first] <= farthest)
+            first++;
+        squares(room, s->shifts, first, near, square);
+        int same = s->molecule[i] == s->molecule[j];
+        for (Py_ssize_t t = 0; t < first; t++) {
+            if (square[t] >= most)
+                continue;
+            double d[3], moved = 0.0;
             for (int a = 0; a < 3; a++) {
                 d[a] = near[a] + s->shift[3 * t + a];
-                square += d[a] * d[a];
                 moved += (d[a] - plain[a]) * (d[a] - plain[a]);
             }
-            int own = s->molecule[i] == s->molecule[j] && moved < 1e-6;
+            int own = same && moved < 1e-6;
             if (own && i == j)
                 continue;
-            if (!own && square < s->pairs.end)
-                pair(s, i, j, d, square);
-            if (square < s->triples.end) {
-                if (r->n == r->room && !larger(r))
-                    return 0;
-                Py_ssize_t at = r->n++;
-                r->x[at] = d[0];
-                r->y[at] = d[1];
-                r->z[at] = d[2];
-                r->square[at] = square;
-                r->left[at] = fading(s->triples, square, r->slope + at);
-                r->radius[at] = s->radius[(Py_ssize_t)s->kind[i] * s->kinds + s->kind[j]];
-                r->weight[at] = i == j;
-                r->fx[at] = r->fy[at] = r->fz[at] = 0.0;
-                r->kind[at] = s->kind[j];
-                r->atom[at] = (int32_t)j;
-                r->own[at] = own;
-            }
+            if (!own && square[t] < s->pairs.end && !put(s, two, j, d, square[t], i == j, own))
+                return 0;
+            if (square[t] < s->triples.end && !put(s, three, j, d, square[t], i == j, own))
+                return 0;
         }
     }
     return 1;
@@ -200,18 +272,25 @@ static int find(Sums *s, Around *r, Py_ssize_t i)
 
 static int add_all(Sums *s)
 {
-    Around r = {0};
-    int good = 1;
+    Around two = {0}, three = {0};
+    double *room = malloc(sizeof(double) * 4 * (s->shifts + 1));
+    int good = room != NULL;
+    for (Py_ssize_t t = 0; good && t < 3 * s->shifts; t++)
+        room[t % 3 * s->shifts + t / 3] = s->shift[t];
     for (Py_ssize_t i = 0; good && i < s->n; i++) {
-        good = find(s, &r, i);
-        for (Py_ssize_t a = 0; good && a < r.n; a++)
-            triangles(s, &r, i, a, &s->energy);
-        for (Py_ssize_t a = 0; good && a < r.n; a++)
-            pulls(s, i, r.atom[a], (double[]){r.x[a], r.y[a], r.z[a]}, (double[]){r.fx[a], r.fy[a], r.fz[a]});
+        if (!(good = find(s, &two, &three, i, room)))
+            break;
+        fade(s, &two, s->pairs, i);
+        fade(s, &three, s->triples, i);
+        pairs(s, &two, i, &s->energy);
+        for (Py_ssize_t a = 0; a < three.n; a++)
+            triangles(s, &three, i, a, &s->energy);
+        pull(s, &two, i);
+        pull(s, &three, i);
     }
-    void *all[] = {r.x, r.y, r.z, r.square, r.left, r.slope, r.radius, r.weight, r.fx, r.fy, r.fz, r.kind, r.atom, r.own};
-    for (size_t k = 0; k < sizeof(all) / sizeof(*all); k++)
-        free(all[k]);
+    free(room);
+    none(&two);
+    none(&three);
     return good;
 }
 
