@@ -72,9 +72,10 @@ class Walkers:
         *,
         timestep: float = 0.5,
         tau: float = 100.0,
+        masses: FloatArray | None = None,
     ) -> None:
         """positions: (B, N, 3) Å; temperatures: (B,) K, of the thermostat and of the first velocities; seeds: (B,);
-        timestep, tau (of the thermostat): fs.
+        timestep, tau (of the thermostat): fs; masses: (N,) u, by default those of the elements.
 
         Raises InputError for numbers that do not fit together, and as `Potential.compute` for a start without forces.
         """
@@ -87,11 +88,12 @@ class Walkers:
         if not count == len(temperatures) == len(seeds):
             raise InputError(f"{count} geometries, {len(temperatures)} temperatures and {len(seeds)} seeds")
         self._noises = [np.random.default_rng(seed) for seed in seeds]
-        masses = np.asarray(atomic_masses[potential.numbers], dtype=np.float64)[:, None] / fs**2  # eV fs²/Å²
-        self._shares = masses / masses.sum()
-        self._push = 0.5 * timestep / masses  # half a step of forces
+        of_atoms = atomic_masses[potential.numbers] if masses is None else masses
+        inertia = np.asarray(of_atoms, dtype=np.float64)[:, None] / fs**2  # eV fs²/Å²
+        self._shares = inertia / inertia.sum()
+        self._push = 0.5 * timestep / inertia  # half a step of forces
         kept = float(np.exp(-timestep / tau))
-        thermal = np.sqrt(BOLTZMANN * np.asarray(temperatures, dtype=np.float64)[:, None, None] / masses)
+        thermal = np.sqrt(BOLTZMANN * np.asarray(temperatures, dtype=np.float64)[:, None, None] / inertia)
         self._kept, self._kick, self._thermal = kept, np.sqrt(1.0 - kept**2) * thermal, thermal
         self.alive: npt.NDArray[np.bool_] = np.ones(count, dtype=bool)
         self.velocities: FloatArray = self._thermal_velocities(np.arange(count))

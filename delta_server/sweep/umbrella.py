@@ -122,12 +122,13 @@ def pull(
     seed: int,
     timestep: float,
     on_window: Callable[[int], None] = lambda window: None,
+    masses: FloatArray | None = None,
 ) -> list[FloatArray]:
     """A geometry (N, 3) Å for each window: from `start` outward and inward, by Langevin dynamics with a stiff bias
     whose centre goes from window to window in small steps, and stays until the variable has followed.
 
-    timestep: fs. on_window: is told which one is reached. Raises InputError where the molecule does not follow,
-    GeometryError where it breaks.
+    timestep: fs. on_window: is told which one is reached. masses: as of `Walkers`. Raises InputError where the
+    molecule does not follow, GeometryError where it breaks.
     """
 
     def biased(window: int, centre: float) -> Potential:
@@ -154,8 +155,9 @@ def pull(
             spread = math.sqrt(BOLTZMANN * temperature / windows.force_constants[k])
             for piece in range(_PIECES):
                 aim += min(max(centres[k] - aim, -spread / 2), spread / 2)
+                seeds = [[seed, k, piece]]
                 walker = Walkers(
-                    biased(k, aim), positions[None], [temperature], [[seed, k, piece]], timestep=timestep
+                    biased(k, aim), positions[None], [temperature], seeds, timestep=timestep, masses=masses
                 )
                 walker.advance(_PIECE)
                 positions = walker.positions[0].copy()

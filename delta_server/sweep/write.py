@@ -129,7 +129,8 @@ def write_sweep(
     if plan.umbrella is not None:
         coldest = min(plan.temperatures)
         windows = plan.umbrella.windows(coldest)
-        starts = pull(potential, windows, atoms.positions, coldest, plan.seed, plan.timestep or 0.5, on_window)
+        timestep, masses = plan.timestep or 0.5, _masses(plan, atoms)
+        starts = pull(potential, windows, atoms.positions, coldest, plan.seed, timestep, on_window, masses)
     return lay_out(folder, described, plan, atoms, start, command, old, starts)
 
 
@@ -150,8 +151,7 @@ def lay_out(
     """
     plan = _checked(plan)
     simulation = _simulation(plan, described)
-    if plan.hydrogen_mass is not None:
-        masses = repartitioned(atoms.numbers, atoms.positions, plan.hydrogen_mass)
+    if (masses := _masses(plan, atoms)) is not None:
         simulation = replace(simulation, masses=tuple(masses.round(6).tolist()))
     record = SweepRecord(
         name=described.name,
@@ -226,6 +226,13 @@ def _checked(plan: SweepPlan) -> SweepPlan:
     beads = 16 if plan.kind == "pimd" and plan.beads == 1 else plan.beads
     tau = plan.tau or (100.0 if plan.kind == "umbrella" else 1000.0)
     return replace(plan, timestep=plan.timestep or default, tau=tau, inner=inner, beads=beads)
+
+
+def _masses(plan: SweepPlan, atoms: Atoms) -> FloatArray | None:
+    """(N,) u, where they are not those of the elements. Raises InputError."""
+    if plan.hydrogen_mass is None:
+        return None
+    return repartitioned(atoms.numbers, atoms.positions, plan.hydrogen_mass)
 
 
 def _make_room(folder: Path, overwrite: bool) -> Sweep | None:
