@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .._types import FloatArray
+from .._types import FloatArray, IntArray
 from ..errors import ModelFileError
 from ..gdml import Prediction
 from ..potential import Potential
@@ -17,6 +17,7 @@ from .check import Check
 _STEP = 3e-3  # Å, of finite differences
 _FEW = 32  # atoms whose forces are all checked; directions that are checked in larger molecules
 _FAR_FORCE = 0.005  # eV/Å, between fragments 100 Å apart; or half of what the binding's forces are expected to be off
+
 AMPLITUDE = 0.02  # Å, of the random displacements that start the checks
 
 
@@ -42,8 +43,9 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
     """The contract of any `Term`, as a list of passes and failures.
 
     It leaves what it is given as it is; its arrays have the shapes that `Contribution` says; F frames at once are F
-    single ones; equal copies that change places change their numbers with them; forces and virials are the energy's
-    derivatives; nothing depends on where the whole is or how it is turned, with its cell where it has one.
+    single ones; equal copies that change places change their numbers with them; what it adds in place is the same;
+    forces and virials are the energy's derivatives; nothing depends on where the whole is or how it is turned, with
+    its cell where it has one.
 
     frames: of all atoms of the complex, sane geometries for the term; two or more say more than one. exact: batches
     are the same to the last bit, not up to rounding.
@@ -77,6 +79,9 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
         good = errors.shape == (count, copies) and bool((errors >= 0).all())
         yield Check("expected errors", good, f"{errors.shape}, {errors.min():.2g} to {errors.max():.2g} eV/Å")
 
+    if (add := getattr(term, "add", None)) is not None:
+        yield from _added(add, term.sites, frames, whole)
+
     def compute(moved: Frames) -> Prediction:
         energies, forces, virials, _ = term.evaluate(moved)
         total = np.zeros_like(moved.positions)
@@ -85,6 +90,22 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
         return Prediction(energies.sum(1), total, virials.sum(1))
 
     yield from _check_sum(compute, _take(frames, slice(0, 1)), rng, _slack(term))
+
+
+def _added(
+    add: Callable[..., FloatArray | None], sites: IntArray, frames: Frames, whole: Sequence[FloatArray]
+) -> Iterator[Check]:
+    """What `add` puts to forces and virials that are not zero."""
+    forces, virials = np.ones_like(frames.positions), np.ones((len(frames.positions), 3, 3))
+    energies = add(frames, forces, virials)
+    if energies is None:
+        return
+    forces -= 1
+    for k, site in enumerate(sites):
+        forces[:, site] -= whole[1][:, k]
+    left = energies - whole[0], forces, virials - 1 - whole[2].sum(1)
+    error = max(float(np.abs(array).max()) for array in left)
+    yield Check("in place", error <= 1e-9, f"differs by {error:.1e} eV, eV/Å (at most 1e-09)")
 
 
 def _take(frames: Frames, which: slice) -> Frames:

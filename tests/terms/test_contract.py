@@ -121,6 +121,10 @@ class Wrong:
             forces = forces - 2 * x * np.array([1.0, 0, 0])
         return Contribution(energies, forces, virials)
 
+    def add(self, frames: Frames, forces: np.ndarray, virials: np.ndarray) -> np.ndarray | None:
+        """With the fault, energies alone."""
+        return self.inner.evaluate(frames).energies if self.fault == "place" else None
+
     def expected_error(self, frames: Frames) -> np.ndarray | None:
         errors = self.inner.expected_error(frames)
         return -errors if self.fault == "error" and errors is not None else errors
@@ -133,6 +137,7 @@ class Wrong:
         ("shape", "shapes"),
         ("batch", "batch = single"),
         ("copies", "equal copies"),
+        ("place", "in place"),
         ("error", "expected errors"),
         ("force", "forces = −dE/dr"),
         ("virial", "virial = −dE/dε"),
