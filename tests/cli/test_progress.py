@@ -11,6 +11,8 @@ from typing import TextIO
 import pytest
 
 from delta_server.cli.progress import Line, Progress, duration
+from delta_server.cli.sweep.states import line
+from delta_server.sweep.state import MemberState
 
 ERASE = "\r\x1b[K"
 
@@ -107,3 +109,10 @@ TIMES = {0.4: "0 s", 45.0: "45 s", 59.9: "1 min 00 s", 125.0: "2 min 05 s", 4020
 @pytest.mark.parametrize(("seconds", "text"), TIMES.items())
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_long_sweep_is_one_line() -> None:
+    states = [MemberState(f"300K_{k}", 300.0, 100, 500.0, "running", step=k) for k in range(112)]
+    states[0].phase = "unstable"
+    assert line(states) == "0.00 to 55.50 ps: 1 unstable, 111 running"
+    assert line(states[1:3]) == "300K_1 0.50 ps running  300K_2 1.00 ps running"
