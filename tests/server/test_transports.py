@@ -20,6 +20,8 @@ from processes import Process
 from delta_server import load_potential
 from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.server import __file__ as server_package
+from delta_server.server.job.ipi_process import IpiProcess
+from delta_server.server.job.processes import RunProgress
 from delta_server.units import BOHR, HARTREE
 
 MANIFEST = ROOT / "models/h2o_benzene/manifest.yaml"
@@ -226,3 +228,20 @@ def test_the_plug_in_takes_one_structure_or_a_list(h2o_benzene: Path) -> None:
     assert json.loads(extra)["energy_water"] == pytest.approx(result.parts.energies["water"])
     with pytest.raises(ValueError, match="part is"):
         DeltaDriver(str(h2o_benzene), part="some")
+
+
+def test_i_pi_has_one_heap_and_the_threads_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of many systems share it; who sets it otherwise keeps that."""
+    names = ("MALLOC_ARENA_MAX", "OMP_NUM_THREADS")
+    told = [sys.executable, "-c", f"import os; print(*(os.environ[name] for name in {names}))"]
+
+    def environment() -> str:
+        process = IpiProcess(told, tmp_path, RunProgress(0), 3, (), "log")
+        process.close()
+        assert process.process.wait(30) == 0
+        return process.log.read_text().splitlines()[1]
+
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    assert environment() == "1 3"
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert environment() == "4 3"

@@ -14,6 +14,7 @@ from .processes import RunProgress
 
 _SOFT_EXIT = re.compile(r"with message: '(.*?) (?:I-PI reports (success|a problem)\. )?Restartable as is")
 _MODEL_ENDED = re.compile(r" @delta: ended with code (\d+): (.*)")  # `ipi_pes` says so
+_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}  # glibc's heaps of each thread fill up with holes: kilobytes a step and system
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -52,7 +53,7 @@ class IpiProcess:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     pass_fds=holds,
-                    env={**os.environ, "PYTHONUNBUFFERED": "1", **dict.fromkeys(_THREADS, str(threads))},
+                    env=_ONE_HEAP | os.environ | {"PYTHONUNBUFFERED": "1"} | dict.fromkeys(_THREADS, str(threads)),
                 )
             self._reader = self.log.open(encoding="utf-8", errors="replace")
         except OSError as error:
