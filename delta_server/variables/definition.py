@@ -175,19 +175,16 @@ class Variables(Strict):
         """One of the variables, of a complex whose atoms have these masses (N,)."""
         variable = self.variables[name]
         groups = tuple(self.atoms(group) for group in variable.groups)
-        unit = np.eye(len(masses))
         if variable.kind == "coordination":
-            first, second = _pairs(*groups)
-            weights = unit[second] - unit[first]
-        else:
-            of_atoms = masses if variable.centre == "mass" else np.ones_like(masses)
-            centres = [(of_atoms[g] / of_atoms[g].sum()) @ unit[g] for g in groups]
-            if variable.kind == "height":
-                weights = np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])
-            else:
-                weights = np.stack([centres[b] - centres[a] for a, b in _STEPS[variable.kind]])
-        between = 1 if variable.kind == "height" else len(weights)
-        return Measure(variable.function, weights, between, groups)
+            pairs = _pairs(*groups)
+            return Measure(variable.function, pairs, len(pairs[0]), groups)
+        of_atoms, unit = masses if variable.centre == "mass" else np.ones_like(masses), np.eye(len(masses))
+        centres = [(of_atoms[g] / of_atoms[g].sum()) @ unit[g] for g in groups]
+        if variable.kind == "height":  # a plane's own atoms are as they are
+            vectors = np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])
+            return Measure(variable.function, vectors, 1, groups)
+        vectors = np.stack([centres[b] - centres[a] for a, b in _STEPS[variable.kind]])
+        return Measure(variable.function, vectors, len(vectors), groups)
 
 
 _STEPS = {

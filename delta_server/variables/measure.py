@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from .._types import FloatArray, IntArray
 from ..molecule.lattice import Lattice
 from .kinds import Function
@@ -21,12 +23,12 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """One variable of N atoms. function: of the m vectors that `kinds` lists for it; weights: (m, N), what each
-    atom's position counts in each vector; between: how many of the vectors, the first ones, lead from one group to
-    another; groups: the atoms of each."""
+    """One variable of N atoms. function: of the m vectors that `kinds` lists for it; vectors: (m, N), what each
+    atom's position counts in each of them, or from which atom to which each goes, (m,) and (m,); between: how many of
+    them, the first ones, lead from one group to another; groups: the atoms of each."""
 
     function: Function
-    weights: FloatArray
+    vectors: FloatArray | tuple[IntArray, IntArray]
     between: int
     groups: tuple[IntArray, ...]
 
@@ -41,11 +43,23 @@ class Measure:
         """
         vectors = self._vectors(positions, cells)
         values, slopes = self.function(vectors)
-        return Evaluated(values, self.weights.T @ slopes, vectors.transpose(0, 2, 1) @ slopes)
+        if isinstance(self.vectors, tuple):
+            of_atoms, of_pairs = np.zeros_like(positions.swapaxes(0, 1)), slopes.swapaxes(0, 1)
+            np.subtract.at(of_atoms, self.vectors[0], of_pairs)
+            np.add.at(of_atoms, self.vectors[1], of_pairs)
+            gradients = of_atoms.swapaxes(0, 1)
+        else:
+            gradients = self.vectors.T @ slopes
+        return Evaluated(values, gradients, vectors.transpose(0, 2, 1) @ slopes)
 
     def _vectors(self, positions: FloatArray, cells: FloatArray | None) -> FloatArray:
         """(n, m, 3) Å; a plane's own atoms are as they are, in a cell too."""
-        vectors: FloatArray = self.weights @ positions
+        vectors: FloatArray
+        if isinstance(self.vectors, tuple):
+            first, second = self.vectors
+            vectors = positions.take(second, axis=1) - positions.take(first, axis=1)
+        else:
+            vectors = self.vectors @ positions
         for k, cell in enumerate(() if cells is None else cells):
             if (lattice := Lattice.of(cell)) is not None:
                 vectors[k, : self.between] += lattice.to_nearest(vectors[k, : self.between])
