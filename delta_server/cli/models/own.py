@@ -172,9 +172,10 @@ def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:
     alike = Counter(run.temperature for run in runs)
     seen: Counter[float | None] = Counter()
     positions, kelvins = [], []
+    noted: dict[str, list[str]] = {}
     for k, run in enumerate(runs):
         for note in made_with(run, manifest).notes:
-            complain(f"{run.name}: {note}")
+            noted.setdefault(note, []).append(run.name)
         steps = run.steps
         if options.skip:
             steps = steps[~(run.time(steps) < options.skip)]
@@ -187,6 +188,8 @@ def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:
         positions.append(found)
         states = run.states(places)
         kelvins.append(np.full(len(places), np.nan) if states is None else states)
+    for note, names in noted.items():
+        complain(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}")
     frames = OwnFrames(np.concatenate(positions), np.concatenate(kelvins))
     if not len(frames.positions):
         raise InputError(f"{options.runs[0]}: no frames after --skip {options.skip:g} ps")
