@@ -71,7 +71,7 @@ def made_with(run: Run, given: str | Path | Manifest | None = None) -> MadeWith:
     if given is None:
         record = _record_of(run)
         made = MadeWith(None) if record is None else read_recorded(*record)
-        return replace(made, notes=(*made.notes, *_heavy(run)))
+        return replace(made, notes=(*made.notes, *notes_of(run)))
     if isinstance(given, Manifest):
         manifest, record = given, None
     else:
@@ -83,8 +83,8 @@ def made_with(run: Run, given: str | Path | Manifest | None = None) -> MadeWith:
             "manifest of the molecules that ran"
         )
     if record is None or sha256_of(manifest.path) == record[1].get(record[0].name):
-        return MadeWith(manifest, _heavy(run))
-    return MadeWith(manifest, (f"made with {record[0]}, not with {manifest.path}", *_heavy(run)))
+        return MadeWith(manifest, notes_of(run))
+    return MadeWith(manifest, (f"made with {record[0]}, not with {manifest.path}", *notes_of(run)))
 
 
 def _record_of(run: Run) -> tuple[Path, dict[str, str], str] | None:
@@ -102,12 +102,10 @@ def _sweep_of(run: Run) -> Sweep | None:
     return next((load_sweep(above) for above in (folder, *folder.parents[:2]) if (above / RECORD).is_file()), None)
 
 
-def _heavy(run: Run) -> tuple[str, ...]:
-    """A note where its hydrogens did not have their own mass."""
+def notes_of(run: Run) -> tuple[str, ...]:
+    """What its sweep's record has to say of it. Raises InputError for a record that is none."""
     sweep = _sweep_of(run)
-    if sweep is None or sweep.record.hydrogen_mass is None:
-        return ()
-    return (f"made with hydrogens of {sweep.record.hydrogen_mass:g} u: its times are not those of the molecules",)
+    return () if sweep is None else sweep.record.notes
 
 
 def biased_in(run: Run) -> tuple[Sweep, Member] | None:

@@ -135,12 +135,13 @@ def _check_sum(
         return compute(Frames(frames, np.broadcast_to(cell if by is None else cell @ by, (len(frames), 3, 3))))
 
     rounded = 1e-6 * slack
+    exact = max(rounded, 1e-10 * abs(float(energy)))  # eV: a part of a large energy is all that numbers hold
     shifted = moved(x + 10.0 * rng.standard_normal((16, 1, 3)))
     noise = float(np.abs(shifted.energy - energy).max())
     yield Check(
         "rounding",
-        noise < rounded,
-        f"energy changes by {noise:.1e} eV when the molecule is moved (at most {rounded:.0e})",
+        noise < exact,
+        f"energy changes by {noise:.1e} eV when the molecule is moved (at most {exact:.0e})",
     )
     error = float(np.abs(shifted.forces - forces).max())
     yield Check("translation", error < rounded, f"forces change by {error:.1e} eV/Å (at most {rounded:.0e})")

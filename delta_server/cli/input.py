@@ -33,6 +33,7 @@ def write_input(
         int,
         typer.Option(
             min=1,
+            max=20,
             help="Steps of the fragments to one of the binding, whose time step is then --timestep.",
             metavar="N",
         ),
@@ -67,6 +68,8 @@ def write_input(
         raise InputError(f"--pressure {pressure:g}: expected a number of bar, with --ensemble npt")
     if flexible and ensemble != "npt":
         raise InputError("--flexible goes with --ensemble npt")
+    if inner > 1 and bias_extras(described):
+        raise InputError(f"{manifest}: --inner: has a bias, which belongs to neither fragments nor binding")
     if inner > 1 and not described.has_binding:
         raise InputError(f"{manifest}: --inner: there is no binding, to be computed less often than fragments")
     start = output.with_name("init.xyz")

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -15,6 +15,12 @@ from types import FrameType
 from typing import NoReturn
 
 from ..errors import DeltaError
+
+
+def complain_of(noted: Mapping[str, Sequence[str]]) -> None:
+    """Notes, each once, with the names that it is of."""
+    for note, names in noted.items():
+        complain(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}")
 
 
 def complain(message: str) -> None:

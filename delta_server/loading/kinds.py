@@ -104,7 +104,8 @@ def _maker(kind: str, where: str) -> Callable[[TermRequest], Term]:
     if kind not in there.names:
         known = ", ".join(sorted(there.names)) or "none"
         raise ManifestError(
-            f"{where}: no kind of term is called {kind!r}; installed packages have {known} (entry points {KINDS!r})"
+            f"{where}: no kind of term is called {kind!r}; there are bias, calculator, dispersion and "
+            f"electrostatics, and installed packages have {known} (entry points {KINDS!r})"
         )
     try:
         return cast("Callable[[TermRequest], Term]", there[kind].load())

@@ -17,7 +17,7 @@ def repartitioned(numbers: IntArray, positions: FloatArray, hydrogen: float) -> 
     Raises InputError for a hydrogen that is not bound to one heavier atom, and where the heavier atom would become
     the lighter one.
     """
-    from ase.data import atomic_masses
+    from ase.data import atomic_masses, chemical_symbols
 
     masses = np.array(atomic_masses[numbers], dtype=np.float64)
     pairs = bonds(numbers, positions)
@@ -29,5 +29,6 @@ def repartitioned(numbers: IntArray, positions: FloatArray, hydrogen: float) -> 
         masses[k] = hydrogen
     if len(lightest := np.flatnonzero((numbers > 1) & (masses < hydrogen))):
         k = lightest[0]
-        raise InputError(f"hydrogen mass {hydrogen:g}: atom {k} would be left with {masses[k]:.3g} u; give less")
+        left = f"atom {k} ({chemical_symbols[numbers[k]]}) would be left with {masses[k]:.3g} u"
+        raise InputError(f"hydrogen mass {hydrogen:g}: {left}; give less")
     return masses

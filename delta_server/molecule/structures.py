@@ -60,6 +60,9 @@ def write_structure(path: Path, atoms: Atoms, periodic: bool = False) -> None:
     """
     cell = "100 100 100 90 90 90"
     if periodic:
+        if np.linalg.matrix_rank(atoms.cell.array, tol=1e-3) < 3:
+            found = atoms.cell.array.tolist()
+            raise InputError(f"{path}: expected a cell of three independent vectors, found {found}")
         atoms = atoms.copy()
         cell = " ".join(f"{number:.10f}" for number in atoms.cell.cellpar())
         atoms.set_cell(atoms.cell.standard_form()[0], scale_atoms=True)

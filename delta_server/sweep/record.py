@@ -105,6 +105,13 @@ class SweepRecord(Strict):
     hydrogen_mass: float | None = Field(default=None, gt=0)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever analyses it has to know."""
+        if self.hydrogen_mass is None:
+            return ()
+        return (f"made with hydrogens of {self.hydrogen_mass:g} u: its times are not those of the molecules",)
+
+    @property
     def bias(self) -> Windows | Metadynamics | None:
         """What it is biased by."""
         return self.windows or self.metadynamics

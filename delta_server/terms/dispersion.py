@@ -35,7 +35,7 @@ from ..units import BOHR, HARTREE
 from .base import Contribution, Frames, Side
 from .dispersion_sums import Coefficients, dispersion_sums
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Cutoff = Annotated[float, Field(ge=3, le=60, allow_inf_nan=False)]
 ShortCutoff = Annotated[float, Field(ge=3, le=15, allow_inf_nan=False)]  # triples grow as its sixth power
@@ -48,17 +48,17 @@ MOST_KINDS = 64  # kinds of atoms
 class Damping(Strict):
     """Parameters of DFT-D4's rational damping and its triples, of a functional; a2 in bohr."""
 
-    s6: Finite = 1.0
-    s8: Finite
-    s9: Finite = 1.0
-    a1: Finite
-    a2: Finite
+    s6: Scale = 1.0
+    s8: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]  # negative for some functionals
+    s9: Scale = 1.0
+    a1: Scale
+    a2: Scale
 
 
 class DispersionOptions(Strict):
     """The options of a term of the kind ``dispersion``; atomic units, cut-offs in Å."""
 
-    kinds: dict[Name, list[Kind]] = Field(min_length=1)
+    kinds: dict[Name, Annotated[list[Kind], Field(min_length=1)]] = Field(min_length=1)
     c6: list[list[Positive]] = Field(min_length=1, max_length=MOST_KINDS)
     c6_neutral: list[list[Positive]]
     r4r2: list[Positive]
@@ -189,6 +189,8 @@ def dispersion_of(
         options = DispersionOptions.model_validate(entry.options)
     except ValidationError as error:
         raise ManifestError(f"{where}: options: {first_error(error)}") from None
+    if left_out := [name for name in molecules if name not in options.kinds]:
+        raise ManifestError(f"{where}: kinds: none for {', '.join(left_out)}; expected those of every molecule")
     for name, kinds in options.kinds.items():
         if name not in molecules:
             raise ManifestError(f"{where}: kinds of {name!r}: there are only {', '.join(molecules)}")

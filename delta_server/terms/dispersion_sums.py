@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._types import BoolArray, FloatArray, IntArray
+from ..errors import GeometryError
 
 _EXPONENT = 16 / 3
 _FADING = 0.9  # of a cut-off, where it begins to act
+_FLATTEST = 2.0  # Å, between opposite faces of a cell: molecules need more, and images grow as its third power
 _NOTHING = 1e-3  # Å: no two atoms are so close
 
 
@@ -52,7 +54,7 @@ def dispersion_sums(
     """Energy (eV), forces (n, 3) eV/Å and virial (3, 3) eV of atoms x (n, 3), Å, whose molecules are whole.
 
     cell: (3, 3) Å, None for none. molecule, kind: (n,) of each atom. cutoffs: Å, of the pairs and of each side
-    of the triples, faded over their last tenth.
+    of the triples, faded over their last tenth. Raises GeometryError for a cell that is flat.
     """
     if not coefficients.c9.any():
         cutoffs = cutoffs[0], _NOTHING
@@ -88,7 +90,12 @@ def _shifts(cell: FloatArray | None, cutoff: float) -> FloatArray:
     """(S, 3) Å: the lattice vectors that bring atoms less than half a cell apart within a cut-off, shortest first."""
     if cell is None:
         return np.zeros((1, 3))
+    if np.linalg.matrix_rank(cell, tol=1e-3) < 3:
+        raise GeometryError(f"dispersion: expected a cell of three independent vectors, found {cell.tolist()}")
     heights = 1 / np.sqrt((np.linalg.inv(cell) ** 2).sum(0))
+    if heights.min() < _FLATTEST:
+        least = f"{heights.min():.3g} Å apart, expected {_FLATTEST:g} or more"
+        raise GeometryError(f"dispersion: opposite faces of the cell are {least}: {cell.tolist()}")
     counts = np.ceil(cutoff / heights + 0.5).astype(int)
     turns = np.array(list(product(*(range(-n, n + 1) for n in counts))))
     shifts = turns @ cell

@@ -62,7 +62,7 @@ class Variable(Strict):
     dihedral: tuple[Group, Group, Group, Group] | None = None
     height: tuple[Group, Group] | None = None
     coordination: tuple[Group, Group] | None = None
-    r_0: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    r_0: float | None = Field(default=None, ge=0.01, le=1000, allow_inf_nan=False)
     centre: Literal["mass", "centroid"] = "centroid"
 
     @model_validator(mode="after")

@@ -131,6 +131,7 @@ def test_yaml_with_the_manifest_s_fragments(tmp_path: Path, h2o_benzene: Path) -
         ("variables: {x: {height: ['0', '1:3']}}", "'x': a plane needs three atoms, found 2"),
         ("variables: {x: {distance: ['0', '0']}}", "two groups that follow each other are the same atoms"),
         ("variables: {x: {coordination: ['0', '0'], r_0: 3}}", "its groups are the same atom"),
+        ("variables: {x: {coordination: ['0', '1'], r_0: 1.0e+300}}", "less than or equal to 1000"),
         ("variables: {x: {distance: ['0', '1'], color: red}}", "color"),
         ("variables: {x: {distance: ['0']}}", "distance"),
         ("variables: {x: {distance: ['0', '3:3']}}", "is empty"),

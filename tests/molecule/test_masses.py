@@ -26,7 +26,7 @@ def test_a_molecule_weighs_what_it_did() -> None:
 @pytest.mark.parametrize(
     ("name", "hydrogen", "says"),
     [
-        ("CH4", 4.0, "atom 0 would be left with 0.043 u; give less"),
+        ("CH4", 4.0, "C. would be left with 0.043 u; give less"),
         ("H2", 3.0, r"atom 0 \(H\) is not bound to just one"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 from ase.units import _amu, _me
 
 from delta_server.analysis import find_runs
+from delta_server.analysis.report.sources import read_sources
 from delta_server.analysis.runs import made_with
 from delta_server.dynamics import Walkers
 from delta_server.errors import InputError
@@ -59,6 +60,8 @@ def test_who_looks_at_times_is_told(tmp_path: Path, h2o_benzene: Path) -> None:
     (run,) = find_runs(folder)
     assert made_with(run).notes == ("made with hydrogens of 3 u: its times are not those of the molecules",)
     assert made_with(run, h2o_benzene).notes == made_with(run).notes
+    (source,) = read_sources([folder])
+    assert made_with(run).notes[0] in source.notes
 
 
 def test_quantum_nuclei_have_their_own(tmp_path: Path, h2o_benzene: Path) -> None:

@@ -17,7 +17,7 @@ from made_assembly import made_assembly, made_waters
 
 from delta_server import load_potential
 from delta_server.checks import check_term
-from delta_server.errors import ManifestError
+from delta_server.errors import GeometryError, ManifestError
 from delta_server.terms.base import Frames
 from delta_server.terms.dispersion import DispersionOptions, DispersionTerm
 from delta_server.terms.dispersion_sums import compiled_sums, dispersion_sums
@@ -182,11 +182,33 @@ def test_an_assembly_with_dispersion(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ([[9, 0, 0], [0, 9, 0], [4.5, 0, 0]], "three independent vectors"),
+        ([[9, 0, 0], [0, 9, 0], [0, 0, 0.9]], "opposite faces of the cell are 0.9 Å apart, expected 2 or more"),
+    ],
+)
+def test_cells_that_are_none(cell: list[list[float]], words: str) -> None:
+    """Such as one in nm: there would be images without end."""
+    atoms = crystal()
+    atoms.set_cell(cell)
+    with pytest.raises(GeometryError, match=words):
+        energy_of(term_of(atoms), atoms)
+
+
+BOTH = {"first": [0, 1, 1], "second": [0, 1, 1]}
+
+
+@pytest.mark.parametrize(
     ("options", "keys", "words"),
     [
-        ({"kinds": {"third": [0, 0, 0]}}, {}, "kinds of 'third': there are only first, second"),
-        ({"kinds": {"first": [0, 0]}}, {}, "kinds of 'first': 2 for 3 atoms"),
-        ({"kinds": {"first": [0, 0, 2]}}, {}, "kind 2, but c6 has those from 0 to 1"),
+        ({"kinds": BOTH | {"third": [0, 0, 0]}}, {}, "kinds of 'third': there are only first, second"),
+        ({"kinds": BOTH | {"first": [0, 0]}}, {}, "kinds of 'first': 2 for 3 atoms"),
+        ({"kinds": BOTH | {"first": []}}, {}, "kinds.first: .*at least 1 item"),
+        ({"kinds": {"first": [0, 1, 1]}}, {}, "kinds: none for second; expected those of every molecule"),
+        ({"damping": {"s8": 1.0, "a1": 0.4, "a2": 5.0, "s6": -1.0}}, {}, "damping.s6: .*greater than or equal to 0"),
+        ({"damping": {"s8": 1.0, "a1": 0.4, "a2": 1e200}}, {}, "damping.a2: .*less than or equal to 100"),
+        ({"kinds": BOTH | {"first": [0, 0, 2]}}, {}, "kind 2, but c6 has those from 0 to 1"),
         ({"c6": [[1.0, 2.0], [3.0, 4.0]]}, {}, "c6: expected a symmetric matrix of 2 kinds"),
         ({"c6_neutral": [[1.0]]}, {}, "c6_neutral: expected a symmetric matrix of 2 kinds"),
         ({"r4r2": [1.0]}, {}, "r4r2: expected 2 numbers, one of each kind, found 1"),
@@ -199,7 +221,7 @@ def test_an_assembly_with_dispersion(tmp_path: Path) -> None:
 )
 def test_options_that_do_not_fit(tmp_path: Path, options: dict[str, Any], keys: dict[str, Any], words: str) -> None:
     path = made_dimer(tmp_path)
-    known = BENZENE | {"kinds": {"first": [0, 1, 1], "second": [0, 1, 1]}} | options
+    known = BENZENE | {"kinds": BOTH} | options
     term = {"kind": "dispersion", "name": "d4", "options": known, **keys}
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"terms": [term]}))
     with pytest.raises(ManifestError, match=words):

@@ -70,7 +70,11 @@ def test_expected_errors_of_a_kind_that_knows_none(springs: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kind": "sprong"}, "no kind of term is called 'sprong'; installed packages have broken, missing, ripple"),
+        (
+            {"kind": "sprong"},
+            "called 'sprong'; there are bias, calculator, dispersion and electrostatics, and installed packages have "
+            "broken, missing, ripple"
+        ),
         ({"kind": "broken"}, "'cage' of kind 'broken': KeyError: 'no such table'"),
         ({"kind": "missing"}, "cannot be loaded: ModuleNotFoundError"),
         ({"options": {}}, "KeyError: 'stiffness'"),

@@ -84,7 +84,7 @@ def _source_of_sweep(sweep: Sweep, name: str) -> ReportSource:
         record.limits,
         told,
         tuple(absent),
-        made.notes,
+        (*made.notes, *record.notes),
         read_structure(start).positions if start.is_file() else None,
     )
 

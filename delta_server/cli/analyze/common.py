@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..process import complain
+from ..process import complain, complain_of
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -48,9 +48,21 @@ def find(
 
     runs = find_runs(*paths, prefix=prefix, timestep=timestep)
     made = made_with(runs[0], manifest)
-    for note in made.notes:
-        complain(f"{runs[0].name}: {note}")
+    tell_notes(runs, made.notes)
     return runs, made.manifest
+
+
+def tell_notes(runs: Sequence[Run], of_first: Sequence[str] = ()) -> None:
+    """What is noted of the runs, each once; of_first: of the first one, if more is."""
+    from ...analysis.runs import notes_of
+
+    noted: dict[str, list[str]] = {note: [runs[0].name] for note in of_first}
+    for run in runs:
+        for note in notes_of(run):
+            names = noted.setdefault(note, [])
+            if run.name not in names:
+                names.append(run.name)
+    complain_of(noted)
 
 
 def beside(paths: Sequence[Path], name: str) -> Path:

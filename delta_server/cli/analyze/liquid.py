@@ -50,6 +50,7 @@ def liquid(
     from ...analysis.runs import find_runs
 
     chosen = find_runs(*runs, prefix=prefix, timestep=timestep)
+    shared.tell_notes(chosen)
     with shared.reading(chosen, every) as progress:
         liquids = [
             analyze_liquid(run, every=every, skip=skip, longest=longest, width=width, progress=progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
-from ..process import Stop, complain
+from ..process import Stop, complain, complain_of
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -188,8 +188,7 @@ def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:
         positions.append(found)
         states = run.states(places)
         kelvins.append(np.full(len(places), np.nan) if states is None else states)
-    for note, names in noted.items():
-        complain(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}")
+    complain_of(noted)
     frames = OwnFrames(np.concatenate(positions), np.concatenate(kelvins))
     if not len(frames.positions):
         raise InputError(f"{options.runs[0]}: no frames after --skip {options.skip:g} ps")
