@@ -111,7 +111,7 @@ def write_sweep(
     extras = bias_extras(described)
     if extras and (plan.kind == "mts" or plan.contract):
         raise InputError(f"{manifest}: has a bias, which belongs to neither fragments nor binding; leave it out")
-    if plan.kind == "mts" and not described.binding:
+    if plan.kind == "mts" and not described.has_binding:
         raise InputError(f"{manifest}: has no binding; multiple time steps split fragments and binding")
     if described.species and (plan.kind in ("mts", *_BIASED) or plan.contract):
         raise InputError(f"{manifest}: ladders of an assembly are of --kind nvt, remd or pimd, without --contract")
@@ -323,7 +323,7 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         beads=plan.beads,
         stride=plan.stride,
         tau=plan.tau,
-        binding=bool(described.binding),
+        binding=described.has_binding,
         frames=plan.frames,
         checkpoint=plan.checkpoint,
         inner=plan.inner,
