@@ -183,6 +183,10 @@ def dispersion_of(
     Raises ManifestError where its kinds are not those of fragments or species.
     """
     where = f"{manifest.path}: term {entry.name!r}"
+    if len([other for other in manifest.terms if other.kind == entry.kind]) > 1:
+        raise ManifestError(
+            f"{where}: there are several terms of dispersion; expected one, it is between all molecules"
+        )
     if (entry.part, entry.over) != ("binding", None):
         raise ManifestError(f"{where}: dispersion is between molecules; it takes neither `part` nor `over`")
     try:

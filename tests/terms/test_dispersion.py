@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,16 @@ def test_an_assembly_with_dispersion(tmp_path: Path) -> None:
     cluster = load_potential(made_assembly(tmp_path / "cluster", made_waters(8, None), 6.0, terms=[term])).terms[-1]
     assert isinstance(cluster, DispersionTerm)
     assert (cluster.periodic, cluster.tail) == (False, None)
+
+
+def test_a_second_one(tmp_path: Path) -> None:
+    path = made_dimer(tmp_path)
+    options = deepcopy(BENZENE | {"kinds": BOTH})  # YAML would have an alias for what is the same
+    again = {"kind": "dispersion", "name": "again", "options": BENZENE | {"kinds": BOTH}}
+    terms = [{"kind": "dispersion", "name": "d4", "options": options}, again]
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"terms": terms}))
+    with pytest.raises(ManifestError, match="several terms of dispersion; expected one"):
+        load_potential(path)
 
 
 @pytest.mark.parametrize(
