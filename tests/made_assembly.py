@@ -15,6 +15,10 @@ from ase.io import write
 from conftest import ROOT
 from made import made_model
 
+from delta_server import load_potential
+from delta_server.molecule.structures import read_structure
+from delta_server.potential import Result
+
 WATER = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 CELL = np.array([[12.6, 0.0, 0.0], [2.0, 12.9, 0.0], [-1.5, 2.0, 13.1]])  # rows are lattice vectors, Å
 
@@ -34,6 +38,18 @@ def made_waters(count: int, cell: npt.ArrayLike | None = CELL, seed: int = 0) ->
         atoms.set_cell(box)
         atoms.pbc = True
     return atoms
+
+
+def start_of_runs(manifest: Path, molecules: int) -> Result:
+    """What a shipped assembly says of the geometry that its inputs start from, which is its own."""
+    potential = load_potential(manifest)
+    assert len(potential.fragments) == molecules
+    start = read_structure(ROOT / "inputs" / manifest.parent.name / "init.xyz")
+    assert np.abs(start.positions - potential.reference).max() < 1e-6
+    assert np.abs(start.cell.array - potential.cell).max() < 1e-4
+    result = potential.compute(potential.reference, cells=potential.cell)
+    assert np.abs(result.forces.sum(0)).max() < 1e-9
+    return result
 
 
 def exchanges(count: int) -> npt.NDArray[np.intp]:

@@ -10,11 +10,22 @@ from made_runs import brownian, correlated, write_run
 
 from delta_server.molecule.structures import read_structure
 from delta_server.sweep.record import Sweep
+from delta_server.sweep.session import RunOptions
 from delta_server.sweep.state import MemberState
 from delta_server.sweep.write import SweepPlan, write_sweep
 
 MODELS = ROOT / "models/h2o_benzene"
 DT, D, WIDTH = 0.01, 1.5, 0.12  # ps, rad²/ps, Å
+
+
+def stopping_at(step: int) -> RunOptions:
+    """Options of a session that is asked to stop when one of its trajectories has come so far."""
+    seen: list[int] = []
+
+    def note(states: list[MemberState]) -> None:
+        seen.extend(state.step for state in states)
+
+    return RunOptions(on_states=note, should_stop=lambda: max(seen, default=0) >= step)
 
 
 def moving(n: int, seed: int, d: float = D, distance: float = 4.0) -> np.ndarray:

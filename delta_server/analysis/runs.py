@@ -68,14 +68,19 @@ def made_with(run: Run, given: str | Path | Manifest | None = None) -> MadeWith:
     Raises InputError for a record that is none, and for a given manifest of other atoms; ManifestError for a file
     that is no manifest.
     """
+    sweep = _sweep_of(run)
+    made = _made_with(run, sweep, given)
+    return made if sweep is None else replace(made, notes=(*made.notes, *sweep.record.notes))
+
+
+def _made_with(run: Run, sweep: Sweep | None, given: str | Path | Manifest | None) -> MadeWith:
     if given is None:
-        record = _record_of(run)
-        made = MadeWith(None) if record is None else read_recorded(*record)
-        return replace(made, notes=(*made.notes, *notes_of(run)))
+        record = _record_of(run, sweep)
+        return MadeWith(None) if record is None else read_recorded(*record)
     if isinstance(given, Manifest):
         manifest, record = given, None
     else:
-        manifest, record = load_manifest(Path(given)), _record_of(run)
+        manifest, record = load_manifest(Path(given)), _record_of(run, sweep)
     numbers = read_structure(manifest.resolve(manifest.structure)).numbers
     if not np.array_equal(numbers, run.numbers):
         raise InputError(
@@ -83,17 +88,15 @@ def made_with(run: Run, given: str | Path | Manifest | None = None) -> MadeWith:
             "manifest of the molecules that ran"
         )
     if record is None or sha256_of(manifest.path) == record[1].get(record[0].name):
-        return MadeWith(manifest, notes_of(run))
-    return MadeWith(manifest, (f"made with {record[0]}, not with {manifest.path}", *notes_of(run)))
+        return MadeWith(manifest)
+    return MadeWith(manifest, (f"made with {record[0]}, not with {manifest.path}",))
 
 
-def _record_of(run: Run) -> tuple[Path, dict[str, str], str] | None:
+def _record_of(run: Run, sweep: Sweep | None) -> tuple[Path, dict[str, str], str] | None:
     """The arguments of `read_recorded`, as the record in the run's folder or of its sweep has them."""
-    folder = run.path.resolve().parent
-    record = load_run(folder)
+    record = load_run(run.path.resolve().parent)
     if record is not None:
         return record.manifest, record.sha256, "run"
-    sweep = _sweep_of(run)
     return None if sweep is None else (sweep.manifest, sweep.record.sha256, "sweep")
 
 

@@ -18,7 +18,7 @@ from ..symmetry.bond_graph import is_group
 from ..terms.base import Term
 from ..terms.electrostatics import ElectrostaticsTerm
 from ..terms.sgdml import SgdmlTerm
-from .check import Check
+from .check import Check, rounding
 from .potential import AMPLITUDE, check_potential, check_term
 from .tested import check_tested
 from .walk import check_walk
@@ -138,7 +138,7 @@ def _permutation(
     chosen = permutations[rng.permutation(len(permutations))[:32]]
     energies = term.predictor.predict(np.concatenate([x[None], x[chosen]])).energy
     error = float(np.abs(energies - energies[0]).max())
-    tolerance = float(max(1e-6, 1e-10 * abs(energies[0])))  # eV; weights of energies, 1e8 and more, cancel to that
+    tolerance = rounding(float(energies[0]))
     return Check(
         f"permutations {name}",
         error < tolerance,

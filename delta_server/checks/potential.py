@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .._types import FloatArray, IntArray
+from .._types import FloatArray
 from ..errors import ModelFileError
 from ..gdml import Prediction
 from ..potential import Potential
 from ..terms.base import Frames, Term
-from .check import Check
+from .check import Check, rounding
 
 _STEP = 3e-3  # Å, of finite differences
 _FEW = 32  # atoms whose forces are all checked; directions that are checked in larger molecules
 _FAR_FORCE = 0.005  # eV/Å, between fragments 100 Å apart; or half of what the binding's forces are expected to be off
-
 AMPLITUDE = 0.02  # Å, of the random displacements that start the checks
 
 
@@ -79,9 +78,6 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
         good = errors.shape == (count, copies) and bool((errors >= 0).all())
         yield Check("expected errors", good, f"{errors.shape}, {errors.min():.2g} to {errors.max():.2g} eV/Å")
 
-    if (add := getattr(term, "add", None)) is not None:
-        yield from _added(add, term.sites, frames, whole)
-
     def compute(moved: Frames) -> Prediction:
         energies, forces, virials, _ = term.evaluate(moved)
         total = np.zeros_like(moved.positions)
@@ -89,21 +85,23 @@ def check_term(term: Term, frames: Frames, *, exact: bool = False, seed: int = 0
             total[:, site] += forces[:, k]
         return Prediction(energies.sum(1), total, virials.sum(1))
 
+    if (add := getattr(term, "add", None)) is not None:
+        yield from _added(add, frames, whole[0], compute(frames))
     yield from _check_sum(compute, _take(frames, slice(0, 1)), rng, _slack(term))
 
 
 def _added(
-    add: Callable[..., FloatArray | None], sites: IntArray, frames: Frames, whole: Sequence[FloatArray]
+    add: Callable[[Frames, FloatArray, FloatArray], FloatArray | None],
+    frames: Frames,
+    of_copies: FloatArray,
+    expected: Prediction,
 ) -> Iterator[Check]:
-    """What `add` puts to forces and virials that are not zero."""
-    forces, virials = np.ones_like(frames.positions), np.ones((len(frames.positions), 3, 3))
+    """What `add` puts to forces and virials that are not zero; of_copies: energies (F, K) to be expected."""
+    forces, virials = np.ones_like(expected.forces), np.ones_like(expected.virial)
     energies = add(frames, forces, virials)
     if energies is None:
         return
-    forces -= 1
-    for k, site in enumerate(sites):
-        forces[:, site] -= whole[1][:, k]
-    left = energies - whole[0], forces, virials - 1 - whole[2].sum(1)
+    left = energies - of_copies, forces - 1 - expected.forces, virials - 1 - expected.virial
     error = max(float(np.abs(array).max()) for array in left)
     yield Check("in place", error <= 1e-9, f"differs by {error:.1e} eV, eV/Å (at most 1e-09)")
 
@@ -135,13 +133,13 @@ def _check_sum(
         return compute(Frames(frames, np.broadcast_to(cell if by is None else cell @ by, (len(frames), 3, 3))))
 
     rounded = 1e-6 * slack
-    exact = max(rounded, 1e-10 * abs(float(energy)))  # eV: a part of a large energy is all that numbers hold
+    kept = rounding(float(energy), slack)
     shifted = moved(x + 10.0 * rng.standard_normal((16, 1, 3)))
     noise = float(np.abs(shifted.energy - energy).max())
     yield Check(
         "rounding",
-        noise < exact,
-        f"energy changes by {noise:.1e} eV when the molecule is moved (at most {exact:.0e})",
+        noise < kept,
+        f"energy changes by {noise:.1e} eV when the molecule is moved (at most {kept:.0e})",
     )
     error = float(np.abs(shifted.forces - forces).max())
     yield Check("translation", error < rounded, f"forces change by {error:.1e} eV/Å (at most {rounded:.0e})")

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,10 +17,13 @@ from typing import NoReturn
 from ..errors import DeltaError
 
 
-def complain_of(noted: Mapping[str, Sequence[str]]) -> None:
-    """Notes, each once, with the names that it is of."""
-    for note, names in noted.items():
-        complain(f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}")
+def complain_of(noted: Iterable[tuple[str, str]]) -> None:
+    """Names and what is noted of them: each note once, with the first name that it is of."""
+    names: dict[str, dict[str, None]] = {}  # in their order, each once
+    for name, note in noted:
+        names.setdefault(note, {})[name] = None
+    for note, of in names.items():
+        complain(f"{next(iter(of))}{f' and {len(of) - 1} more' if len(of) > 1 else ''}: {note}")
 
 
 def complain(message: str) -> None:

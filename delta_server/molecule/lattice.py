@@ -12,6 +12,11 @@ from .._types import FloatArray
 _WIDEST = 1e6  # Å
 
 
+def rank(cell: FloatArray) -> int:
+    """How many of a cell's vectors (3, 3), Å, are independent."""
+    return int(np.linalg.matrix_rank(cell, tol=1e-3))
+
+
 @dataclass(frozen=True)
 class Lattice:
     """vectors: (k, 3) Å, k ≤ 3 independent rows, reduced; inverse: (3, k); heights: (k,) Å between opposite faces.
@@ -31,7 +36,7 @@ class Lattice:
         periodic = cell.any(1)
         if not periodic.any() or not (np.abs(cell) < _WIDEST).all():
             return None
-        if np.linalg.matrix_rank(cell, tol=1e-3) < periodic.sum():
+        if rank(cell) < periodic.sum():
             return None
         try:
             vectors = np.asarray(minkowski_reduce(cell, periodic)[0][periodic])

@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..files.whole import write_whole
 from ..units import IPI_LENGTHS
 from .labels import frames_with_labels
+from .lattice import rank
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -60,7 +61,7 @@ def write_structure(path: Path, atoms: Atoms, periodic: bool = False) -> None:
     """
     cell = "100 100 100 90 90 90"
     if periodic:
-        if np.linalg.matrix_rank(atoms.cell.array, tol=1e-3) < 3:
+        if rank(atoms.cell.array) < 3:
             found = atoms.cell.array.tolist()
             raise InputError(f"{path}: expected a cell of three independent vectors, found {found}")
         atoms = atoms.copy()

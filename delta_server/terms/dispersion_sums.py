@@ -18,6 +18,7 @@ import numpy as np
 
 from .._types import BoolArray, FloatArray, IntArray
 from ..errors import GeometryError
+from ..molecule.lattice import rank
 
 _EXPONENT = 16 / 3
 _FADING = 0.9  # of a cut-off, where it begins to act
@@ -58,9 +59,7 @@ def dispersion_sums(
     """
     if not coefficients.c9.any():
         cutoffs = cutoffs[0], _NOTHING
-    shifts = _shifts(cell, max(cutoffs))
-    vectors = np.zeros((3, 3)) if cell is None else np.ascontiguousarray(cell, dtype=np.float64)
-    inverse: FloatArray = np.zeros((3, 3)) if cell is None else np.asarray(np.linalg.inv(vectors))
+    vectors, inverse, shifts = _images(cell, max(cutoffs))
     fades = tuple(((_FADING * cutoff) ** 2, cutoff**2) for cutoff in cutoffs)
     if compiled and (module := compiled_sums()):
         forces, virial = np.empty((len(x), 3)), np.empty((3, 3))
@@ -86,20 +85,23 @@ def compiled_sums() -> Any:
         return None
 
 
-def _shifts(cell: FloatArray | None, cutoff: float) -> FloatArray:
-    """(S, 3) Å: the lattice vectors that bring atoms less than half a cell apart within a cut-off, shortest first."""
+def _images(cell: FloatArray | None, cutoff: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The cell and its inverse, zeros for none, and (S, 3) Å: the lattice vectors that bring atoms less than half a
+    cell apart within a cut-off, shortest first."""
     if cell is None:
-        return np.zeros((1, 3))
-    if np.linalg.matrix_rank(cell, tol=1e-3) < 3:
+        return np.zeros((3, 3)), np.zeros((3, 3)), np.zeros((1, 3))
+    if rank(cell) < 3:
         raise GeometryError(f"dispersion: expected a cell of three independent vectors, found {cell.tolist()}")
-    heights = 1 / np.sqrt((np.linalg.inv(cell) ** 2).sum(0))
+    vectors = np.ascontiguousarray(cell, dtype=np.float64)
+    inverse: FloatArray = np.asarray(np.linalg.inv(vectors))
+    heights = 1 / np.sqrt((inverse**2).sum(0))
     if heights.min() < _FLATTEST:
         least = f"{heights.min():.3g} Å apart, expected {_FLATTEST:g} or more"
         raise GeometryError(f"dispersion: opposite faces of the cell are {least}: {cell.tolist()}")
     counts = np.ceil(cutoff / heights + 0.5).astype(int)
     turns = np.array(list(product(*(range(-n, n + 1) for n in counts))))
     shifts = turns @ cell
-    return np.ascontiguousarray(shifts[np.argsort((shifts**2).sum(1), kind="stable")])
+    return vectors, inverse, np.ascontiguousarray(shifts[np.argsort((shifts**2).sum(1), kind="stable")])
 
 
 class _Total(NamedTuple):

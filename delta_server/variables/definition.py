@@ -178,7 +178,8 @@ class Variables(Strict):
         if variable.kind == "coordination":
             pairs = _pairs(*groups)
             return Measure(variable.function, pairs, len(pairs[0]), groups)
-        of_atoms, unit = masses if variable.centre == "mass" else np.ones_like(masses), np.eye(len(masses))
+        of_atoms = masses if variable.centre == "mass" else np.ones_like(masses)
+        unit = np.eye(len(masses))
         centres = [(of_atoms[g] / of_atoms[g].sum()) @ unit[g] for g in groups]
         if variable.kind == "height":  # a plane's own atoms are as they are
             vectors = np.concatenate([[centres[0] - centres[1]], unit[groups[1]] - centres[1]])

@@ -12,17 +12,18 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from delta_server import load_potential
 from delta_server.cli.progress import Line
 from delta_server.dynamics import Walkers
 from delta_server.manifest import load_manifest
 from delta_server.molecule.masses import repartitioned
+from delta_server.potential import Potential
+from delta_server.terms.bias import Restraint, restrain
+from delta_server.units import KCAL_MOL
 from delta_server.variables.definition import default_variables
 
 STANDARD, GAS = 1660.539, 0.0019872041  # Å³ a molecule at 1 M; kcal/mol/K
@@ -48,20 +49,11 @@ def main() -> None:
     parser.add_argument("--bulk", type=float, nargs=2, default=(9.0, 11.0), help="Å; the wall is at its end")
     parser.add_argument("--seed", type=int, default=900)
     options = parser.parse_args()
-    described = load_manifest(options.manifest.resolve())
-    wall = {"variable": "R_CM", "flat_bottomed": {"high": options.bulk[1], "force_constant": 10.0}}
-    with TemporaryDirectory() as folder:  # the manifest with a wall
-        content = yaml.safe_load(options.manifest.read_text())
-        for entry in (*content["fragments"], content["binding"]):
-            if "model" in entry:
-                entry["model"] = str(described.resolve(entry["model"]))
-        content["structure"] = str(described.resolve(described.structure))
-        content["terms"] = [{"kind": "bias", "name": "wall", "options": wall | {"energy_unit": "kcal/mol"}}]
-        path = Path(folder) / "manifest.yaml"
-        path.write_text(yaml.safe_dump(content))
-        potential = load_potential(path)
+    described, bare = load_manifest(options.manifest), load_potential(options.manifest)
+    wall = Restraint(high=options.bulk[1], force_constant=10 * KCAL_MOL)
+    bias = restrain("wall", default_variables(described), "R_CM", wall, bare.numbers, "the wall")
+    potential = Potential(bare.numbers, bare.reference, bare.fragments, [*bare.terms, bias], likeness=bare.likeness)
     masses = repartitioned(potential.numbers, potential.reference, 3.0)
-    measure = default_variables(described).measure("R_CM", masses)
     first, second = (np.array(fragment.atoms) for fragment in described.fragments[:2])
     x, rng = np.repeat(potential.reference[None], options.copies, 0), np.random.default_rng(options.seed)
     centres = [np.average(potential.reference[atoms], axis=0, weights=masses[atoms]) for atoms in (first, second)]
@@ -75,7 +67,7 @@ def main() -> None:
     with Line() as line:
         for step in range(0, steps, EVERY):
             walkers.advance(EVERY)
-            found.append(measure.values(walkers.positions))
+            found.append(bias.variables["R_CM"].values(walkers.positions))
             line.update(f"{(step + EVERY) / 500:.1f} of {options.ps:g} ps")
     if not walkers.alive.all():
         sys.exit("a copy has no number any more")

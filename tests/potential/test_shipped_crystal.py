@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from made_assembly import start_of_runs
 
 from delta_server import load_potential
 from delta_server.data.dataset import fingerprint, load_dataset
 from delta_server.dynamics import relax
 from delta_server.files.whole import sha256_of
-from delta_server.molecule.structures import read_structure
 from delta_server.training.record import load_record
 from delta_server.units import KCAL_MOL
 
@@ -51,13 +51,7 @@ def test_the_lattice_energy_where_gfn2_has_its_minimum(tmp_path: Path) -> None:
 
 
 def test_the_crystal_is_what_runs_start_from() -> None:
-    crystal = load_potential(CRYSTAL / "crystal.yaml")
-    assert len(crystal.fragments) == 72
-    start = read_structure(ROOT / "inputs/benzene_crystal/init.xyz")
-    assert np.abs(start.positions - crystal.reference).max() < 1e-6
-    assert np.abs(start.cell.array - crystal.cell).max() < 1e-4
-    result = crystal.compute(crystal.reference, cells=crystal.cell)
-    assert np.abs(result.forces.sum(0)).max() < 1e-9
+    result = start_of_runs(CRYSTAL / "crystal.yaml", 72)
     assert result.parts.energies["dispersion"] < 0 < result.parts.energies["2_benzene_benzene"]
 
 

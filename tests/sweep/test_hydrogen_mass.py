@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.units import _amu, _me
+from made_ladder import stopping_at
 
 from delta_server.analysis import find_runs
 from delta_server.analysis.report.sources import read_sources
@@ -21,7 +22,6 @@ from delta_server.molecule.masses import repartitioned
 from delta_server.molecule.structures import read_structure
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.session import RunOptions, Session
-from delta_server.sweep.state import MemberState
 from delta_server.sweep.umbrella import Umbrella
 from delta_server.sweep.write import START, SweepPlan, write_sweep
 from delta_server.variables.definition import default_variables
@@ -34,13 +34,7 @@ def test_they_are_i_pi_s_after_a_stop_too(tmp_path: Path, h2o_benzene: Path) -> 
     write_sweep(h2o_benzene, folder, PLAN, relax=False)
     sweep = load_sweep(folder)
     assert sweep.record.hydrogen_mass == 3
-    seen: list[int] = []
-
-    def note(states: list[MemberState]) -> None:
-        seen.extend(state.step for state in states)
-
-    stopped = RunOptions(on_states=note, should_stop=lambda: max(seen, default=0) >= 50)
-    assert Session(sweep, "batched", sweep.members, stopped).run() == "stopped"
+    assert Session(sweep, "batched", sweep.members, stopping_at(50)).run() == "stopped"
     assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
     start = read_structure(folder / START)
     expected = repartitioned(start.numbers, start.positions, 3.0) * _amu / _me

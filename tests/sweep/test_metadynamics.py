@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import made_dimer
+from made_ladder import stopping_at
 
 from delta_server.checks import check_term
 from delta_server.errors import InputError
@@ -17,7 +18,6 @@ from delta_server.manifest import load_manifest
 from delta_server.sweep.metadynamics import Flood, Flooding, Ground, progress_of
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.session import RunOptions, Session
-from delta_server.sweep.state import MemberState
 from delta_server.sweep.write import SweepPlan, write_sweep
 from delta_server.terms.base import Frames
 from delta_server.terms.hills import Hills
@@ -105,13 +105,7 @@ def test_walkers_are_run_killed_and_resumed(tmp_path: Path, h2o_benzene: Path) -
     write_sweep(manifest, folder, plan, relax=False)
     sweep = load_sweep(folder)
     assert [member.name for member in sweep.members] == ["100K_1", "100K_2"]
-    seen: list[int] = []
-
-    def note(states: list[MemberState]) -> None:
-        seen.extend(state.step for state in states)
-
-    stopped = RunOptions(on_states=note, should_stop=lambda: max(seen, default=0) >= 110)
-    assert Session(sweep, "batched", sweep.members, stopped).run() == "stopped"
+    assert Session(sweep, "batched", sweep.members, stopping_at(110)).run() == "stopped"
     hills = folder / "100K_1" / "hills.dat"
     with hills.open("a") as file:  # a crash: no state but checkpoints, and half a row
         file.write("         999    1  3.1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made import made_dimer
+from made_ladder import stopping_at
 
 from delta_server.analysis import analyze_free_energy, analyze_stability, find_runs
 from delta_server.analysis.free_energy.binding import StandardState
@@ -17,7 +18,6 @@ from delta_server.manifest import load_manifest
 from delta_server.molecule.limits import Limits
 from delta_server.sweep.record import load_sweep
 from delta_server.sweep.session import RunOptions, Session
-from delta_server.sweep.state import MemberState
 from delta_server.sweep.umbrella import Overlap, Umbrella, overlaps, pull, shared, window_bias
 from delta_server.sweep.write import SweepPlan, write_sweep
 from delta_server.terms.base import Frames
@@ -39,13 +39,7 @@ def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path)
     write_sweep(manifest, folder, plan(manifest, limits=narrow), relax=False)
     sweep = load_sweep(folder)
     assert [member.name for member in sweep.members] == ["200K_3.5", "200K_3.75", "200K_5"]
-    seen: list[int] = []
-
-    def note(states: list[MemberState]) -> None:
-        seen.extend(state.step for state in states)
-
-    stopped = RunOptions(on_states=note, should_stop=lambda: max(seen, default=0) >= 50)
-    assert Session(sweep, "batched", sweep.members, stopped).run() == "stopped"
+    assert Session(sweep, "batched", sweep.members, stopping_at(50)).run() == "stopped"
     assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
     potential = load_potential(manifest)
     windows = sweep.record.windows

@@ -56,13 +56,8 @@ def tell_notes(runs: Sequence[Run], of_first: Sequence[str] = ()) -> None:
     """What is noted of the runs, each once; of_first: of the first one, if more is."""
     from ...analysis.runs import notes_of
 
-    noted: dict[str, list[str]] = {note: [runs[0].name] for note in of_first}
-    for run in runs:
-        for note in notes_of(run):
-            names = noted.setdefault(note, [])
-            if run.name not in names:
-                names.append(run.name)
-    complain_of(noted)
+    first = [(runs[0].name, note) for note in of_first]
+    complain_of([*first, *((run.name, note) for run in runs for note in notes_of(run))])
 
 
 def beside(paths: Sequence[Path], name: str) -> Path:

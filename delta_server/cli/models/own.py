@@ -169,13 +169,11 @@ def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:
     from ...training.evaluation.own import OwnFrames, draw
 
     runs = find_runs(*options.runs)
+    complain_of((run.name, note) for run in runs for note in made_with(run, manifest).notes)
     alike = Counter(run.temperature for run in runs)
     seen: Counter[float | None] = Counter()
     positions, kelvins = [], []
-    noted: dict[str, list[str]] = {}
     for k, run in enumerate(runs):
-        for note in made_with(run, manifest).notes:
-            noted.setdefault(note, []).append(run.name)
         steps = run.steps
         if options.skip:
             steps = steps[~(run.time(steps) < options.skip)]
@@ -188,7 +186,6 @@ def _sample(manifest: Manifest, options: OwnOptions) -> OwnFrames:
         positions.append(found)
         states = run.states(places)
         kelvins.append(np.full(len(places), np.nan) if states is None else states)
-    complain_of(noted)
     frames = OwnFrames(np.concatenate(positions), np.concatenate(kelvins))
     if not len(frames.positions):
         raise InputError(f"{options.runs[0]}: no frames after --skip {options.skip:g} ps")
