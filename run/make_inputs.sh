@@ -13,7 +13,7 @@ for system in "$@"; do
         "${input[@]}" -o inputs/water/nvt.xml --time 20
         "${input[@]}" -o inputs/water/nve.xml --ensemble nve --time 20
         "${input[@]}" -o inputs/water/npt.xml --ensemble npt --pressure 1 --time 20
-        "${input[@]}" -o inputs/water/pimd.xml --beads 8 --time 0.1 --timestep 0.25 --stride 10 --frames 50
+        "${input[@]}" -o inputs/water/pimd.xml --beads 8 --time 0.1 --stride 10 --frames 50
         continue
     fi
     if [ "$system" = benzene_crystal ]; then
@@ -21,7 +21,7 @@ for system in "$@"; do
         "${input[@]}" -o inputs/benzene_crystal/npt.xml --ensemble npt --flexible --timestep 4 --inner 4 --time 52 --stride 5
         "${input[@]}" -o inputs/benzene_crystal/nvt.xml --time 20
         "${input[@]}" -o inputs/benzene_crystal/nve.xml --ensemble nve --time 5
-        "${input[@]}" -o inputs/benzene_crystal/pimd.xml --beads 8 --time 0.1 --timestep 0.25 --stride 10 --frames 50
+        "${input[@]}" -o inputs/benzene_crystal/pimd.xml --beads 8 --time 0.1 --stride 10 --frames 50
         continue
     fi
     manifest=models/$system/manifest.yaml to=inputs/$system
@@ -35,7 +35,7 @@ for system in "$@"; do
     "${input[@]}" -o "$to/demo.xml" --time "$time" --stride "$stride"
     "${input[@]}" -o "$to/nve.xml" --ensemble nve --time 10
     "${input[@]}" -o "$to/nvt.xml" --time 20
-    "${input[@]}" -o "$to/pimd.xml" --beads 16 --time 0.5 --timestep 0.25 --stride 10 --frames 50
+    "${input[@]}" -o "$to/pimd.xml" --beads 16 --time 0.5 --stride 10 --frames 50
 
     sweep=("${run[@]}" delta-sgdml sweep write "$manifest" --overwrite)
     "${sweep[@]}" -o "$to/sweep" --temperatures 10:400:50 --time 500

@@ -59,7 +59,7 @@ _STAGED = ".part"  # where a sweep is written before it appears in its folder
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to write. Temperatures in K, time in ps, time step (default: 0.5, with ring polymers 0.25) and tau
+    """What to write. Temperatures in K, time in ps, time step (default: 0.5, of kind mts 1.0) and tau
     (default: 1000, but 100 of windows, in which nothing that moves freely is to be seen) in fs; stride (of energies),
     frames (of geometries), checkpoint and exchange in steps; umbrella, metadynamics: of that kind; hydrogen_mass: u,
     for a longer time step (`molecule.masses`)."""
@@ -221,7 +221,7 @@ def _checked(plan: SweepPlan) -> SweepPlan:
         raise InputError("--hydrogen-mass: nuclei that are quantum have the masses that they have")
     if plan.host and plan.port + 2 * len(plan.temperatures) > 65535:
         raise InputError(f"--port {plan.port}: every temperature needs a port of its own, up to 65535")
-    default = 0.25 if plan.beads > 1 else {"pimd": 0.25, "mts": 1.0}.get(plan.kind, 0.5)
+    default = 1.0 if plan.kind == "mts" else 0.5
     inner = max(2, plan.inner) if plan.kind == "mts" else 1
     beads = 16 if plan.kind == "pimd" and plan.beads == 1 else plan.beads
     tau = plan.tau or (100.0 if plan.kind == "umbrella" else 1000.0)

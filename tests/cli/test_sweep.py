@@ -186,7 +186,7 @@ def test_a_ladder_in_one_process(write: Callable[..., Path]) -> None:
 @pytest.mark.parametrize("everything", [True, False], ids=["all", "master"])
 def test_killed_three_times(write: Callable[..., Path], mode: tuple[str, ...], everything: bool) -> None:
     """kill -9 of the command, or of it and all that it started; at the end nothing is missing and nothing twice."""
-    folder = write("100,300", 0.3)
+    folder = write("100,300", 1.0)
     seed = random.SystemRandom().randrange(10**6)
     pause = random.Random(seed)
     reached = []
@@ -208,9 +208,9 @@ def test_killed_three_times(write: Callable[..., Path], mode: tuple[str, ...], e
     done = sgdml("sweep", "run", folder, *mode)
     assert done.returncode == 0, (seed, done.stderr)
     assert {s.phase for s in load_states(load_sweep(folder))} == {"finished"}
-    assert_contiguous(folder, 600)
+    assert_contiguous(folder, 2000)
     assert reached == sorted(reached), seed
-    if mode == () and reached[-1] < 600:
+    if mode == () and reached[-1] < 2000:
         found = re.search(r"going on from step (\d+)", done.stderr)
         assert found, done.stderr
         assert int(found[1]) >= reached[-1] - 60  # one checkpoint interval, and a record
@@ -333,7 +333,7 @@ def test_beads_spread_over_drivers_that_connect_over_tcp(write: Callable[..., Pa
     if port > 60000:
         port -= 10000
     options = ("--kind", "pimd", "--beads", "4", "--batch", "2", "--inet", f"127.0.0.1:{port}")
-    folder = write("300", 0.05, *options)
+    folder = write("300", 0.1, *options)
     run = folder / "300K"
     ipi = Process([str(BIN / "i-pi"), "input.xml"], run, "i-pi.log")
     command = [str(BIN / "delta-driver"), str(manifest), "--socket", f"inet:127.0.0.1:{port}"]

@@ -117,7 +117,7 @@ def write(
             max=10.0,
             help="Time step (fs); with mts the binding's.",
             metavar="FS",
-            show_default="0.5; pimd 0.25; mts 1.0",
+            show_default="0.5; mts 1.0",
         ),
     ] = None,
     tau: Annotated[
