@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--temperature", type=float, default=300.0, help="K")
     parser.add_argument("--ps", type=float, default=80.0, help="of each of four runs")
-    parser.add_argument("--beads", type=int, default=16, help="of nuclei as heavy as they are; heavier ones take less")
+    parser.add_argument("--beads", type=int, default=16, help="with the nuclei's own masses; heavier ones take less")
     parser.add_argument("--bound", type=float, default=7.0, help="Å")
     parser.add_argument("--bulk", type=float, nargs=2, default=(9.0, 11.0), help="Å")
     parser.add_argument("--seed", type=int, default=700)
