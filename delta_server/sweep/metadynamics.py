@@ -58,7 +58,7 @@ class Flooding:
         InputError."""
         names = self.variables
         if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
-            raise InputError(f"--variable {','.join(names)}: expected one or two")
+            raise InputError(f"--variable {','.join(names)}: expected one, or two that differ")
         term = make_bias("start", self.known, names, Restraints(()), numbers, "--variable")
         for option, given in (("--width", self.widths), ("--walls", self.walls)):
             if given is not None and len(given) != len(names):
@@ -74,6 +74,8 @@ class Flooding:
             value = float(values[0])
             if not (-math.inf if low is None else low) < value < (math.inf if high is None else high):
                 raise InputError(f"--walls: {name} starts at {value:.4g}, which is not between {low} and {high}")
+        if self.pace > steps:
+            raise InputError(f"--pace {self.pace}: no hill in the run's {steps} steps")
         until = None if self.fill is None else round(1000 * self.fill / timestep)
         if until is not None and not self.pace <= until < steps:
             raise InputError(

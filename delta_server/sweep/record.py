@@ -199,3 +199,11 @@ def load_sweep(folder: Path) -> Sweep:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {folder} is no sweep: `delta-sgdml sweep write` makes one")
     return Sweep(folder, read_record(path, SweepRecord, "write the sweep anew"))
+
+
+def load_member(folder: Path) -> tuple[Sweep, Member]:
+    """One temperature by its folder, with its sweep. Raises InputError."""
+    if (folder / RECORD).is_file():
+        raise InputError(f"{folder}: a whole sweep, which `sweep run` runs; expected the folder of one temperature")
+    sweep = load_sweep(folder.absolute().parent)
+    return sweep, sweep.member(folder)

@@ -47,8 +47,12 @@ class Umbrella:
         if self.variable not in self.known.variables:
             raise InputError(f"--variable {self.variable}: there are {', '.join(self.known.variables)}")
         variable = self.known.variables[self.variable]
-        if not variable.turn and self.centres[0] < 0:
-            raise InputError(f"--windows: {self.variable} is never {self.centres[0]:g} {variable.unit}")
+        low, high = self.known.reach(self.variable)
+        for centre in self.centres:
+            if not low <= centre <= high:
+                raise InputError(f"--windows: {self.variable} is never {centre:g}, but from {low:g} to {high:g}")
+        if (turn := variable.turn) and len({round(centre % turn, 4) for centre in self.centres}) < len(self.centres):
+            raise InputError(f"--windows: {self.variable} goes round: expected each place of its {turn:g}° once")
         constants = [self.force_constant or self._overlapping(k, temperature) for k in range(len(self.centres))]
         groups = {name: list(atoms) for name, atoms in self.known.groups.items()}
         return Windows(

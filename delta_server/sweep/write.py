@@ -70,7 +70,7 @@ class SweepPlan:
     timestep: float | None = None
     tau: float | None = None
     beads: int = 1
-    inner: int = 1
+    inner: int | None = None
     contract: int = 0
     stride: int = 20
     frames: int = 100
@@ -213,7 +213,7 @@ def _checked(plan: SweepPlan) -> SweepPlan:
         raise InputError("--kind umbrella goes with --variable and --windows")
     if (plan.kind == "metadynamics") != (plan.metadynamics is not None):
         raise InputError("--kind metadynamics goes with --variable")
-    if plan.inner > 1 and plan.kind != "mts":
+    if plan.inner and plan.kind != "mts":
         raise InputError("--inner goes with --kind mts")
     if plan.contract and (plan.kind != "pimd" or plan.contract >= (plan.beads if plan.beads > 1 else 16)):
         raise InputError(f"--contract {plan.contract}: goes with --kind pimd, and is less than its --beads")
@@ -222,7 +222,7 @@ def _checked(plan: SweepPlan) -> SweepPlan:
     if plan.host and plan.port + 2 * len(plan.temperatures) > 65535:
         raise InputError(f"--port {plan.port}: every temperature needs a port of its own, up to 65535")
     default = 1.0 if plan.kind == "mts" else 0.5
-    inner = max(2, plan.inner) if plan.kind == "mts" else 1
+    inner = (plan.inner or 2) if plan.kind == "mts" else None
     beads = 16 if plan.kind == "pimd" and plan.beads == 1 else plan.beads
     tau = plan.tau or (100.0 if plan.kind == "umbrella" else 1000.0)
     return replace(plan, timestep=plan.timestep or default, tau=tau, inner=inner, beads=beads)
@@ -326,7 +326,7 @@ def _simulation(plan: SweepPlan, described: Manifest) -> Simulation:
         binding=described.has_binding,
         frames=plan.frames,
         checkpoint=plan.checkpoint,
-        inner=plan.inner,
+        inner=plan.inner or 1,
         contract=plan.contract,
         exchange=plan.exchange if plan.kind == "remd" else 0,
         batch=plan.batch,

@@ -18,8 +18,9 @@ The fragments of the manifest are groups by their names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -135,12 +136,20 @@ class Variables(Strict):
             raise ValueError(f"variable {name!r}: a plane needs three atoms, found {len(groups[1])}")
         if variable.kind == "coordination" and not len(_pairs(*groups)[0]):
             raise ValueError(f"variable {name!r}: its groups are the same atom; expected two")
-        for a, b in _STEPS.get(variable.kind, ()):
-            if np.array_equal(np.sort(groups[a]), np.sort(groups[b])):
-                raise ValueError(f"variable {name!r}: two groups that follow each other are the same atoms")
+        for a, b in combinations(groups, 2) if variable.kind != "coordination" else ():
+            if np.array_equal(np.sort(a), np.sort(b)):
+                raise ValueError(f"variable {name!r}: two of its groups are the same atoms")
 
     def atoms(self, group: str | tuple[int, ...]) -> IntArray:
         return np.array(self.groups[group] if isinstance(group, str) else group, dtype=np.intp)
+
+    def reach(self, name: str) -> tuple[float, float]:
+        """The least and the most that a variable can be."""
+        variable = self.variables[name]
+        if variable.kind == "coordination":
+            return 0.0, float(len(_pairs(*map(self.atoms, variable.groups))[0]))
+        ends = {"angle": (0.0, 180.0), "dihedral": (-math.inf, math.inf)}
+        return ends.get(variable.kind, (0.0, math.inf))
 
     def check(self, n_atoms: int) -> None:
         """Raises InputError if a group holds an atom that is not there."""

@@ -60,10 +60,11 @@ def held(manifest: Path, folder: Path, low: float, high: float, start: float) ->
 
 def kinetic(manifest: Path, y: float, beads: int, options: argparse.Namespace, seed: int) -> tuple[float, float]:
     """⟨K⟩ (eV) of nuclei of mass m/y², and its error."""
+    step = 0.5 / y  # fs
     described = load_manifest(manifest)
     numbers = read_structure(described.resolve(described.structure)).numbers
     simulation = Simulation(
-        described.name, described.recorded, options.temperature, options.ps, 0.5 * min(2.0, 1 / y), beads=beads,
+        described.name, described.recorded, options.temperature, options.steps * step / 1000, step, beads=beads,
         seed=seed, stride=4, frames=2000, masses=tuple((atomic_masses[numbers] / y**2).tolist()),
     )  # fmt: skip
     source, out = manifest.with_name(f"{y:.3f}.xml"), manifest.with_name(f"{y:.3f}")
@@ -81,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--temperature", type=float, default=300.0, help="K")
-    parser.add_argument("--ps", type=float, default=80.0, help="of each of four runs")
+    parser.add_argument("--steps", type=int, default=160_000, help="of 0.5 fs, times the root of masses; four runs")
     parser.add_argument("--beads", type=int, default=16, help="with the nuclei's own masses; heavier ones take less")
     parser.add_argument("--bound", type=float, default=7.0, help="Å")
     parser.add_argument("--bulk", type=float, nargs=2, default=(9.0, 11.0), help="Å")

@@ -138,7 +138,8 @@ def test_what_no_metadynamics_can_be_made_of(tmp_path: Path) -> None:
         write_sweep(manifest, tmp_path / "a", SweepPlan((200.0,), "metadynamics"), relax=False)
     for bad, words in (
         (Flooding(("R_p",), known), "--variable: no variable 'R_p'; there are R_CM"),
-        (Flooding(("R_CM", "R_CM"), known), "expected one or two"),
+        (Flooding(("R_CM", "R_CM"), known), "expected one, or two that differ"),
+        (Flooding(("R_CM",), known, pace=1001), "--pace 1001: no hill in the run's 1000 steps"),
         (Flooding(("R_CM",), known, widths=(0.1, 0.2)), "--width: expected 1, one for each variable, found 2"),
         (Flooding(("R_CM",), known, walls=((None, 1.0),)), "--walls: R_CM starts at .* not between None and 1.0"),
         (Flooding(("R_CM",), known, fill=0.5), "--fill 0.5: 1000 steps, expected 500 .* and less than .* 1000"),

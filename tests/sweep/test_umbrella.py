@@ -94,8 +94,11 @@ def test_what_no_windows_can_be_made_of(tmp_path: Path) -> None:
         Umbrella("R_p", known, CENTRES).windows(300.0)
     with pytest.raises(InputError, match="of a single window"):
         Umbrella("R_CM", known, (3.0,)).windows(300.0)
-    with pytest.raises(InputError, match="R_CM is never -1 Å"):
+    with pytest.raises(InputError, match="R_CM is never -1, but from 0 to inf"):
         Umbrella("R_CM", known, (-1.0, 3.0)).windows(300.0)
+    turn = Variables.model_validate({"variables": {"turn": {"dihedral": ["0", "1", "2", "3"]}}})
+    with pytest.raises(InputError, match="turn goes round: expected each place of its 360° once"):
+        Umbrella("turn", turn, (-170.0, 190.0)).windows(300.0)
 
 
 def test_a_dihedral_is_pulled_across_its_seam(h2o_benzene: Path) -> None:

@@ -105,6 +105,8 @@ def test_a_dihedral_goes_the_short_way_round() -> None:
         ({"options": bias("far", variables={"far": {"coordination": ["0", "second"]}})["options"]}, "r_0"),
         (flat_bottomed("far", low=8.0, high=2.0), "low < high; found 8 and 2"),
         (flat_bottomed("far"), "expected low or high"),
+        (flat_bottomed("far", high=-1.0), "far is never -1, but from 0 to inf"),
+        (flat_bottomed("contacts", low=50.0), "contacts is never 50, but from 0 to 9"),
         (flat_bottomed("turn", low=170.0), "turn goes round: expected harmonic, or flat_bottomed with both"),
         ({"options": bias("turn", "linear")["options"]}, "turn goes round"),
         ({"options": bias("far", variables={"far": {"distance": ["0:4", "5"]}}, periodic=True)["options"]},

@@ -32,12 +32,11 @@ def md(
     """
     set_threads(threads)
     from ...sweep.jobs import NOT_FINISHED
-    from ...sweep.record import load_sweep
+    from ...sweep.record import load_member
     from ...sweep.session import RunOptions, Session
     from ...sweep.state import load_state
 
-    sweep = load_sweep(directory.absolute().parent)
-    member = sweep.member(directory)
+    sweep, member = load_member(directory)
     stop = Stop(second=lambda number: KeyboardInterrupt(), announce="stopping softly (again to kill)")
     options = RunOptions(drivers, threads, wall_time, stop_outside, stop, on_event=complain, transport=transport)
     ending = Session(sweep, "jobs", [member], options).run()

@@ -142,9 +142,9 @@ def write(
     ] = None,
     beads: Annotated[int, typer.Option(min=1, help="Beads of pimd's ring polymers.", show_default="16")] = 1,
     inner: Annotated[
-        int,
-        typer.Option(min=1, max=20, help="With mts: steps of the fragments to one of the binding.", show_default="2"),
-    ] = 1,
+        int | None,
+        typer.Option(min=2, max=20, help="With mts: steps of the fragments to one of the binding.", show_default="2"),
+    ] = None,
     contract: Annotated[
         int, typer.Option(min=0, help="With pimd: beads that the binding is computed on.", show_default="all")
     ] = 0,
