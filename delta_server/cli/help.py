@@ -76,7 +76,14 @@ class Command(TyperCommand):
         self.help = "\n\n".join(p for p in paragraphs if not p.startswith(_EXAMPLE))
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        return super().parse_args(ctx, _with_first_word(self.params, args))
+        try:
+            return super().parse_args(ctx, _with_first_word(self.params, args))
+        except typer.BadParameter as error:
+            errors = getattr(error.__cause__, "errors", list)()  # pydantic's; most do not say what was given
+            found = ", ".join(repr(each["input"]) for each in errors)
+            if found not in error.message:
+                error.message += f", found {found}"
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(_values(p) for p in self.params if p.param_type_name == "argument")]

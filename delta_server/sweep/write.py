@@ -122,6 +122,7 @@ def write_sweep(
     if atoms.numbers.tolist() != potential.numbers.tolist():
         raise InputError(f"{source}: not the atoms of {described.structure}, in its order")
     potential.check_geometry(atoms.positions, str(source))
+    masses = _masses(plan, atoms)  # refused before anything is relaxed
     start = _relax(atoms, potential, _MAX_STEPS if relax else 0, on_relax)
     if relax and (left := _left(potential, atoms.positions)):
         on_event(f"the relaxed start has left what the model was trained on, {left}")
@@ -129,8 +130,9 @@ def write_sweep(
     if plan.umbrella is not None:
         coldest = min(plan.temperatures)
         windows = plan.umbrella.windows(coldest)
-        timestep, masses = plan.timestep or 0.5, _masses(plan, atoms)
-        starts = pull(potential, windows, atoms.positions, coldest, plan.seed, timestep, on_window, masses)
+        starts = pull(
+            potential, windows, atoms.positions, coldest, plan.seed, plan.timestep or 0.5, on_window, masses
+        )
     return lay_out(folder, described, plan, atoms, start, command, old, starts)
 
 

@@ -136,3 +136,18 @@ def test_old_values_that_meant_automatic_are_still_taken() -> None:
     line = "dataset.npz -o out --n-validation 0 --sigma 0 --lambda 0 --n-far -1 --threads 0"
     values = command.make_context("train", line.split()).params
     assert [values[name] for name in ("n_validation", "sigma", "lam", "n_far", "threads")] == [0, 0, 0, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("m.yaml -o out --walkers 0", "'--walkers': Input should be greater than or equal to 1, found '0'"),
+        ("m.yaml -o out --pace often", "'--pace': .* integer.*, found 'often'"),
+        ("m.yaml -o out --kind none", "'--kind': .*'none' is not one of .*'metadynamics'.$"),
+    ],
+)
+def test_a_bad_value_is_told(line: str, words: str) -> None:
+    command = dict(LEAVES)["delta-sgdml sweep write"]
+    with pytest.raises(typer.BadParameter) as error:
+        command.make_context("write", line.split())
+    assert re.search(words, error.value.format_message())
