@@ -230,19 +230,19 @@ def newest(folder: Path) -> int:
 @pytest.mark.parametrize("mode", [(), ("--jobs", "2")], ids=["batched", "jobs"])
 def test_a_trajectory_that_breaks(write: Callable[..., Path], mode: tuple[str, ...]) -> None:
     """5000 K, where bonds soon are 10 % longer: stopped and marked, the other goes on. A result, not an error."""
-    folder = write("50,5000", 0.2, "--stretch", 1.1)
+    folder = write("50,5000", 2.0, "--stretch", 1.1)
     done = sgdml("sweep", "run", folder, *mode)
     assert done.returncode == 0, done.stderr
     assert re.search(r"5000K is unstable at 0\.\d+ ps: ", done.stderr)
     cold, hot = load_states(load_sweep(folder))
-    assert (cold.phase, cold.step) == ("finished", 400)
+    assert (cold.phase, cold.step) == ("finished", 4000)
     assert hot.phase == "unstable"
     assert hot.broken_at is not None
     assert 0 < hot.broken_at < 0.1
-    assert hot.step < 400
+    assert hot.step < 4000
     result = json.loads((folder / "5000K/result.json").read_text())
     assert result["broken_at_ps"] == hot.broken_at
-    assert steps_in(folder / "50K/50K_md.out") == list(range(0, 401, 10))
+    assert steps_in(folder / "50K/50K_md.out") == list(range(0, 4001, 10))
     rows = steps_in(folder / "5000K/5000K_md.out")
     assert rows == list(range(0, rows[-1] + 1, 10))
     assert "unstable at" in sgdml("sweep", "status", folder).stdout
