@@ -79,7 +79,7 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, _with_first_word(self.params, args))
         except typer.BadParameter as error:
-            errors: list[Any] = getattr(error.__cause__, "errors", list)()  # pydantic's; most do not say what was given
+            errors: list[Any] = getattr(error.__cause__, "errors", list)()  # pydantic's; most do not say which value
             found = ", ".join(repr(each["input"]) for each in errors)
             if found not in error.message:
                 error.message += f", found {found}"
