@@ -223,7 +223,7 @@ class Simulation:
         quantum, several = self.beads > 1, self.inner > 1
         prefix = f' prefix="{escape(system.prefix)}"' if system.prefix else ""
         thermostat = "pile_l" if quantum else "langevin"
-        splitting = ' splitting="baoab"' if self.ensemble == "nvt" else ""  # configurations of the longest steps
+        splitting = ' splitting="baoab"' if self.ensemble == "nvt" else ""  # averages as of shorter steps
         bath = (
             f'        <thermostat mode="{thermostat}"> <tau units="femtosecond"> {self.tau:g} </tau> </thermostat>\n'
         )

@@ -47,10 +47,8 @@ class Umbrella:
         if self.variable not in self.known.variables:
             raise InputError(f"--variable {self.variable}: there are {', '.join(self.known.variables)}")
         variable = self.known.variables[self.variable]
-        low, high = self.known.reach(self.variable)
         for centre in self.centres:
-            if not low <= centre <= high:
-                raise InputError(f"--windows: {self.variable} is never {centre:g}, but from {low:g} to {high:g}")
+            self.known.check_reach(self.variable, centre, centre, "--windows")
         if (turn := variable.turn) and len({round(centre % turn, 4) for centre in self.centres}) < len(self.centres):
             raise InputError(f"--windows: {self.variable} goes round: expected each place of its {turn:g}° once")
         constants = [self.force_constant or self._overlapping(k, temperature) for k in range(len(self.centres))]

@@ -234,10 +234,7 @@ def restrain(
     """A restraint of one variable, as `make_bias`. Raises InputError also for one end, or a slope, on a circle, and
     for values that the variable never has."""
     term = make_bias(name, known, (variable,), Restraints(()), numbers, where, periodic)
-    low, high = known.reach(variable)
-    if restraint.low > high or restraint.high < low:
-        never = f"{restraint.low:g}" if restraint.low > high else f"{restraint.high:g}"
-        raise InputError(f"{where}: {variable} is never {never}, but from {low:g} to {high:g}")
+    known.check_reach(variable, restraint.low, restraint.high, where)
     turn = known.variables[variable].turn
     if turn and not math.isfinite(restraint.low + restraint.high):
         raise InputError(

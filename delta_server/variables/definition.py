@@ -143,13 +143,15 @@ class Variables(Strict):
     def atoms(self, group: str | tuple[int, ...]) -> IntArray:
         return np.array(self.groups[group] if isinstance(group, str) else group, dtype=np.intp)
 
-    def reach(self, name: str) -> tuple[float, float]:
-        """The least and the most that a variable can be."""
+    def check_reach(self, name: str, low: float, high: float, where: str) -> None:
+        """Raise InputError where a variable is nowhere between low and high. where: for the message."""
         variable = self.variables[name]
+        least, most = {"angle": (0.0, 180.0), "dihedral": (-math.inf, math.inf)}.get(variable.kind, (0.0, math.inf))
         if variable.kind == "coordination":
-            return 0.0, float(len(_pairs(*map(self.atoms, variable.groups))[0]))
-        ends = {"angle": (0.0, 180.0), "dihedral": (-math.inf, math.inf)}
-        return ends.get(variable.kind, (0.0, math.inf))
+            most = len(_pairs(*map(self.atoms, variable.groups))[0])
+        if low > most or high < least:
+            never = low if low > most else high
+            raise InputError(f"{where}: {name} is never {never:g}, but from {least:g} to {most:g}")
 
     def check(self, n_atoms: int) -> None:
         """Raises InputError if a group holds an atom that is not there."""

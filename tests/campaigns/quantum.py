@@ -20,14 +20,13 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import ase.io
 import numpy as np
 import yaml
-from ase.data import atomic_masses
 from scipy.special import roots_jacobi
 
 from delta_server.analysis.statistics import correlated_mean
-from delta_server.ipi.simulation import COLUMNS, Simulation
+from delta_server.ipi.simulation import Simulation
+from delta_server.ipi.tables import read_properties
 from delta_server.manifest import load_manifest
 from delta_server.molecule.structures import read_structure, write_structure
 from delta_server.units import KCAL_MOL
@@ -44,9 +43,8 @@ def held(manifest: Path, folder: Path, low: float, high: float, start: float) ->
     apart = atoms[first].get_center_of_mass() - atoms[second].get_center_of_mass()
     atoms.positions[first] += apart * (start / np.linalg.norm(apart) - 1)
     folder.mkdir()
-    ase.io.write(folder / "start.xyz", atoms)
     write_structure(folder / "init.xyz", atoms)
-    plain = yaml.safe_load(manifest.read_text()) | {"structure": str(folder / "start.xyz")}
+    plain = yaml.safe_load(manifest.read_text()) | {"structure": "init.xyz"}
     for model in (*plain["fragments"], plain["binding"]):
         if "model" in model:
             model["model"] = str(manifest.resolve().parent / model["model"])
@@ -62,19 +60,18 @@ def kinetic(manifest: Path, y: float, beads: int, options: argparse.Namespace, s
     """⟨K⟩ (eV) of nuclei of mass m/y², and its error."""
     step = 0.5 / y  # fs
     described = load_manifest(manifest)
-    numbers = read_structure(described.resolve(described.structure)).numbers
+    masses = read_structure(described.resolve(described.structure)).get_masses() / y**2
     simulation = Simulation(
         described.name, described.recorded, options.temperature, options.steps * step / 1000, step, beads=beads,
-        seed=seed, stride=4, frames=2000, masses=tuple((atomic_masses[numbers] / y**2).tolist()),
+        seed=seed, stride=4, frames=2000, masses=tuple(masses.tolist()),
     )  # fmt: skip
     source, out = manifest.with_name(f"{y:.3f}.xml"), manifest.with_name(f"{y:.3f}")
     source.write_text(simulation.xml("init.xyz", "nuclei"))
     done = subprocess.run([SGDML, "run", source, manifest, "--dir", out], stderr=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.stderr)
-    columns = np.loadtxt(out / "nuclei.out").T
-    of = columns[COLUMNS.index("kinetic"), columns[COLUMNS.index("time")] > EQUILIBRATION]
-    mean = correlated_mean(of)
+    table = read_properties(out / "nuclei.out")
+    mean = correlated_mean(table["kinetic_cv"][table["time"] > EQUILIBRATION])
     return mean.value, mean.error
 
 
