@@ -36,6 +36,7 @@ from typing import Any, NoReturn, TextIO
 
 import ase.config
 import typer.main
+from ipi.utils.softexit import softexit
 
 import delta_server
 from delta_server.cli import driver, main
@@ -291,6 +292,7 @@ def forget(descriptors: Sequence[int]) -> None:
             with suppress(OSError):
                 os.close(descriptor)
     atexit._clear()
+    atexit.register(softexit._finish)  # of i-PI: else it ends while another thread writes its RESTART
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
     multiprocessing.util._finalizer_registry.clear()  # type: ignore[attr-defined]
 

@@ -187,8 +187,8 @@ def test_stopped_softly_and_continued(start: Callable[..., Job], number: signal.
     assert "go on with --restart" in out
     assert len(err.strip().splitlines()) == 1
     last = job.step() + 40
-    for state in (job.folder / "RESTART", *job.folder.glob("run.chk_*")):  # at times i-PI leaves an empty RESTART
-        state.write_text(re.sub(r"100000(?=\s*</total_steps>)", str(last), state.read_text()))
+    state = job.folder / "RESTART"
+    state.write_text(re.sub(r"100000(?=\s*</total_steps>)", str(last), state.read_text()))
     code, out, err = start(last, "--restart").ended()
     assert code == 0, err
     assert_contiguous(job.folder, last)
