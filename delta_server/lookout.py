@@ -17,7 +17,9 @@ from ._types import FloatArray
 from .errors import DeltaError
 from .ipi.frames import head_of, scale_of
 from .ipi.records import Output, Tail, positions_of
+from .molecule.structures import ipi_cell
 from .potential import Departure, Potential
+from .terms.base import Frames
 
 _SHARE = 20  # times as long as it looks it waits
 _EVERY = 1.0  # s between looks, at least
@@ -91,12 +93,20 @@ class Lookout:
         head = head_of(tail.output.path)
         if head is not None and head.quantity in _GEOMETRIES and head.column == 1:
             some = [records[i] for i in np.unique(np.linspace(0, len(records) - 1, _MOST).astype(int))]
-            frames = np.stack([positions_of(text) for _, text in some]) * scale_of(tail.output.path, head)
-            self._judge(system, [step for step, _ in some], frames)
+            positions = np.stack([positions_of(text) for _, text in some]) * scale_of(tail.output.path, head)
+            self._judge(system, [step for step, _ in some], self._frames(positions, [text for _, text in some]))
         return True
 
-    def _judge(self, system: str, steps: list[int], frames: FloatArray) -> None:
-        errors = self._potential.uncertainty(frames)
+    def _frames(self, positions: FloatArray, texts: Sequence[str]) -> Frames:
+        """Positions with the cells that the records tell, where the potential is of a periodic assembly."""
+        if self._potential.cell is None:
+            return Frames(positions)
+        told = [ipi_cell(text.split("\n", 2)[1]) for text in texts]
+        cells = np.array([np.zeros((3, 3)) if cell is None else cell for cell in told])
+        return self._potential.whole(Frames(positions, cells))
+
+    def _judge(self, system: str, steps: list[int], frames: Frames) -> None:
+        errors = self._potential.uncertainty(frames.positions, cells=frames.cells)
         for i, step in enumerate(steps):
             for departure in self._potential.departures({name: error[i] for name, error in errors.items()}):
                 if (system, departure.term) not in self._told:

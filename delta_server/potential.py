@@ -175,12 +175,14 @@ class Potential:
     ) -> dict[str, FloatArray]:
         """Expected errors: RMSE of force components, eV/Å, by term as in `Parts`, and ``total``.
 
-        positions, cells: as in `compute`; values have the shape () or (F,). The squares of the terms add up, each
-        weighted by its share of the atoms, as if their errors had nothing to do with each other. An ion alone has 0.
+        positions, cells: as in `compute`, by default the reference's cell; values have the shape () or (F,). The
+        squares of the terms add up, each weighted by its share of the atoms, as if their errors had nothing to do
+        with each other. An ion alone has 0; species, pairs and triples of an assembly have that of the molecule or
+        n-mer that is known least.
 
         Raises as `compute`, and ModelFileError where a term does not know its errors (a model without calibration).
         """
-        x, frames = self._frames(positions, part, cells)
+        x, frames = self._frames(positions, part, self.cell if cells is None else cells)
         errors: dict[str, FloatArray] = {}
         squares = np.zeros(len(frames.positions))
         with np.errstate(all="ignore"):  # atoms on top of each other: nothing like it was trained on

@@ -147,6 +147,7 @@ def _many_body(
         model.predictor,
         Switch(binding.cutoff or 0.0, binding.switch or 0.0),
         bool(manifest.periodic),
+        load=model.load,
     )
 
 

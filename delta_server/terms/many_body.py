@@ -8,8 +8,8 @@ derivatives, and its own derivative is part of forces and virial.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import NamedTuple
@@ -17,10 +17,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .._types import FloatArray, IntArray
+from ..gdml.model import Model
 from ..gdml.predictor import Predictor
+from ..gdml.uncertainty import ErrorLimits, Uncertainty
 from .base import Contribution, Frames, Side, Term
 from .many_body_search import Nmers, pairs, triples, wide_enough
-from .sgdml import as_slice
+from .sgdml import as_slice, uncertainty_of
 from .switch import Switch
 
 _TOGETHER = 2**15  # n-mers in one prediction, at most
@@ -52,9 +54,14 @@ class SpeciesTerm:
         return Contribution(energies.sum(1)[:, None], forces, virials.sum(1)[:, None])
 
     def expected_error(self, frames: Frames) -> FloatArray | None:
-        """See `Term`; the mean square over the molecules."""
+        """See `Term`; of the molecule that is known least."""
         errors = self.molecules.expected_error(frames)
-        return None if errors is None else np.sqrt((errors**2).mean(1, keepdims=True))
+        return None if errors is None else errors.max(1, keepdims=True)
+
+    @property
+    def error_limits(self) -> ErrorLimits | None:
+        """Which expected errors are usual for the model of a molecule; None where they are not known."""
+        return getattr(self.molecules, "error_limits", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +70,8 @@ class ManyBodyTerm:
     molecules can be exchanged, for their order in an n-mer is that of their numbers.
 
     species: for each place in the model, the atoms (M, n) of the molecules that can stand there; the same array for
-    equal species. periodic: whether frames' cells repeat them; a frame without a cell is a cluster.
+    equal species. periodic: whether frames' cells repeat them; a frame without a cell is a cluster. load: as in
+    `SgdmlTerm`.
     """
 
     name: str
@@ -73,6 +81,7 @@ class ManyBodyTerm:
     switch: Switch
     periodic: bool
     part: Side = "binding"
+    load: Callable[[], Model] | None = field(default=None, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,18 +174,23 @@ class ManyBodyTerm:
         """Add what some n-mers give, all in one prediction; each frame's by themselves, so that no bit depends on the
         others."""
         indices = [self._atoms(part) for _, part in batch]
-        geometries = np.concatenate(
-            [
-                positions[f][atoms] + np.repeat(part.shifts[:, self._order], self._sizes, axis=1)
-                for (f, part), atoms in zip(batch, indices, strict=True)
-            ]
-        )
-        energies, forces, virials = self.predictor.predict(geometries)
+        energies, forces, virials = self.predictor.predict(self._geometries(positions, batch, indices))
         start = 0
         for (f, part), atoms in zip(batch, indices, strict=True):
             mine = slice(start, start + len(atoms))
             start = mine.stop
             total.add(f, self._layout, self.switch, part, atoms, energies[mine], forces[mine], virials[mine])
+
+    def _geometries(
+        self, positions: FloatArray, batch: Sequence[tuple[int, Nmers]], indices: Sequence[IntArray]
+    ) -> FloatArray:
+        """(B, n, 3) Å of n-mers of frames, with their atoms as `_atoms` has them."""
+        return np.concatenate(
+            [
+                positions[f][atoms] + np.repeat(part.shifts[:, self._order], self._sizes, axis=1)
+                for (f, part), atoms in zip(batch, indices, strict=True)
+            ]
+        )
 
     @cached_property
     def _sizes(self) -> IntArray:
@@ -196,8 +210,27 @@ class ManyBodyTerm:
         )
 
     def expected_error(self, frames: Frames) -> FloatArray | None:
-        """See `Term`: not known."""
-        return None
+        """See `Term`; of the n-mer that is known least, as far as the switch leaves it in."""
+        if self.uncertainty is None:
+            return None
+        positions = frames.positions[:, self._where]
+        errors = np.zeros((len(positions), 1))
+        for batch in self._batches(positions, frames.cells):
+            nmers = self._geometries(positions, batch, [self._atoms(part) for _, part in batch])
+            share, _ = self.switch(np.concatenate([part.lengths.sum(1) for _, part in batch]))
+            frame = np.repeat([f for f, _ in batch], [len(part.members) for _, part in batch])
+            np.maximum.at(errors[:, 0], frame, share * self.uncertainty.expected_error(nmers))
+        return errors
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty | None:
+        """What tells expected errors; None where the model has no calibration."""
+        return uncertainty_of(self.load)
+
+    @property
+    def error_limits(self) -> ErrorLimits | None:
+        """Which expected errors are usual for the model; None where it has no calibration."""
+        return None if self.uncertainty is None else self.uncertainty.limits
 
 
 @dataclass(frozen=True, eq=False)

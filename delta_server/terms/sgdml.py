@@ -62,8 +62,7 @@ class SgdmlTerm:
     @cached_property
     def uncertainty(self) -> Uncertainty | None:
         """What tells expected errors; None where the model has no calibration."""
-        model = self.load() if self.load else None
-        return None if model is None or model.calibration is None else Uncertainty(model)
+        return uncertainty_of(self.load)
 
     def expected_error(self, frames: Frames) -> FloatArray | None:
         """See `Term`."""
@@ -79,6 +78,12 @@ class SgdmlTerm:
     def error_limits(self) -> ErrorLimits | None:
         """Which expected errors are usual for the model; None where it has no calibration."""
         return None if self.uncertainty is None else self.uncertainty.limits
+
+
+def uncertainty_of(load: Callable[[], Model] | None) -> Uncertainty | None:
+    """What tells the expected errors of a model that is read once more; None where it has no calibration."""
+    model = load() if load else None
+    return None if model is None or model.calibration is None else Uncertainty(model)
 
 
 def as_slice(atoms: IntArray) -> IntArray | slice:

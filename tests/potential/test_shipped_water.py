@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -14,6 +16,11 @@ from made_assembly import start_of_runs
 from delta_server import Potential, load_potential
 from delta_server.data.dataset import fingerprint, load_dataset
 from delta_server.files.whole import sha256_of
+from delta_server.gdml import load_model
+from delta_server.gdml.uncertainty import Uncertainty
+from delta_server.ipi.records import Output
+from delta_server.lookout import Left, Lookout
+from delta_server.molecule.structures import write_structure
 from delta_server.training.record import load_record
 from delta_server.units import KCAL_MOL
 
@@ -65,3 +72,49 @@ def test_the_records(folder: str, bodies: str) -> None:
     assert record.fingerprint == fingerprint(load_dataset(WATER / f"bodies/{bodies}.npz"))
     for entry in record.content["models"].values():
         assert entry["sha256"] == sha256_of(WATER / folder / entry["file"])
+
+
+def test_expected_errors_are_of_what_is_known_least() -> None:
+    """The molecule, pair or triple with the largest, as far as the switch leaves it in; at any image of the box."""
+    potential = load_potential(WATER / "cluster.yaml")
+    waters = potential.reference.reshape(-1, 3, 3)
+    errors = potential.uncertainty(potential.reference)
+    water = Uncertainty(load_model(WATER / "pairs/h2o.npz")).expected_error(waters)
+    assert errors["1_water"] == pytest.approx(water.max(), rel=1e-3)  # near a training point s² is rounding
+    masses = np.array([15.999, 1.008, 1.008])
+    centres = np.einsum("a,kad->kd", masses / masses.sum(), waters)
+    known, largest = Uncertainty(load_model(WATER / "pairs/binding.npz")), 0.0
+    for i, j in combinations(range(len(waters)), 2):
+        t = (np.linalg.norm(centres[i] - centres[j]) - 7.5) / 1.5
+        share = 1.0 if t < 0 else 1 - 10 * t**3 + 15 * t**4 - 6 * t**5 if t < 1 else 0.0
+        largest = max(largest, share * float(known.expected_error(np.concatenate(waters[[i, j]])[None])[0]))
+    assert errors["2_water_water"] == pytest.approx(largest, rel=1e-6)
+    assert potential.error_limits["2_water_water"] == known.limits
+    box = load_potential(WATER / "box.yaml")
+    moved = box.reference.copy()
+    assert box.cell is not None
+    moved[:3] += box.cell[1]
+    told, there = box.uncertainty(box.reference), box.uncertainty(moved)
+    assert list(told) == ["1_water", "binding", "2_water_water", "3_water_water_water", "total"]
+    assert all(there[name] == pytest.approx(value, rel=1e-3) for name, value in told.items())
+
+
+def test_a_box_that_leaves_its_training_is_told_of(tmp_path: Path) -> None:
+    """Of frames as i-PI writes them, with molecules that lie across the cell's sides."""
+    box = load_potential(WATER / "box.yaml")
+    atoms = ase.Atoms(box.numbers, box.reference, cell=box.cell, pbc=True)
+    text = ""
+    for step in (0, 20):
+        if step:  # one water is put where another is, 2.1 Å off
+            atoms.positions[3:6] += atoms.positions[0] + [0, 0, 2.1] - atoms.positions[3]
+        atoms.wrap()
+        write_structure(tmp_path / "frame.xyz", atoms, periodic=True)
+        text += (tmp_path / "frame.xyz").read_text().replace(" cell{", f" Step: {step:9d} Bead: 0 cell{{")
+    path = tmp_path / "box.pos_0.xyz"
+    path.write_text(text)
+    lookout = Lookout(box, {"": [Output(path, "xyz", 20)]})
+    lookout.start()
+    left = list(lookout.finish())
+    assert left
+    assert all(isinstance(item, Left) and item.step == 20 for item in left), left
+    assert "2_water_water" in [item.departure.term for item in left if isinstance(item, Left)]
