@@ -60,6 +60,19 @@ class End(NamedTuple):
     dissociated: int
 
 
+def astray(ends: Sequence[End]) -> list[str]:
+    """What replicas tell against a model, in words: that some did not stay what they were, or that more than a few
+    were stopped."""
+    said = []
+    if lost := [end for end in ends if end.reason in (CHANGED, EXPLODED)]:
+        said.append(f"{len(lost)} of {len(ends)} replicas went astray ({lost[0].detail})")
+    unsure = [end for end in ends if end.reason == UNSURE]
+    if len(unsure) > FEW * len(ends):
+        where = ", ".join(sorted({name for end in unsure for name in end.detail.split(", ")}))
+        said.append(f"{len(unsure)} of {len(ends)} replicas left what is known of {where}")
+    return said
+
+
 @dataclass(frozen=True, eq=False)
 class Sampled:
     """Frames of all replicas, by replica and step.

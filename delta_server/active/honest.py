@@ -22,7 +22,7 @@ from ..potential import Potential
 from ..training.evaluation.evaluate import PartErrors, evaluate
 from ..training.evaluation.own import errors_of
 from .asked import APART
-from .dynamics import CHANGED, EXPLODED, FEW, UNSURE, End
+from .dynamics import CHANGED, EXPLODED, UNSURE, End, astray
 from .settings import Settings
 
 
@@ -97,13 +97,7 @@ class Verdict:
             place_of(kelvin): "; ".join(targets.missed(terms, kelvin == APART)) for kelvin, terms in test.items()
         }
         missed = [f"{place}: {what}" for place, what in words.items() if what]
-        if astray := [end for end in ends if end.reason in (CHANGED, EXPLODED)]:
-            missed.append(f"{len(astray)} of {len(ends)} replicas went astray ({astray[0].detail})")
-        unsure = [end for end in ends if end.reason == UNSURE]
-        if len(unsure) > FEW * len(ends):
-            where = ", ".join(sorted({name for end in unsure for name in end.detail.split(", ")}))
-            missed.append(f"{len(unsure)} of {len(ends)} replicas left what is known of {where}")
-        return cls(targets, test, ends, missed)
+        return cls(targets, test, ends, [*missed, *astray(ends)])
 
     @property
     def met(self) -> bool:
@@ -132,8 +126,8 @@ class Verdict:
         if APART in self.test and self.targets.missed(self.test[APART], apart=True):
             needs.add("binding")
         needs |= {models[name] for end in self.ends if end.reason == UNSURE for name in end.detail.split(", ")}
-        astray = any(end.reason in (CHANGED, EXPLODED) for end in self.ends)
-        return needs if needs and not astray else {*models.values()}
+        lost = any(end.reason in (CHANGED, EXPLODED) for end in self.ends)
+        return needs if needs and not lost else {*models.values()}
 
 
 def describe(verdict: Verdict, ends: Sequence[End]) -> Iterator[str]:

@@ -73,7 +73,7 @@ def learn(root: Path, reporter: Reporter, *, processes: int = 1, stop: Callable[
 
     Raises InputError where the calculator cannot label, or what is in the folder cannot be used.
     """
-    loop = _Loop(root, load_settings(root), _Watched(reporter, stop), processes, stop)
+    loop = _Loop(root, load_settings(root), Watched(reporter, stop), processes, stop)
     with locked([root], orphans_only=True):
         try:
             while True:
@@ -84,7 +84,7 @@ def learn(root: Path, reporter: Reporter, *, processes: int = 1, stop: Callable[
 
 
 @dataclass(frozen=True)
-class _Watched:
+class Watched:
     """A reporter through which a stop reaches a training; quiet: that is told no lines."""
 
     reporter: Reporter
@@ -116,7 +116,7 @@ class _Loop:
     """A learning at work."""
 
     def __init__(
-        self, root: Path, settings: Settings, reporter: _Watched, processes: int, stop: Callable[[], bool]
+        self, root: Path, settings: Settings, reporter: Watched, processes: int, stop: Callable[[], bool]
     ) -> None:
         self.root, self.settings, self.reporter = root, settings, reporter
         self.processes, self.stop = processes, stop

@@ -123,8 +123,16 @@ def molecules_of(numbers: IntArray, positions: FloatArray) -> tuple[list[IntArra
     return molecules, species, tuple(names)
 
 
-def find_bodies(assembly: Assembly, order: int, cutoff: float, count: int, seed: int = 0) -> list[Bodies]:
-    """So many n-mers of each kind of `order` molecules, evenly over the distances up to `BEYOND` of the cut-off (Å).
+def find_bodies(
+    assembly: Assembly,
+    order: int,
+    cutoff: float,
+    count: int,
+    seed: int | Sequence[int] = 0,
+    beyond: float = BEYOND,
+) -> list[Bodies]:
+    """So many n-mers of each kind of `order` molecules, evenly over the distances up to `beyond` times the cut-off
+    (Å).
 
     Raises InputError where a cell is too small for the cut-off, or there are none.
     """
@@ -132,14 +140,14 @@ def find_bodies(assembly: Assembly, order: int, cutoff: float, count: int, seed:
     found: dict[tuple[int, ...], list[tuple[int, Nmers]]] = {}
     share = max(1, _MOST // len(assembly.positions))
     for f in range(len(assembly.positions)):
-        nmers = _nmers(assembly, f, order, cutoff)
+        nmers = _nmers(assembly, f, order, cutoff, beyond)
         kinds, which = np.unique(np.sort(assembly.species[nmers.members], axis=1), axis=0, return_inverse=True)
         for k, kind in enumerate(kinds.tolist()):
             chosen = np.flatnonzero(which.ravel() == k)
             part = nmers.take(np.sort(rng.permutation(chosen)[:share]))
             found.setdefault(tuple(kind), []).append((f, part))
     if not found:
-        raise InputError(f"no {order} molecules have a sum of distances below {BEYOND * cutoff:g} Å in any frame")
+        raise InputError(f"no {order} molecules have a sum of distances below {beyond * cutoff:g} Å in any frame")
     return [_draw(assembly, kind, parts, count, rng) for kind, parts in sorted(found.items())]
 
 
@@ -253,8 +261,8 @@ def _atoms_of(structures: Structures, members: tuple[int, ...]) -> IntArray:
     return np.concatenate([molecules[k] for k in members])
 
 
-def _nmers(assembly: Assembly, frame: int, order: int, cutoff: float) -> Nmers:
-    """All of a frame, up to `BEYOND` of the cut-off or as far as its cell allows."""
+def _nmers(assembly: Assembly, frame: int, order: int, cutoff: float, beyond: float) -> Nmers:
+    """All of a frame, up to `beyond` times the cut-off or as far as its cell allows."""
     from ase.data import atomic_masses
 
     x, cell = assembly.positions[frame], assembly.cells[frame]
@@ -265,7 +273,7 @@ def _nmers(assembly: Assembly, frame: int, order: int, cutoff: float) -> Nmers:
         lattice: Lattice | None = wide_enough(cell, cutoff / sides, f"frame {frame}, {order} bodies")
     except GeometryError as error:
         raise InputError(str(error)) from None
-    reach = BEYOND * cutoff if lattice is None else min(BEYOND * cutoff, sides * lattice.least / 2)
+    reach = beyond * cutoff if lattice is None else min(beyond * cutoff, sides * lattice.least / 2)
     near = pairs(centres, lattice, reach / sides)
     return near if order == 2 else triples(near, reach)
 

@@ -20,8 +20,12 @@ def status(directory: LearnArg, as_json: JsonOption = False) -> None:
 
     Example: delta-sgdml learn status learned
     """
+    from ...active.assemblies.settings import SETTINGS
     from ..tables import show, table
 
+    if (directory / SETTINGS).exists():
+        show_assembly(directory, as_json)
+        return
     found = look(directory)
     if as_json:
         print(json.dumps(found, allow_nan=False))
@@ -32,6 +36,33 @@ def status(directory: LearnArg, as_json: JsonOption = False) -> None:
     if found["rounds"][1:]:
         show(made, "MAE: kcal/mol/Å and kcal/mol")
     show(found["state"])
+
+
+def show_assembly(root: Path, as_json: bool) -> None:
+    """What is known of the learning of an assembly. Raises InputError."""
+    from ...active.assemblies.settings import load_settings
+    from ...active.rounds import rounds
+    from ..tables import show, table
+
+    settings = load_settings(root)
+    records = [r.record() for r in rounds(root)[:-1]]
+    if as_json:
+        print(json.dumps({**settings.model_dump(mode="json"), "rounds": records}, allow_nan=False))
+        return
+    made = table("round", "of", "in", "K", "n", "force", "energy", left=("of", "in"))
+    for record in records:
+        for kind, tested in record.get("test", {}).items():
+            for row in tested:
+                made.add_row(
+                    str(record["round"]), row["part"], kind, f"{row['temperature']:g}", str(row["n"]),
+                    f"{row['force_mae']:.3f} ± {row['force_mae_error']:.3f}",
+                    f"{row['energy_mae']:.4f} ± {row['energy_mae_error']:.4f}",
+                )  # fmt: skip
+    if records[1:]:
+        show(made, "MAE: kcal/mol/Å and kcal/mol")
+    ending = records[-1].get("ending") if records else None
+    spent = records[-1]["spent"] if records else 0
+    show(f"{ending['line'] if ending else f'round {len(records)} is next'}; {spent} of {settings.budget} labels")
 
 
 def look(root: Path) -> dict[str, Any]:
