@@ -16,6 +16,7 @@ from ..files.whole import write_json
 from ..methods import Method, Option
 
 SETTINGS = "learn.json"
+OF_ASSEMBLY = "assembly.json"  # `assemblies.settings`
 
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1)]
@@ -129,6 +130,8 @@ def kelvins(text: str) -> tuple[float, ...]:
 def load_settings(folder: Path) -> Settings:
     """The settings of a learning in a folder. Raises InputError, one line that names the file and what is wrong."""
     path = folder / SETTINGS
+    if (folder / OF_ASSEMBLY).exists():
+        raise InputError(f"{folder}: the learning of an assembly; `learn assembly` goes on, `learn status` shows it")
     if not path.exists():
         raise InputError(f"{folder}: no learning there ({SETTINGS}); begin one with `delta-sgdml learn start`")
     text = read_text(path, "learning's settings", "JSON", InputError)

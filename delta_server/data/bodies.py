@@ -194,14 +194,16 @@ def label_bodies(
     output: Path,
     charges: Mapping[str, int],
     *,
+    afresh: bool = False,
     processes: int = 1,
     stop: Callable[[], bool] = lambda: False,
     progress: Callable[[int, int], None] = lambda done, failed: None,
 ) -> LabelledBodies:
     """Label n-mers with all their parts: the whole, each molecule, and in triples each pair.
 
-    charges: of species, 0 where not named. What is labelled is kept in working files beside the output, so that the
-    same call goes on where one was stopped; `clear` removes them. Raises as `labels.label`.
+    charges: of species, 0 where not named. afresh: as in `LabelTask`. What is labelled is kept in working files
+    beside the output, so that the same call goes on where one was stopped; `clear` removes them. Raises as
+    `labels.label`.
     """
     # A place of its own tells each n-mer, whichever of its parts fail.
     s = bodies.structures
@@ -210,7 +212,8 @@ def label_bodies(
     labelled: list[Dataset] = []
     failures: list[Failure] = []
     for members, path in _files(bodies, output):
-        task = LabelTask(_part(numbered, members), method, tuple(charge[k] for k in members), (1,) * len(members))
+        charges_here, spins = tuple(charge[k] for k in members), (1,) * len(members)
+        task = LabelTask(_part(numbered, members), method, charges_here, spins, afresh=afresh)
         outcome = label(task, path, processes=processes, stop=stop, progress=progress)
         failures += outcome.failures
         if outcome.data is None:

@@ -176,6 +176,9 @@ def test_the_command_killed_and_gone_on_with(cluster: Path, tmp_path: Path) -> N
     told = warm.run([SGDML, "learn", "status", "dir"], tmp_path).stdout
     assert "errors are as asked in rounds 1 and 2; 8 of 600 labels" in told
     assert told.count("2_water_water") == 6  # of two rounds: the pairs, and their two molecules
+    page = warm.run([SGDML, "learn", "report", "dir"], tmp_path)
+    assert (page.returncode, page.stderr.count("\n")) == (2, 1)
+    assert "dir: the learning of an assembly; `learn assembly` goes on" in page.stderr
     other = warm.run([*command, "--seed", "1"], tmp_path)
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
     assert "assembly.json: began with seed 0, not 1; say the same, or another -o" in other.stderr

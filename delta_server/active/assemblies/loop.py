@@ -259,7 +259,7 @@ class _Loop:
         count = len(bodies.structures)
         outcome = label_bodies(
             bodies, self.settings.method, path, self._charges(kind),
-            processes=min(self.processes, count), stop=self.stop,
+            afresh=True, processes=min(self.processes, count), stop=self.stop,
             progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / count),
         )  # fmt: skip
         if outcome.data is None:

@@ -11,8 +11,7 @@ from ...errors import InputError
 from ...files.documents import Strict, first_error, read_text
 from ...files.whole import write_json
 from ...methods import Method, Option
-
-SETTINGS = "assembly.json"
+from ..settings import OF_ASSEMBLY
 
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(ge=1)]
@@ -58,7 +57,7 @@ class AssemblySettings(Strict):
 
         Raises InputError where the learning in the folder was asked for something else.
         """
-        path = folder / SETTINGS
+        path = folder / OF_ASSEMBLY
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_json(path, self.model_dump(mode="json"))
@@ -72,7 +71,7 @@ class AssemblySettings(Strict):
 
 def load_settings(folder: Path) -> AssemblySettings:
     """The settings of a learning in a folder. Raises InputError."""
-    path = folder / SETTINGS
+    path = folder / OF_ASSEMBLY
     text = read_text(path, "learning's settings", "JSON", InputError)
     try:
         return AssemblySettings.model_validate_json(text)

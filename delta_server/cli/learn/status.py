@@ -20,10 +20,10 @@ def status(directory: LearnArg, as_json: JsonOption = False) -> None:
 
     Example: delta-sgdml learn status learned
     """
-    from ...active.assemblies.settings import SETTINGS
+    from ...active.settings import OF_ASSEMBLY
     from ..tables import show, table
 
-    if (directory / SETTINGS).exists():
+    if (directory / OF_ASSEMBLY).exists():
         show_assembly(directory, as_json)
         return
     found = look(directory)
