@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 from made_runs import correlated, write_run
 
-from delta_server.analysis import find_runs
+from delta_server.analysis import analyze_free_energy, find_runs
 from delta_server.analysis.free_energy.mbar import connected, ladder_surface
-from delta_server.analysis.free_energy.sampling import Samples, alike, block_length, by_state, kt
+from delta_server.analysis.free_energy.sampling import (
+    Samples,
+    alike,
+    block_length,
+    by_state,
+    kt,
+    samples_by_temperature,
+)
 from delta_server.analysis.free_energy.surface import common_grid, difference, surface
 from delta_server.errors import InputError
 from delta_server.units import KCAL_MOL
@@ -241,3 +248,26 @@ def test_frames_whose_bias_is_not_recorded_yet(tmp_path: Path) -> None:
     [run] = find_runs(tmp_path)
     with pytest.raises(InputError, match="not recorded with every frame"):
         by_state(run, known)
+
+
+def test_the_start_that_is_skipped(tmp_path: Path) -> None:
+    """So many ps of each run; none is left, or its time is not known: told."""
+    positions = np.zeros((400, 2, 3))
+    positions[:, 1, 0] = 3.0 + 0.2 * np.random.default_rng(1).standard_normal(400)
+    positions[:200, 1, 0] += 2.0  # for 2 ps
+    write_run(tmp_path / "run", positions)
+    known = Variables.model_validate({"variables": {"r": {"distance": ["0", "1"]}}})
+    [run] = find_runs(tmp_path / "run")
+    [samples] = samples_by_temperature([run], known, skip=2.0)
+    assert samples.values["r"] == pytest.approx(positions[200:, 1, 0])
+    far = [
+        analyze_free_energy([run], variables=known, equilibrated=False, bins=12, skip=skip).surfaces[0].edges[0][-1]
+        for skip in (0.0, 2.0)
+    ]
+    assert far == pytest.approx([positions[:, 1, 0].max(), positions[200:, 1, 0].max()])
+    with pytest.raises(InputError, match=r"lasts 3\.99 ps; without its first 4 nothing is left"):
+        samples_by_temperature([run], known, skip=4.0)
+    (tmp_path / "run/nvt.out").unlink()
+    [bare] = find_runs(tmp_path / "run/nvt.pos_0.xyz")
+    with pytest.raises(InputError, match="its time is not known, so that nothing tells its first 1 ps"):
+        samples_by_temperature([bare], known, 300.0, skip=1.0)

@@ -410,6 +410,30 @@ def test_bad_input(tmp_path: Path, manifest: Path, arguments: tuple[str, ...], s
     assert (places["other"] / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("mode", [(), ("--jobs", "2")], ids=["batched", "jobs"])
+def test_made_longer(write: Callable[..., Path], mode: tuple[str, ...]) -> None:
+    """One that is finished goes on, twice; what is shorter is refused, what broke stays so."""
+    folder = write("100,300,400", 0.1, "--seed", 3)
+    assert sgdml("sweep", "run", folder, *mode).returncode == 0
+    first = (folder / "300K/300K_md.out").read_text()
+    state = json.loads((folder / "400K/state.json").read_text())
+    state |= {"phase": "unstable", "broken_step": 200, "reason": "a bond broke"}
+    (folder / "400K/state.json").write_text(json.dumps(state))
+    for picoseconds, last in ((0.15, 300), (0.2, 400)):
+        done = sgdml("sweep", "run", folder, "--time", picoseconds, *mode)
+        assert done.returncode == 0, done.stderr
+        assert f"300K: {picoseconds:.3f} ps, finished" in done.stdout
+        for name in ("100K", "300K"):
+            assert steps_in(folder / name / f"{name}_md.out") == list(range(0, last + 1, 10))
+            assert json.loads((folder / name / "result.json").read_text())["step"] == last
+        assert steps_in(folder / "400K/400K_md.out") == list(range(0, 201, 10))
+    assert (folder / "300K/300K_md.out").read_text().startswith(first)
+    assert load_sweep(folder).record.steps == 400
+    less = sgdml("sweep", "run", folder, "--time", "0.1", *mode)
+    assert (less.returncode, less.stderr.count("\n")) == (2, 1)
+    assert "is of 0.2 ps each, no less can be asked: 0.1 ps" in less.stderr
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": "delta-sgdml-sweep/2"}', "\0"])
 def test_a_record_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "sweep.json").write_text(text)

@@ -97,6 +97,7 @@ def analyze_free_energy(
     temperature: float | None = None,
     every: int = 1,
     equilibrated: bool = True,
+    skip: float = 0.0,
     standard: StandardState | None = None,
     sphere: bool = True,
     together: bool = False,
@@ -114,7 +115,8 @@ def analyze_free_energy(
     variable, by default by the number of samples; those of fewer than `min_count` are left empty. mbar: K, one
     surface at this temperature for each path that the runs were found under, from all of its runs. split: as
     ``R_CM=6.5``, also the difference of F above and below. temperature: K, where i-PI recorded none. every: takes
-    every n-th frame. equilibrated: without the start of each run. Umbrella windows become one surface for each path
+    every n-th frame. equilibrated: without the start of each run, of which skip: ps, in any case, where something
+    relaxes that the variables do not tell. Umbrella windows become one surface for each path
     and temperature (with mbar one for all of its temperatures), and so do walkers of metadynamics; others one each,
     reweighted where their manifest had a bias. standard: also ΔG° of biased runs along a distance. sphere: False
     takes 4πr² of a distance out of F. together: windows of all paths are one ladder's. Raises InputError.
@@ -145,7 +147,7 @@ def analyze_free_energy(
         }
         every_variable = known.merged(*(read_variables(d, name) for d in definitions.values()))
         samples = samples_by_temperature(
-            [replace(r, progress=progress) for r in some], every_variable, temperature, every, periodic
+            [replace(r, progress=progress) for r in some], every_variable, temperature, every, periodic, skip
         )
         notes += [] if biases else alike(samples)
         samples = [one.equilibrated() for one in samples] if equilibrated else samples

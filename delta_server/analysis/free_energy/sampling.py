@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from ..._types import FloatArray, IntArray
+from ..._types import BoolArray, FloatArray, IntArray
 from ...errors import InputError
 from ...units import BOLTZMANN, KCAL_MOL
 from ...variables.definition import Variables
@@ -90,19 +90,24 @@ def kt(temperature: float) -> float:
 
 
 def samples_of(
-    run: Run, variables: Variables, temperature: float | None = None, every: int = 1, periodic: bool = False
+    run: Run,
+    variables: Variables,
+    temperature: float | None = None,
+    every: int = 1,
+    periodic: bool = False,
+    skip: float = 0.0,
 ) -> Samples:
     """From a run's frames, and its energies where it recorded them at the same steps.
 
-    temperature: K, by default what i-PI recorded. periodic: variables of nearest images. Raises InputError where
-    there is no temperature, or where it changed.
+    temperature: K, by default what i-PI recorded. periodic: variables of nearest images. skip: ps at the start that
+    are left out. Raises InputError where there is no temperature, where it changed, or where nothing is left.
     """
     if temperature is None and run.exchanged:
         raise InputError(
             f"{run.path}: its temperature changed while it ran (replicas exchanged theirs?); sort the frames of all "
             "replicas by temperature"
         )
-    (samples,) = by_state(run, variables, temperature, every, periodic)
+    (samples,) = by_state(run, variables, temperature, every, periodic, skip)
     return replace(samples, name=run.name)
 
 
@@ -112,12 +117,14 @@ def samples_by_temperature(
     temperature: float | None = None,
     every: int = 1,
     periodic: bool = False,
+    skip: float = 0.0,
 ) -> list[Samples]:
     """Of each run; where replicas exchanged their temperatures, of each temperature: all frames that were made at it,
-    in the order of their steps, whichever run they are in. Raises InputError as `samples_of`."""
+    in the order of their steps, whichever run they are in. skip: ps at the start of each that are left out. Raises
+    InputError as `samples_of`."""
     if temperature is not None or not any(run.exchanged for run in runs):
-        return [samples_of(run, variables, temperature, every, periodic) for run in runs]
-    return of_states([piece for run in runs for piece in by_state(run, variables, None, every, periodic)])
+        return [samples_of(run, variables, temperature, every, periodic, skip) for run in runs]
+    return of_states([piece for run in runs for piece in by_state(run, variables, None, every, periodic, skip)])
 
 
 def of_states(pieces: Sequence[Samples]) -> list[Samples]:
@@ -134,7 +141,12 @@ def of_states(pieces: Sequence[Samples]) -> list[Samples]:
 
 
 def by_state(
-    run: Run, variables: Variables, temperature: float | None = None, every: int = 1, periodic: bool = False
+    run: Run,
+    variables: Variables,
+    temperature: float | None = None,
+    every: int = 1,
+    periodic: bool = False,
+    skip: float = 0.0,
 ) -> list[Samples]:
     """The frames of a run at each temperature that it had; those at a step whose temperature was not recorded are of
     no state, and left out. Arguments as of `samples_of`."""
@@ -157,6 +169,8 @@ def by_state(
     bias = _bias(run, steps)
     if bias is not None:
         states = np.where(np.isfinite(bias), states, np.nan)
+    if skip:
+        states = np.where(_later(run, steps, skip), states, np.nan)
     everything = Samples(run.name, math.nan, values, _energies(run, steps), steps, bias)
     found = np.unique(states[np.isfinite(states)])
     if not len(found):
@@ -168,6 +182,16 @@ def by_state(
         replace(everything.take(np.flatnonzero(states == kelvin)), temperature=float(kelvin), name=f"{kelvin:g} K")
         for kelvin in found
     ]
+
+
+def _later(run: Run, steps: IntArray, skip: float) -> BoolArray:
+    """(n,) which steps come after so many ps of a run. Raises InputError where its time is not known, or none do."""
+    time = run.time(steps)
+    if not np.isfinite(time).all():
+        raise InputError(f"{run.path}: its time is not known, so that nothing tells its first {skip:g} ps")
+    if not (later := time - time[0] >= skip).any():
+        raise InputError(f"{run.path}: lasts {time[-1] - time[0]:g} ps; without its first {skip:g} nothing is left")
+    return np.asarray(later)
 
 
 def _cells_of(run: Run, every: int) -> Callable[[IntArray], FloatArray]:

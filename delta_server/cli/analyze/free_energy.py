@@ -58,6 +58,15 @@ def free_energy(
     ] = False,
     highest: Annotated[float | None, typer.Option(min=0.0, help="kcal/mol at the end of the colours.")] = None,
     all_of_it: Annotated[bool, typer.Option("--all", help="Also the start, before a run is in equilibrium.")] = False,
+    skip: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="ps at the start of each run that are left out, where something relaxes that neither the variables "
+            "nor the energy tell.",
+            metavar="PS",
+        ),
+    ] = 0.0,
     prefix: shared.PrefixOption = None,
     timestep: shared.TimestepOption = None,
     temperature: shared.TemperatureOption = None,
@@ -86,7 +95,7 @@ def free_energy(
     with shared.reading(chosen, every) as progress:
         result = analyze_free_energy(
             chosen, complex_, variables, over, bins=bins, min_count=min_count, mbar=mbar, split=split,
-            temperature=temperature, every=every, equilibrated=not all_of_it,
+            temperature=temperature, every=every, equilibrated=not all_of_it, skip=skip,
             standard=_standard(bound, bulk, cone), sphere=sphere, together=together, progress=progress,
         )  # fmt: skip
     path = output or shared.beside(runs, "free_energy.png")

@@ -36,6 +36,15 @@ def run(
     batched: Annotated[
         bool, typer.Option("--batched", help="All temperatures in one i-PI process, as one batch.")
     ] = False,
+    time_each: Annotated[
+        float | None,
+        typer.Option(
+            "--time",
+            help="Make the trajectories longer: ps of each, in all.",
+            metavar="PS",
+            show_default="as written",
+        ),
+    ] = None,
     drivers: DriversOption = 1,
     wall_time: WallTimeOption = None,
     threads: ThreadsOption = 1,
@@ -55,6 +64,7 @@ def run(
     set_threads(threads)
     from ...errors import InputError
     from ...sweep.jobs import NOT_FINISHED, run_jobs
+    from ...sweep.longer import lengthen
     from ...sweep.record import load_sweep
     from ...sweep.session import RunOptions, Session
     from ...sweep.state import load_states
@@ -62,6 +72,8 @@ def run(
     if jobs and batched:
         raise InputError("give --jobs or --batched, not both")
     sweep = load_sweep(directory)
+    if time_each is not None:
+        sweep = lengthen(sweep, time_each)
     begun = {state.mode for state in load_states(sweep) if state.mode}
     if not jobs and not batched and begun == {"jobs"}:
         jobs = 1
