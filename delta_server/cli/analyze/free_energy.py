@@ -65,6 +65,7 @@ def free_energy(
             help="ps at the start of each run that are left out, where something relaxes that neither the variables "
             "nor the energy tell.",
             metavar="PS",
+            show_default="none",
         ),
     ] = 0.0,
     prefix: shared.PrefixOption = None,
