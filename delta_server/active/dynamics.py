@@ -4,6 +4,7 @@ model no longer knows what it does."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,13 @@ class End(NamedTuple):
     step: int
     detail: str
     dissociated: int
+
+
+def say_ends(ends: Sequence[End]) -> str:
+    """How replicas ended, in words."""
+    words = ", ".join(f"{n} {reason}" for reason, n in Counter(end.reason for end in ends).items())
+    away = sum(end.dissociated for end in ends)
+    return f"replicas: {words}{f'; dissociated {away} times' if away else ''}"
 
 
 def astray(ends: Sequence[End]) -> list[str]:

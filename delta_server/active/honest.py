@@ -3,7 +3,6 @@ it, with their standard errors."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from ..potential import Potential
 from ..training.evaluation.evaluate import PartErrors, evaluate
 from ..training.evaluation.own import errors_of
 from .asked import APART
-from .dynamics import CHANGED, EXPLODED, UNSURE, End, astray
+from .dynamics import CHANGED, EXPLODED, UNSURE, End, astray, say_ends
 from .settings import Settings
 
 
@@ -141,10 +140,7 @@ def describe(verdict: Verdict, ends: Sequence[End]) -> Iterator[str]:
             f"{place_of(kelvin)}, {total.n} frames: MAE of forces {force} kcal/mol/Å, of energies {energy}, of the "
             f"binding's {bound} kcal/mol"
         )
-    count = Counter(end.reason for end in ends)
-    away = sum(end.dissociated for end in ends)
-    words = ", ".join(f"{n} {reason}" for reason, n in count.items())
-    yield f"replicas: {words}{f'; dissociated {away} times' if away else ''}{'; as asked' if verdict.met else ''}"
+    yield f"{say_ends(ends)}{'; as asked' if verdict.met else ''}"
 
 
 def test(potential: Potential, data: Dataset, temperature: FloatArray, expected: Mapping[str, FloatArray]) -> Test:

@@ -146,6 +146,7 @@ class _Loop:
         singles = {files[term].parent for term in files if term.startswith("1_")}
         tests = [self._test(now, i, of, seen, singles) for i, of in enumerate(nmers)]
         missed = [line for test in tests for line in test.missed(s.force, s.energy)] + dynamics.astray(seen.ends)
+        self.reporter.say(f"round {now.number}: {dynamics.say_ends(seen.ends)}{'' if missed else '; as asked'}")
         needs = self._needs(tests, seen, files) if missed else set()
         spent = int(complete[-1].record()["spent"]) + sum(len(data) for test in tests for data in test.data)
         a_test = self._of_a_test(len(kinds))
