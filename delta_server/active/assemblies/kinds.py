@@ -97,11 +97,13 @@ def more(data: Dataset, new: Sequence[Dataset], seed: Sequence[int]) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Nmers:
-    """The n-mers of a kind in an assembly's own dynamics."""
+    """The n-mers of a kind in an assembly's own dynamics. molecules: of its species; singles: models of those that
+    have theirs from the kind's training."""
 
     kind: Kind
     potential: Potential
     molecules: Mapping[str, Sequence[IntArray]]
+    singles: Mapping[str, Path]
 
     def drawn(self, frames: FloatArray, count: int, seed: Sequence[int]) -> Bodies:
         """So many at random, evenly over the distances within the cut-off. frames: (F, N, 3) Å. Raises InputError
@@ -119,13 +121,21 @@ class Nmers:
         raise InputError(f"{self.kind.name}: no such molecules come within {self.kind.cutoff:g} Å of each other")
 
     def least_known(self, seen: Sampled, count: int, seed: Sequence[int]) -> Bodies:
-        """So many of those that the kind's model knows least of, each with those before it learned."""
+        """So many of those that the kind's models know least of, each with those before it learned: half of them for
+        the molecules, where the assembly has their models from the same training."""
         parts = [[self.drawn(seen.positions, _CANDIDATES, [*seed, 0])]]
         if len(last := np.flatnonzero(seen.last)):
             parts.append([self.drawn(seen.positions[last], _CANDIDATES, [*seed, 1])])
         (bodies,) = join(parts)
-        picks = pick_for(load_model(self.kind.model), bodies.structures.positions, count)
-        return bodies.take(np.sort([pick.configuration for pick in picks]))
+        x, each = bodies.structures.positions, bodies.structures.molecules()
+        share = count // 2 if self.singles else count
+        chosen = [pick.configuration for pick in pick_for(load_model(self.kind.model), x, share)]
+        for name, model in self.singles.items():
+            places = [atoms for of, atoms in zip(self.kind.between, each, strict=True) if of == name]
+            alone = np.concatenate([x[:, atoms] for atoms in places])
+            picks = pick_for(load_model(model), alone, (count - share) // len(self.singles))
+            chosen += [pick.configuration % len(x) for pick in picks]
+        return bodies.take(np.unique(chosen))
 
 
 def write_manifest(path: Path, before: Path, trained: Mapping[Path, Path]) -> None:

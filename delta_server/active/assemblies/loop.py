@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import glob
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -141,10 +141,9 @@ class _Loop:
         potential, kinds = load_potential(before), kinds_of(before)
         seen = self._dynamics(now, potential, complete)
         molecules = {name: _molecules(potential, name) for kind in kinds for name in kind.between}
-        nmers = [Nmers(kind, potential, molecules) for kind in kinds]
         files = model_files(before)
-        singles = {files[term].parent for term in files if term.startswith("1_")}
-        tests = [self._test(now, i, of, seen, singles) for i, of in enumerate(nmers)]
+        nmers = [Nmers(kind, potential, molecules, _singles(kind, files)) for kind in kinds]
+        tests = [self._test(now, i, of, seen) for i, of in enumerate(nmers)]
         missed = [line for test in tests for line in test.missed(s.force, s.energy)] + dynamics.astray(seen.ends)
         self.reporter.say(f"round {now.number}: {dynamics.say_ends(seen.ends)}{'' if missed else '; as asked'}")
         needs = self._needs(tests, seen, files) if missed else set()
@@ -170,17 +169,16 @@ class _Loop:
             "ends": [{"kind": kind, **end._asdict()} for kind, end in zip(seen.kinds, seen.ends, strict=True)],
         }  # fmt: skip
 
-    def _test(self, now: Round, i: int, nmers: Nmers, seen: dynamics.Sampled, singles: Collection[Path]) -> _Test:
-        """Label n-mers of a kind, and hold its models against them. singles: the folders of molecules' models."""
+    def _test(self, now: Round, i: int, nmers: Nmers, seen: dynamics.Sampled) -> _Test:
+        """Label n-mers of a kind, and hold its models against them."""
         s, kind = self.settings, nmers.kind
         potential, rows, labels = load_potential(kind.trained), list[OwnErrors](), list[Dataset]()
-        alone = kind.model.parent.resolve() in singles
         for kelvin in s.temperatures:
             frames = seen.positions[seen.temperature == kelvin]
             make = partial(nmers.drawn, frames, s.test, [s.seed, now.number, 1, i, round(1000 * kelvin)])
             labels.append(self._labelled(now, f"{_TEST}{kind.name}_{kelvin:g}K", make, kind))
             of_model = errors_of(evaluate(potential, labels[-1]), kelvin)
-            rows += [row for row in of_model if row.part == "binding" or (alone and row.part != "total")]
+            rows += [row for row in of_model if row.part == "binding" or (nmers.singles and row.part != "total")]
         test = _Test(kind, rows, labels)
         for line in test.lines():
             self.reporter.say(f"round {now.number}: {line}")
@@ -228,7 +226,7 @@ class _Loop:
         least = _LEAST * s.force * KCAL_MOL
         seen = dynamics.run(
             potential, begin, dynamics.Plan(steps, s.timestep),
-            {name: max(least, limits.left) for name, limits in potential.error_limits.items()},
+            {name: max(least, limits.far) for name, limits in potential.error_limits.items()},
             [(s.seed, now.number, 0, i) for i in range(len(begin))],
             stop=self.stop, progress=lambda done: self.reporter.progress(f"round {now.number}: dynamics", done),
         )  # fmt: skip
@@ -281,6 +279,12 @@ class _Loop:
         quiet = replace(self.reporter, quiet=True)
         train(data, folder, recipe, quiet, kind.trained.with_name("geometry.xyz"), Like(kind.trained, quiet))
         return folder
+
+
+def _singles(kind: Kind, files: Mapping[str, Path]) -> dict[str, Path]:
+    """The models of its species that are from a kind's training."""
+    of = {name: files[f"1_{name}"] for name in kind.between if f"1_{name}" in files}
+    return {name: file for name, file in of.items() if file.parent == kind.model.parent.resolve()}
 
 
 def _molecules(potential: Potential, species: str) -> list[IntArray]:
