@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,18 @@ def test_stopped_anywhere_it_comes_to_the_same_end(learned: Path, cluster: Path,
         ends.append(run(tmp_path, asked, lambda turns=turns: next(turns, None) is None))  # type: ignore[misc]
     assert len(ends) > 5
     assert files(tmp_path) == files(learned)
+
+
+def test_a_budget_that_grows(learned: Path, cluster: Path) -> None:
+    """What was tested when the budget ended is learned in the round after; a smaller one is refused."""
+    root = learned.with_name("more")  # manifests name files by relative paths
+    shutil.copytree(learned, root)
+    assert run(root, settings(cluster, budget=48)) == SPENT
+    ended = json.loads((root / "rounds/03/round.json").read_text())
+    last = json.loads((root / "rounds/04/round.json").read_text())
+    assert (ended["spent"], last["spent"], last["ending"]["kind"]) == (36, 44, SPENT)
+    with pytest.raises(InputError, match="began with budget 48, not 40"):
+        run(root, settings(cluster, budget=40))
 
 
 def test_the_command_killed_and_gone_on_with(cluster: Path, tmp_path: Path) -> None:

@@ -107,13 +107,19 @@ class _Loop:
     def next_round(self) -> Ending | None:
         """The next round; what ends the loop, or None."""
         *complete, now = rounds(self.root)
-        if complete and (ended := complete[-1].record().get("ending")):
+        if complete and (ended := complete[-1].record().get("ending")) and not self._goes_on(complete[-1]):
             return Ending(**ended, manifest=_manifest(complete[-1]))
         began = time.perf_counter()
         content = self._round(now, complete) if complete else self._begin(now)
         now.write({**content, "seconds": round(time.perf_counter() - began, 1)})
         ended = content.get("ending")
         return Ending(**ended, manifest=_manifest(now)) if ended else None
+
+    def _goes_on(self, last: Round) -> bool:
+        """Whether the budget that was spent has grown since, by a test at least."""
+        record = last.record()
+        left = self.settings.budget - int(record["spent"])
+        return record["ending"]["kind"] == SPENT and left >= self._of_a_test(len(kinds_of(_manifest(last))))
 
     def _begin(self, now: Round) -> dict[str, Any]:
         """The data of each kind, with their sides, and the manifest that the learning begins with."""

@@ -52,21 +52,20 @@ class AssemblySettings(Strict):
         except ValidationError as error:
             raise InputError(first_error(error)) from None
 
-    def settle(self, folder: Path) -> bool:
-        """Write them, or find that they are there already; true where a learning goes on.
+    def settle(self, folder: Path) -> None:
+        """Write them, or find that a learning there was asked for the same, or with a smaller budget.
 
         Raises InputError where the learning in the folder was asked for something else.
         """
         path = folder / OF_ASSEMBLY
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(path, self.model_dump(mode="json"))
-            return False
-        there = load_settings(folder)
-        for name, value in self:
-            if value != (begun := getattr(there, name)):
-                raise InputError(f"{path}: began with {name} {begun}, not {value}; say the same, or another -o")
-        return True
+        if path.exists():
+            there = load_settings(folder)
+            for name, value in self:
+                begun = getattr(there, name)
+                if value != begun and not (name == "budget" and value > begun):
+                    raise InputError(f"{path}: began with {name} {begun}, not {value}; say the same, or another -o")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.model_dump(mode="json"))
 
 
 def load_settings(folder: Path) -> AssemblySettings:
