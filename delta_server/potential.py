@@ -178,7 +178,7 @@ class Potential:
         positions, cells: as in `compute`, by default the reference's cell; values have the shape () or (F,). The
         squares of the terms add up, each weighted by its share of the atoms, as if their errors had nothing to do
         with each other. An ion alone has 0; species, pairs and triples of an assembly have that of the molecule or
-        n-mer that is known least.
+        n-mer that is known least, and the share of this one.
 
         Raises as `compute`, and ModelFileError where a term does not know its errors (a model without calibration).
         """
@@ -190,7 +190,7 @@ class Potential:
                 if side == "bias":
                     continue
                 named = self._errors(frames, side)
-                share = {name: len(atoms) / self.n_atoms for name, atoms in self._copies(side)}
+                share = self._shares(side)
                 side_squares = np.sum([share[name] * error**2 for name, error in named.items()], axis=0)
                 if side == "binding":
                     errors["binding"] = np.sqrt(side_squares)
@@ -229,6 +229,14 @@ class Potential:
     def _copies(self, side: Side) -> list[tuple[str, IntArray]]:
         """Name and atoms of every copy of the terms of one part."""
         return [copy for term, _ in self._parts[side] for copy in zip(term.names, term.sites, strict=True)]
+
+    def _shares(self, side: Side) -> dict[str, float]:
+        """Of the atoms, how many an expected error is of: those of a copy, or of one n-mer of an assembly's."""
+        return {
+            name: getattr(term, "n_known", len(site)) / self.n_atoms
+            for term, _ in self._parts[side]
+            for name, site in zip(term.names, term.sites, strict=True)
+        }
 
     def _sides(self, part: Part) -> list[Side]:
         """Those that `part` asks for and that have terms."""

@@ -59,6 +59,11 @@ class SpeciesTerm:
         return None if errors is None else errors.max(1, keepdims=True)
 
     @property
+    def n_known(self) -> int:
+        """Atoms that an expected error is of: a molecule's."""
+        return int(self.molecules.sites.shape[1])
+
+    @property
     def error_limits(self) -> ErrorLimits | None:
         """Which expected errors are usual for the model of a molecule; None where they are not known."""
         return getattr(self.molecules, "error_limits", None)
@@ -221,6 +226,11 @@ class ManyBodyTerm:
             frame = np.repeat([f for f, _ in batch], [len(part.members) for _, part in batch])
             np.maximum.at(errors[:, 0], frame, share * self.uncertainty.expected_error(nmers))
         return errors
+
+    @property
+    def n_known(self) -> int:
+        """Atoms that an expected error is of: an n-mer's."""
+        return int(self._sizes.sum())
 
     @cached_property
     def uncertainty(self) -> Uncertainty | None:

@@ -90,6 +90,8 @@ def test_expected_errors_are_of_what_is_known_least() -> None:
         largest = max(largest, share * float(known.expected_error(np.concatenate(waters[[i, j]])[None])[0]))
     assert errors["2_water_water"] == pytest.approx(largest, rel=1e-6)
     assert potential.error_limits["2_water_water"] == known.limits
+    squares = [3 * errors["1_water"] ** 2, 6 * errors["2_water_water"] ** 2, 9 * errors["3_water_water_water"] ** 2]
+    assert errors["total"] == pytest.approx(np.sqrt(sum(squares) / 72))
     box = load_potential(WATER / "box.yaml")
     moved = box.reference.copy()
     assert box.cell is not None
