@@ -54,8 +54,9 @@ class Term(Protocol):
 
     names: of each copy, under which its energy and its expected error are told. sites: (K, n) the atoms of each copy,
     in the term's own order. A term may also have ``error_limits``, a `gdml.uncertainty.ErrorLimits`: which of its
-    expected errors are usual; ``n_known``: of how many atoms an expected error is, where not of all; ``slack``: by how much more than a formula its numbers may round (`checks`); and
-    ``add(frames, forces, virials)``: what `evaluate` does, in place and faster (`SgdmlTerm.add`).
+    expected errors are usual; ``n_known``: of how many atoms an expected error is, where not of all of a copy;
+    ``slack``: by how much more than a formula its numbers may round (`checks`); and ``add(frames, forces, virials)``:
+    what `evaluate` does, in place and faster (`SgdmlTerm.add`).
     """
 
     @property
