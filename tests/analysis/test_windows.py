@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from delta_server.analysis.free_energy.sampling import Samples, kt
 from delta_server.analysis.free_energy.states import _SOLVER, States
 from delta_server.analysis.free_energy.surface import common_grid
 from delta_server.analysis.free_energy.windows import Window, windows_together
+from delta_server.analysis.pictures.free_energy import plot_convergence
 from delta_server.analysis.statistics import quiet_pymbar, statistical_inefficiency
 from delta_server.errors import InputError
 from delta_server.sweep.umbrella import parse_windows
@@ -70,11 +72,36 @@ def test_the_standard_state_of_a_lennard_jones_pair(windows: list[Window]) -> No
     assert np.array(found.halves) == pytest.approx(exact(), abs=0.1)
     assert found.volume == pytest.approx(-kt(T) * math.log(STATE.shell / 1660.539), abs=1e-5)
     assert found.as_dict()["pmf"] == found.pmf
+    assert found.convergence is None
     beyond = windows_together(windows, T).difference("r", STATE.bound, resamples=4)
     weights = R**2 * np.exp(-lennard_jones(R) / kt(T))
     far = (STATE.bound < R) & (R < 14)
     by_hand = -kt(T) * math.log(weights[far].sum() / weights[~far].sum())
     assert beyond.value == pytest.approx(by_hand, abs=0.25)  # few windows reach the end
+
+
+def test_the_first_and_the_last_parts_of_each_run(windows: list[Window], tmp_path: Path) -> None:
+    """Of windows whose first three tenths are those of a colder pair the last seven are right, the first are not."""
+    cold = [window(centre, kelvin=0.8 * T) for centre in parse_windows("3:12:0.75")]
+    mixed = []
+    for late, early in zip(windows, cold, strict=True):
+        n = len(late.samples)
+        r = np.where(np.arange(n) < 0.3 * n, early.samples.values["r"], late.samples.values["r"])
+        mixed.append(replace(late, samples=replace(late.samples, values={"r": r}, energies=None)))
+    found = binding_free_energy(windows_together(mixed, T), "r", STATE, resamples=2, convergence=True)
+    parts = found.convergence
+    assert parts is not None
+    assert parts.shares == pytest.approx(np.linspace(0.1, 1, 10))
+    assert (parts.forward[-1], parts.backward[-1]) == (found.value, found.value)
+    assert (parts.forward[4], parts.backward[4]) == found.halves
+    assert parts.backward[1:7] == pytest.approx(exact(), abs=0.15)
+    assert (parts.forward[:3] < exact() - 0.3).all()
+    assert exact() - 0.3 < found.value < exact()
+    assert found.as_dict()["convergence"]["forward"] == pytest.approx(parts.forward)  # type: ignore[index]
+    plot_convergence([found, found], tmp_path / "parts.png")
+    assert (tmp_path / "parts.png").stat().st_size > 5000
+    with pytest.raises(InputError, match="of none of these it is known"):
+        plot_convergence([replace(found, convergence=None)], tmp_path / "none.png")
 
 
 @pytest.mark.parametrize("restrained", [False, True])

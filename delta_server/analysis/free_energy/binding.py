@@ -26,6 +26,7 @@ from .mbar import RESAMPLES, Pool, Pools
 from .sampling import kt
 from .surface import Surface
 
+_SHARES = np.arange(1, 11) / 10  # of each run
 STANDARD_VOLUME = 1e27 / 6.02214076e23  # Å³ for each molecule at 1 mol/l
 
 
@@ -96,11 +97,22 @@ class StandardState:
 
 
 @dataclass(frozen=True)
+class Convergence:
+    """ΔG° (kcal/mol) of the first and of the last part of each run alone, (k,) each, NaN where one side of it has no
+    samples; shares: (k,) of a run, the last of them 1 (Klimovich, Shirts and Mobley, J. Comput.-Aided Mol. Des. 29,
+    397 (2015))."""
+
+    shares: FloatArray
+    forward: FloatArray
+    backward: FloatArray
+
+
+@dataclass(frozen=True)
 class BindingFreeEnergy:
     """ΔG° (kcal/mol, 1 M) and its parts at a temperature (K).
 
     pmf: −kT ln(P_bound/P_shell); volume: −kT ln(V_shell/V°); halves: ΔG° of the first and of the second half of each
-    run alone; of_bias: ΔG° by the negative bias of metadynamics alone.
+    run alone; of_bias: ΔG° by the negative bias of metadynamics alone. convergence: where that was asked for.
     """
 
     name: str
@@ -112,6 +124,7 @@ class BindingFreeEnergy:
     error: float
     halves: tuple[float, float]
     of_bias: float | None = None
+    convergence: Convergence | None = None
 
     @property
     def value(self) -> float:
@@ -144,7 +157,8 @@ class BindingFreeEnergy:
             "halves": list(self.halves),
         }
         alone = {} if self.of_bias is None else {"by_negative_bias": self.of_bias}
-        return dict(plain(found | alone))
+        parts = {} if self.convergence is None else {"convergence": vars(self.convergence)}
+        return dict(plain(found | alone | parts))
 
 
 def binding_free_energy(
@@ -155,23 +169,34 @@ def binding_free_energy(
     seed: int = 0,
     of_bias: float | None = None,
     growing: bool = False,
+    convergence: bool = False,
 ) -> BindingFreeEnergy:
     """ΔG° over a distance that was sampled. of_bias: −kT ln(P_bound/P_shell) by the negative bias. growing: whether
-    there were new hills to the end. Raises InputError where one side has no samples."""
+    there were new hills to the end. convergence: also of parts of each run. Raises InputError where one side has no
+    samples."""
     kelvin = pools.temperature
     pmf = pools.whole.ratio(_sides(pools.whole, variable, state), kelvin, resamples, seed)
     if not math.isfinite(pmf.value):
         raise InputError(f"{pools.name}: no sample with {variable} below {state.bound:g} or in {state.where}")
     volume = -kt(kelvin) * math.log(state.shell / STANDARD_VOLUME)
-    halves = [half.ratio(_sides(half, variable, state), kelvin, 0, seed).value + volume for half in pools.halves]
+
+    def of_part(pool: Pool) -> float:
+        return pool.ratio(_sides(pool, variable, state), kelvin, 0, seed).value + volume
+
+    halves = [of_part(half) for half in pools.halves]
     error = pmf.error
     alone = None if of_bias is None else of_bias + volume
     if growing:  # a bootstrap takes walkers that share hills for more independent than they are
         error = max(error, abs(halves[0] - halves[1]) / 2 if np.isfinite(halves).all() else math.inf)
         if alone is not None:  # both are right only where the hills were put slowly enough
             error = max(error, abs(pmf.value + volume - alone) / 2)
-    ends = halves[0], halves[1]
-    return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf.value, volume, error, ends, alone)
+    ends, parts = (halves[0], halves[1]), None
+    if convergence:
+        last = pmf.value + volume
+        forward = [*(of_part(pools.part(0.0, share)) for share in _SHARES[:-1]), last]
+        backward = [*(of_part(pools.part(1.0 - share, 1.0)) for share in _SHARES[:-1]), last]
+        parts = Convergence(_SHARES, np.array(forward), np.array(backward))
+    return BindingFreeEnergy(pools.name, kelvin, variable, state, pmf.value, volume, error, ends, alone, parts)
 
 
 def _sides(pool: Pool, variable: str, state: StandardState) -> FloatArray:

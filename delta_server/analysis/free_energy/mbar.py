@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -141,14 +141,23 @@ class Pool:
 
 @dataclass(frozen=True)
 class Pools:
-    """Runs under biases that make one surface at `temperature` (K): all that they sampled, and the first and the
-    second half of each alone. notes: what casts doubt on it."""
+    """Runs under biases that make one surface at `temperature` (K). part: what they sampled from one share of each
+    run to another, 0 to 1. notes: what casts doubt on it."""
 
     name: str
     temperature: float
-    whole: Pool
-    halves: tuple[Pool, Pool]
+    part: Callable[[float, float], Pool]
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def whole(self) -> Pool:
+        """All that they sampled."""
+        return self.part(0.0, 1.0)
+
+    @cached_property
+    def halves(self) -> tuple[Pool, Pool]:
+        """The first and the second half of each alone."""
+        return self.part(0.0, 0.5), self.part(0.5, 1.0)
 
     def difference(self, variable: str, split: float, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
         """F of all that lies above `split` less F of all below, kcal/mol. Raises InputError where one side is
@@ -182,8 +191,9 @@ class Pools:
 
 def reweighted(name: str, *samples: Samples) -> Pools:
     """Runs at one temperature whose samples each tell the bias that they were drawn under, for F without it."""
-    first, second = zip(*map(halves_of, samples), strict=True)
-    return Pools(name, samples[0].temperature, _reweighted(samples), (_reweighted(first), _reweighted(second)))
+    return Pools(
+        name, samples[0].temperature, lambda begin, end: _reweighted([share_of(one, begin, end) for one in samples])
+    )
 
 
 def _reweighted(samples: Sequence[Samples]) -> Pool:
@@ -193,10 +203,9 @@ def _reweighted(samples: Sequence[Samples]) -> Pool:
     return Pool(some, reduced, np.zeros(len(bias)))
 
 
-def halves_of(samples: Samples) -> tuple[Samples, Samples]:
-    """The first and the second half of a run."""
-    middle = len(samples) // 2
-    return samples.take(slice(middle)), samples.take(slice(middle, None))
+def share_of(samples: Samples, begin: float, end: float) -> Samples:
+    """A run from one share of it to another, 0 to 1."""
+    return samples.take(slice(int(begin * len(samples)), int(end * len(samples))))
 
 
 def thinned_together(samples: Sequence[Samples]) -> list[Samples]:

@@ -101,6 +101,7 @@ def analyze_free_energy(
     standard: StandardState | None = None,
     sphere: bool = True,
     together: bool = False,
+    convergence: bool = False,
     progress: OnFrames | None = None,
 ) -> FreeEnergies:
     """F = −kT ln p (kcal/mol) over one or two collective variables, for all runs on one grid.
@@ -119,7 +120,8 @@ def analyze_free_energy(
     relaxes that the variables do not tell. Umbrella windows become one surface for each path
     and temperature (with mbar one for all of its temperatures), and so do walkers of metadynamics; others one each,
     reweighted where their manifest had a bias. standard: also ΔG° of biased runs along a distance. sphere: False
-    takes 4πr² of a distance out of F. together: windows of all paths are one ladder's. Raises InputError.
+    takes 4πr² of a distance out of F. together: windows of all paths are one ladder's. convergence: ΔG° of the first
+    and of the last parts of each run too. Raises InputError.
     """
     if not runs:
         raise InputError("no runs, so no free energy")
@@ -175,7 +177,12 @@ def analyze_free_energy(
                 of_bias = flooded.binding(standard)
             binding.append(
                 binding_free_energy(
-                    pools, names[0], standard, of_bias=of_bias, growing=flooded is not None and flooded.growing
+                    pools,
+                    names[0],
+                    standard,
+                    of_bias=of_bias,
+                    growing=flooded is not None and flooded.growing,
+                    convergence=convergence,
                 )
             )
     distance = len(names) == 1 and known.variables[names[0]].kind == "distance"

@@ -12,7 +12,7 @@ from ..._types import FloatArray
 from ...errors import InputError
 from ...sweep.umbrella import APART, Overlap, shared
 from ...terms.bias import Restraint, near
-from .mbar import Pool, Pools, beta_of, halves_of, thinned_together
+from .mbar import Pool, Pools, beta_of, share_of, thinned_together
 from .sampling import Samples
 
 
@@ -28,10 +28,11 @@ class Window:
 def windows_together(windows: Sequence[Window], temperature: float, name: str = "windows") -> Pools:
     """Windows, of several temperatures where their energies are known, for F without bias at `temperature` (K).
     Raises InputError."""
-    halves = zip(*(halves_of(w.samples) for w in windows), strict=True)
-    first, second = ([replace(w, samples=s) for w, s in zip(windows, half, strict=True)] for half in halves)
-    pools = _pool(first, temperature), _pool(second, temperature)
-    return Pools(name, temperature, _pool(windows, temperature), pools, tuple(thin(windows)))
+
+    def part(begin: float, end: float) -> Pool:
+        return _pool([replace(w, samples=share_of(w.samples, begin, end)) for w in windows], temperature)
+
+    return Pools(name, temperature, part, tuple(thin(windows)))
 
 
 def _pool(windows: Sequence[Window], temperature: float) -> Pool:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import InputError
+from ..free_energy.binding import BindingFreeEnergy
 from ..free_energy.surface import Surface
 from .canvas import BLUE, FRAGMENT_COLOURS, GREY, ORANGE, new_figure, save
 
@@ -100,4 +102,25 @@ def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
         draw_profile(axis, one, color=colour, lw=1.4, label=f"{one.name}, {one.temperature:g} K")
     axis.set(xlabel=label, ylabel="F (kcal/mol)")
     axis.legend(fontsize="small", frameon=False)
+    save(figure, path)
+
+
+def plot_convergence(binding: Sequence[BindingFreeEnergy], path: Path) -> None:
+    """ΔG° of the first and of the last part of each run against the share of it, a panel for each temperature; the
+    band is the whole's, with its error. Raises InputError where none of it is known, or as `plot_surfaces`."""
+    known = [(one, one.convergence) for one in binding if one.convergence is not None]
+    if not known:
+        raise InputError("convergence is of ΔG°, and of none of these it is known")
+    figure = new_figure(3.4 * len(known), 3.0)
+    panels = figure.subplots(1, len(known), squeeze=False)[0]
+    for axis, (one, parts) in zip(panels, known, strict=True):
+        percent = 100 * parts.shares
+        if math.isfinite(one.error):
+            axis.axhspan(one.value - one.error, one.value + one.error, color=GREY, alpha=0.3, lw=0)
+        axis.plot(percent, parts.forward, ">-", color=BLUE, ms=4, label="the first")
+        axis.plot(percent, parts.backward, "<-", color=ORANGE, ms=4, label="the last")
+        axis.set_title(f"{one.name}\n{one.temperature:g} K", fontsize="small")
+        axis.set_xlabel("of each run (%)")
+    panels[0].set_ylabel("ΔG°, 1 M (kcal/mol)")
+    panels[0].legend(frameon=False, fontsize="small")
     save(figure, path)

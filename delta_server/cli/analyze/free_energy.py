@@ -56,6 +56,15 @@ def free_energy(
     together: Annotated[
         bool, typer.Option("--together", help="Windows of all RUNS as one ladder: those of one, and others added.")
     ] = False,
+    convergence: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also a picture of ΔG° by the first, and by the last, tenth to nine tenths of each run.",
+            metavar="FILE",
+            callback=picture,
+            show_default=False,
+        ),
+    ] = None,
     highest: Annotated[float | None, typer.Option(min=0.0, help="kcal/mol at the end of the colours.")] = None,
     all_of_it: Annotated[bool, typer.Option("--all", help="Also the start, before a run is in equilibrium.")] = False,
     skip: Annotated[
@@ -90,17 +99,24 @@ def free_energy(
     Example: delta-sgdml analyze free-energy sweep/delta sweep/full --manifest models/c60_buckycatcher/manifest.yaml
     """
     from ...analysis.free_energy.run import analyze_free_energy
-    from ...analysis.pictures.free_energy import plot_surfaces
+    from ...analysis.pictures.free_energy import plot_convergence, plot_surfaces
+    from ...errors import InputError
 
+    standard = _standard(bound, bulk, cone)
+    if convergence is not None and standard is None:
+        raise InputError("--convergence is of ΔG°: it goes with --bound and --bulk")
     chosen, complex_ = shared.find(runs, prefix, timestep, manifest)
     with shared.reading(chosen, every) as progress:
         result = analyze_free_energy(
             chosen, complex_, variables, over, bins=bins, min_count=min_count, mbar=mbar, split=split,
             temperature=temperature, every=every, equilibrated=not all_of_it, skip=skip,
-            standard=_standard(bound, bulk, cone), sphere=sphere, together=together, progress=progress,
+            standard=standard, sphere=sphere, together=together,
+            convergence=convergence is not None, progress=progress,
         )  # fmt: skip
     path = output or shared.beside(runs, "free_energy.png")
     plot_surfaces(result.surfaces, result.units, path, highest)
+    if convergence is not None:
+        plot_convergence(result.binding, convergence)
     if as_json:
         print(json.dumps(result.as_dict() | {"picture": str(path)}, allow_nan=False))
         return
@@ -113,7 +129,7 @@ def free_energy(
         print(f"{name}: {enthalpy.line()}")
     for note in result.notes:
         print(note)
-    print(f"picture: {path}")
+    print(f"picture: {path}" + (f", {convergence}" if convergence else ""))
 
 
 def _standard(bound: float | None, bulk: str | None, cone: str | None) -> StandardState | None:
