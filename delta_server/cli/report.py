@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .analyze.common import BoundOption, BulkOption, ConeOption, standard_state
 from .options import JsonOption, check_writable
 from .progress import Progress
 
@@ -58,6 +59,9 @@ def report(
         float | None,
         typer.Option(min=0.1, help="K: also F of each ladder at this temperature from all of its own."),
     ] = None,
+    bound: BoundOption = None,
+    bulk: BulkOption = None,
+    cone: ConeOption = None,
     temperature: Annotated[
         float | None, typer.Option(min=0.1, help="K, of runs that recorded no ensemble_temperature.")
     ] = None,
@@ -83,9 +87,10 @@ def report(
         check_writable(path)
     sources = read_sources(directories, names)
     choices = choose_what(sources, manifest, variables, over, guest, host)
+    standard = standard_state(bound, bulk, cone)
     runs = [run for source in sources for run in source.runs]
     room = frames_within(len(runs[0].numbers), len(runs), frames) if runs else frames
-    choices = replace(choices, bins=bins, mbar=mbar, frames=room, temperature=temperature)
+    choices = replace(choices, bins=bins, mbar=mbar, frames=room, temperature=temperature, standard=standard)
     progress = Progress(0, "steps of the analysis")
 
     def on_stage(done: int, total: int, what: str) -> None:

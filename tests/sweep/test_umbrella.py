@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from made_ladder import stopping_at
 
 from delta_server.analysis import analyze_free_energy, analyze_stability, find_runs
 from delta_server.analysis.free_energy.binding import StandardState
+from delta_server.analysis.report.collect import collect
+from delta_server.analysis.report.page import About, make_page
+from delta_server.analysis.report.sources import choose_what, read_sources
 from delta_server.errors import InputError
 from delta_server.ipi.tables import read_extras, read_properties
 from delta_server.loading import load_potential
@@ -29,8 +33,8 @@ CENTRES = (3.5, 3.75, 5.0)
 
 def plan(manifest: Path, **changes: object) -> SweepPlan:
     windows = Umbrella("R_CM", default_variables(load_manifest(manifest)), CENTRES)
-    short = {"time": 0.2, "stride": 5, "frames": 10, "checkpoint": 50}
-    return SweepPlan((200.0,), "umbrella", umbrella=windows, **short | changes)  # type: ignore[arg-type]
+    short = {"umbrella": windows, "time": 0.2, "stride": 5, "frames": 10, "checkpoint": 50}
+    return SweepPlan((200.0,), "umbrella", **short | changes)  # type: ignore[arg-type]
 
 
 def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path) -> None:
@@ -74,6 +78,32 @@ def test_windows_are_run_resumed_and_analysed(tmp_path: Path, h2o_benzene: Path)
     twice = find_runs(*(runs["200K_3.75"].path.parent for _ in range(2)))
     (surface,) = analyze_free_energy(twice, over="R_CM", bins=12, min_count=1, together=True).surfaces
     assert surface.name == "200K_3.75 (2 windows)"
+
+
+def test_a_page_of_windows(tmp_path: Path, h2o_benzene: Path) -> None:
+    """One free energy of all of them, with ΔG° and what parts of them would say."""
+    folder = tmp_path / "windows"
+    windows = Umbrella("R_CM", default_variables(load_manifest(h2o_benzene)), (3.4, 3.5))
+    write_sweep(h2o_benzene, folder, plan(h2o_benzene, umbrella=windows, time=0.5), relax=False)
+    sweep = load_sweep(folder)
+    assert Session(sweep, "batched", sweep.members, RunOptions()).run() == "finished"
+    sources = read_sources([folder])
+    standard = StandardState(3.45, 3.45, 4.5)
+    choices = replace(choose_what(sources, over="R_CM"), bins=4, standard=standard)
+    found = collect(sources, choices)
+    assert found.notes == ()
+    assert [part.surface for part in found.parts] == [None, None]
+    assert not any("free energy" in part.missing for part in found.parts)
+    (surface,), (binding,) = found.states, found.binding["windows"]
+    alone = analyze_free_energy(find_runs(folder), over="R_CM", bins=4, standard=standard, sphere=False)
+    assert surface.free_energy == pytest.approx(alone.surfaces[0].free_energy, nan_ok=True)
+    assert binding.value == pytest.approx(alone.binding[0].value)
+    assert binding.convergence is not None
+    page = make_page(found, About("2026", "delta-sgdml report", {"delta-server": "0"}))
+    assert f"{binding.value:.2f} ± {binding.error:.1g}" in page.html
+    assert "2 trajectories, biased" in page.html
+    assert {"free_energy_200K", "binding_1"} <= {picture.name for picture in page.pictures}
+    assert page.data["binding"]["windows"][0]["kcal_per_mol"] == pytest.approx(binding.value)
 
 
 def test_what_is_shared() -> None:

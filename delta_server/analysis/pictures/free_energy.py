@@ -16,6 +16,7 @@ from ..free_energy.surface import Surface
 from .canvas import BLUE, FRAGMENT_COLOURS, GREY, ORANGE, new_figure, save
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _WIDE = 4  # maps in a row
@@ -108,19 +109,26 @@ def _curves(surfaces: Sequence[Surface], label: str, path: Path) -> None:
 def plot_convergence(binding: Sequence[BindingFreeEnergy], path: Path) -> None:
     """ΔG° of the first and of the last part of each run against the share of it, a panel for each temperature; the
     band is the whole's, with its error. Raises InputError where none of it is known, or as `plot_surfaces`."""
-    known = [(one, one.convergence) for one in binding if one.convergence is not None]
+    known = [one for one in binding if one.convergence is not None]
     if not known:
         raise InputError("convergence is of ΔG°, and of none of these it is known")
     figure = new_figure(3.4 * len(known), 3.0)
     panels = figure.subplots(1, len(known), squeeze=False)[0]
-    for axis, (one, parts) in zip(panels, known, strict=True):
-        percent = 100 * parts.shares
-        if math.isfinite(one.error):
-            axis.axhspan(one.value - one.error, one.value + one.error, color=GREY, alpha=0.3, lw=0)
-        axis.plot(percent, parts.forward, ">-", color=BLUE, ms=4, label="the first")
-        axis.plot(percent, parts.backward, "<-", color=ORANGE, ms=4, label="the last")
+    for axis, one in zip(panels, known, strict=True):
+        draw_convergence(axis, one)
         axis.set_title(f"{one.name}\n{one.temperature:g} K", fontsize="small")
-        axis.set_xlabel("of each run (%)")
     panels[0].set_ylabel("ΔG°, 1 M (kcal/mol)")
     panels[0].legend(frameon=False, fontsize="small")
     save(figure, path)
+
+
+def draw_convergence(axis: Axes, one: BindingFreeEnergy) -> None:
+    """ΔG° of the first and of the last part of each run, where that is known."""
+    if (parts := one.convergence) is None:
+        return
+    percent = 100 * parts.shares
+    if math.isfinite(one.error):
+        axis.axhspan(one.value - one.error, one.value + one.error, color=GREY, alpha=0.3, lw=0)
+    axis.plot(percent, parts.forward, ">-", color=BLUE, ms=4, label="the first")
+    axis.plot(percent, parts.backward, "<-", color=ORANGE, ms=4, label="the last")
+    axis.set_xlabel("of each run (%)")

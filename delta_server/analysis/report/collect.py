@@ -17,7 +17,9 @@ from ...manifest import Manifest
 from ...molecule.limits import Limits
 from ...variables.definition import Variables
 from ..energies import EnergyReport, analyze_energies
+from ..free_energy.binding import BindingFreeEnergy, StandardState
 from ..free_energy.mbar import ladder_surface
+from ..free_energy.run import FreeEnergies, analyze_free_energy
 from ..free_energy.sampling import Samples, alike, by_state, of_states, samples_of
 from ..free_energy.surface import Surface, common_grid, surface
 from ..rotation.diffusion import Rotation
@@ -63,7 +65,8 @@ class ReportSource:
 class Choices:
     """variables and over: of the free energy; guest, host: atoms (None: the laboratory); why_not: a line for what of
     these could not be chosen, by stage. bins: along each variable (None: by the number of samples). mbar: K.
-    temperature: K, of runs that recorded none. periodic: variables of nearest images."""
+    temperature: K, of runs that recorded none. periodic: variables of nearest images. standard: of biased sources
+    also ΔG°."""
 
     variables: Variables | None = None
     over: tuple[str, ...] = ()
@@ -75,6 +78,7 @@ class Choices:
     mbar: float | None = None
     temperature: float | None = None
     periodic: bool = False
+    standard: StandardState | None = None
 
     def kelvin(self, run: Run) -> float | None:
         """What a run recorded as its temperature, or else `temperature`."""
@@ -86,7 +90,8 @@ class RunReport:
     """One trajectory. label: the temperature, as on the page; missing: what is not shown, and why.
 
     Energies, samples and rotation are of the time before the trajectory failed, samples also without the start.
-    pieces: the samples at each temperature that a replica had, where replicas exchanged theirs.
+    pieces: the samples at each temperature that a replica had, where replicas exchanged theirs. biased: of a sweep of
+    windows or of metadynamics, of which all runs together tell the free energy.
     """
 
     source: str
@@ -103,6 +108,7 @@ class RunReport:
     rotation: Rotation | None = None
     movie: Movie | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
+    biased: bool = False
 
     @property
     def title(self) -> str:
@@ -111,14 +117,16 @@ class RunReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows. states: the free energy at each temperature of a source whose replicas exchanged theirs;
-    ladders: each source's at one temperature from all of its own, by MBAR."""
+    """What the page shows. states: the free energy at each temperature of a source whose replicas exchanged theirs,
+    or whose runs were biased; ladders: each source's at one temperature from all of its own, by MBAR. binding: ΔG° of
+    biased sources, by name."""
 
     sources: tuple[ReportSource, ...]
     choices: Choices
     parts: tuple[RunReport, ...]
     states: tuple[Surface, ...] = ()
     ladders: tuple[Surface, ...] = ()
+    binding: Mapping[str, tuple[BindingFreeEnergy, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -164,7 +172,17 @@ def collect(sources: Sequence[ReportSource], choices: Choices, on_stage: OnStage
     parts = _with_surfaces(parts, sampled, choices)
     states, doubts = _surfaces_of_states(parts, sampled, choices)
     ladders, more = _ladders(sources, parts, sampled, choices)
-    return Report(tuple(sources), choices, tuple(parts), states, ladders, (*notes, *doubts, *more))
+    binding: dict[str, tuple[BindingFreeEnergy, ...]] = {}
+    for source in sources:
+        if any(part.biased for part in parts if part.source == source.name):
+            try:
+                found = _of_biased(source, choices)
+            except DeltaError as error:
+                notes.append(f"{source.name}: no free energy: {error}")
+                continue
+            states += tuple(replace(one, name=source.name) for one in found.surfaces)
+            binding[source.name] = found.binding
+    return Report(tuple(sources), choices, tuple(parts), states, ladders, binding, (*notes, *doubts, *more))
 
 
 def _same_atoms(sources: Sequence[ReportSource]) -> None:
@@ -205,8 +223,7 @@ def _analysed(
     if part.run.exchanged:
         why = "its temperature changed while it ran (i-pi-remdsort sorts replicas that exchanged theirs)"
         missing |= {"energies": why, "rotation": why}
-    if biased_in(part.run) is not None:
-        missing["free energy"] = "biased: delta-sgdml analyze free-energy takes all of a sweep together"
+    biased = biased_in(part.run) is not None
     fragments = None if source.manifest is None else [entry.atoms for entry in source.manifest.fragments] or None
     held = attempt(
         "stability",
@@ -217,7 +234,7 @@ def _analysed(
     cut = None if held is None else held.step
     until = None if cut is None else float(part.run.time(np.array([cut]))[0])
     energies = attempt("energies", lambda run: analyze_energies(run, until=until))
-    sampled = attempt("free energy", lambda run: _sampled(run, choices, part.temperature, cut)) or []
+    sampled = [] if biased else attempt("free energy", lambda r: _sampled(r, choices, part.temperature, cut)) or []
     trace = None if part.run.exchanged or not sampled else replace(sampled[0], name=part.title)
     samples = None if trace is None else trace.equilibrated()
     turned = attempt("rotation", lambda run: _rotation(run, choices, cut))
@@ -232,7 +249,18 @@ def _analysed(
         rotation=turned,
         movie=movie,
         missing=missing,
+        biased=biased,
     )
+
+
+def _of_biased(source: ReportSource, choices: Choices) -> FreeEnergies:
+    """Of all of its runs together, without their biases."""
+    runs = [replace(run, ladder=source.folder) for run in source.runs]
+    return analyze_free_energy(
+        runs, source.manifest, _needed(choices), choices.over, bins=choices.bins,
+        temperature=choices.temperature, standard=choices.standard, sphere=choices.standard is None,
+        convergence=choices.standard is not None,
+    )  # fmt: skip
 
 
 def _verdict(found: StabilityReport, told: WhileRunning | None, run: Run) -> StabilityReport:

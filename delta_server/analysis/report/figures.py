@@ -17,7 +17,7 @@ import numpy as np
 from ..free_energy.surface import Surface
 from ..pictures.canvas import BLACK, BLUE, GREEN, GREY, ORANGE, finish, new_figure, ramp
 from ..pictures.energies import draw_series
-from ..pictures.free_energy import draw_maps, draw_profile
+from ..pictures.free_energy import draw_convergence, draw_maps, draw_profile
 from ..pictures.rotation import draw_correlations, draw_msad, draw_waits
 from ..pictures.stability import FAILED, draw_lifetime
 from .collect import Report, RunReport
@@ -146,11 +146,32 @@ def _profiles(
     for name, one in found:
         style = next(style for source, style in styles.items() if name == source or name.startswith(f"{source} ("))
         draw_profile(axis, one, **style, label=name)
-    axis.set(xlabel=axes[0], ylabel="F (kcal/mol)", ylim=(-0.06 * top, 1.35 * top))
+    low = min(0.0, *(float(np.nanmin(one.free_energy)) for _, one in found))  # of a mean force, zero in the bulk
+    room = top - low
+    axis.set(xlabel=axes[0], ylabel="F (kcal/mol)", ylim=(low - 0.06 * room, top + 0.35 * room))
     axis.set_title(label)
     axis.legend(fontsize=_SIZE, frameon=False)
     caption = f"Free energy at {label} along {axes[0]}, with bands of one standard error."
     return _done(f"free_energy_{_slug(label)}", caption, figure)
+
+
+def binding_pictures(report: Report) -> list[Picture]:
+    """ΔG° of the first and of the last part of each run, one for each biased source, temperatures side by side."""
+    pictures = []
+    for k, (source, found) in enumerate(report.binding.items()):
+        known = [one for one in found if one.convergence is not None]
+        if not known:
+            continue
+        figure = new_figure(max(_WIDTH, 2.4 * len(known)), 2.5)
+        panels = figure.subplots(1, len(known), squeeze=False)[0]
+        for axis, one in zip(panels, known, strict=True):
+            draw_convergence(axis, one)
+            axis.set_title(f"{source}, {one.temperature:g} K")
+        panels[0].set_ylabel("ΔG°, 1 M (kcal/mol)")
+        panels[0].legend(fontsize=_SIZE, frameon=False)
+        caption = f"{source}: ΔG° by the first and by the last part of each run; the band is that of all."
+        pictures.append(_done(f"binding_{k + 1}", caption, figure))
+    return pictures
 
 
 def rotation_pictures(report: Report) -> list[Picture]:

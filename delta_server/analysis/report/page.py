@@ -13,7 +13,14 @@ from ...errors import InputError
 from ...files.documents import plain
 from . import tables
 from .collect import STAGES, Report, ReportSource
-from .figures import Picture, energy_pictures, free_energy_pictures, rotation_pictures, stability_picture
+from .figures import (
+    Picture,
+    binding_pictures,
+    energy_pictures,
+    free_energy_pictures,
+    rotation_pictures,
+    stability_picture,
+)
 
 _LARGEST = 4_000_000  # characters of base64 that the frames of all trajectories may have
 
@@ -64,12 +71,14 @@ def make_page(report: Report, about: About, highest: float | None = None) -> Pag
     pictures = {
         "stability": [] if lasted is None else [lasted],
         "free_energy": free_energy_pictures(report, highest),
+        "binding": binding_pictures(report),
         "rotation": rotation_pictures(report),
         "energies": energy_pictures(report),
     }
     page_tables = {
         "stability": tables.stability_table(report),
         "free_energy": tables.free_energy_table(report),
+        "binding": tables.binding_table(report),
         "rotation": tables.rotation_table(report),
         "ratios": tables.ratio_table(report),
         "energies": tables.energy_table(report),
@@ -113,7 +122,9 @@ def _subtitle(report: Report) -> str:
     labels = report.labels
     lengths = [p.stability.length for p in report.parts if p.stability]
     ladder = f"{len(labels)} temperatures, {labels[0]} to {labels[-1]}" if len(labels) > 1 else labels[0]
-    if report.states:
+    if any(part.biased for part in report.parts):
+        ladder = f"{len(report.parts)} trajectories, biased"
+    elif report.states:
         kelvins = [state.temperature for state in report.states]
         ladder = f"{len(report.parts)} replicas, {min(kelvins):g} K to {max(kelvins):g} K"
     pieces = [" against ".join(s.name for s in report.sources), ladder]

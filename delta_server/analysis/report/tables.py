@@ -92,8 +92,8 @@ def free_energy_table(report: Report) -> PageTable:
     rows = []
     for part in _ordered(report):
         surface = part.surface
-        if surface is None and part.pieces:
-            continue  # its samples are of several temperatures, which follow
+        if surface is None and (part.pieces or part.biased):
+            continue  # what its samples make with others follows
         if surface is None:
             rows.append((part.label, part.source, *[NOTHING] * (2 + len(names)), part.missing.get("free energy", "")))
             continue
@@ -102,6 +102,19 @@ def free_energy_table(report: Report) -> PageTable:
     at = [f"lowest at {name} ({variables.variables[name].unit})" for name in names] if variables else []
     head = ("temperature", "model", *at, "median error (kcal/mol)", "independent samples", "notes")
     return PageTable("free_energy", head, tuple(rows))
+
+
+def binding_table(report: Report) -> PageTable | None:
+    """ΔG° and its parts, None where it was not asked for."""
+    rows = [
+        (
+            f"{one.temperature:g} K", source, f"{one.value:.2f} ± {one.error:.1g}",
+            ", ".join(f"{half:.2f}" for half in one.halves), f"{one.pmf:.2f}", f"{one.volume:.2f}",
+        )
+        for source, found in report.binding.items() for one in found
+    ]  # fmt: skip
+    head = ("temperature", "model", "ΔG°, 1 M (kcal/mol)", "halves", "−kT ln P_bound/P_shell", "−kT ln V_shell/V°")
+    return PageTable("binding", head, tuple(rows)) if rows else None
 
 
 def _of_surface(surface: Surface) -> tuple[str, ...]:
@@ -214,6 +227,7 @@ def data_of(report: Report) -> dict[str, Any]:
         "runs": [_part(part) for part in report.parts],
         "states": [state.as_dict() for state in report.states],
         "mbar": [ladder.as_dict() for ladder in report.ladders],
+        "binding": {name: [one.as_dict() for one in found] for name, found in report.binding.items()},
         "notes": report.notes,
         "units": UNITS,
     }

@@ -14,6 +14,7 @@ from ..process import complain, complain_of
 from ..progress import Progress
 
 if TYPE_CHECKING:
+    from ...analysis.free_energy.binding import StandardState
     from ...analysis.trajectory import OnFrames, Run
     from ...manifest import Manifest
 
@@ -37,6 +38,20 @@ TimestepOption = Annotated[
 TemperatureOption = Annotated[
     float | None, typer.Option(min=0.1, help="K, if i-PI recorded no ensemble_temperature.")
 ]
+BoundOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Å: with --bulk, also ΔG° (1 M) of all that is nearer than this, by biased runs."),
+]
+BulkOption = Annotated[
+    str | None, typer.Option(help="Shell in which the curve is flat, from and to (Å): 10:12.", metavar="RANGES")
+]
+ConeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="As axis=145:180: of the shell only where this angle at the host is so, as a restraint in the "
+        "manifest keeps it."
+    ),
+]
 EveryOption = Annotated[int, typer.Option(min=1, help="Take every n-th frame.")]
 
 
@@ -58,6 +73,33 @@ def tell_notes(runs: Sequence[Run], of_first: Sequence[str] = ()) -> None:
 
     first = [(runs[0].name, note) for note in of_first]
     complain_of([*first, *((run.name, note) for run in runs for note in notes_of(run))])
+
+
+def standard_state(bound: float | None, bulk: str | None, cone: str | None) -> StandardState | None:
+    """What ΔG° is asked for by these options; None where it is not. Raises InputError."""
+    from ...analysis.free_energy.binding import Cone, StandardState
+    from ...errors import InputError
+
+    if bound is None and bulk is None and cone is None:
+        return None
+    shell = _between(bulk or "")
+    if bound is None or shell is None or not shell[0] < shell[1]:
+        raise InputError("--bound R --bulk LOW:HIGH go together: distances in Å, such as --bound 6.5 --bulk 10:12")
+    if cone is None:
+        return StandardState(bound, *shell)
+    name, _, angles = cone.partition("=")
+    if (within := _between(angles)) is None:
+        raise InputError(f"--cone {cone}: expected an angle and its range in degrees, as axis=145:180")
+    return StandardState(bound, *shell, Cone(name.strip(), *within))
+
+
+def _between(text: str) -> tuple[float, float] | None:
+    """Two numbers, ``10:12``; None where it is something else."""
+    try:
+        low, high = map(float, text.split(":"))
+    except ValueError:
+        return None
+    return low, high
 
 
 def beside(paths: Sequence[Path], name: str) -> Path:

@@ -12,7 +12,6 @@ from ..options import JsonOption, picture
 from . import common as shared
 
 if TYPE_CHECKING:
-    from ...analysis.free_energy.binding import StandardState
     from ...analysis.free_energy.run import FreeEnergies
 
 
@@ -35,20 +34,9 @@ def free_energy(
         typer.Option(min=0.1, help="K: all temperatures of each RUN as one surface at this one, by MBAR."),
     ] = None,
     split: Annotated[str | None, typer.Option(help="As R_CM=6.5: also F of all above less F of all below.")] = None,
-    bound: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Å: with --bulk, also ΔG° (1 M) of all that is nearer than this, by biased runs."),
-    ] = None,
-    bulk: Annotated[
-        str | None, typer.Option(help="Shell in which the curve is flat, from and to (Å): 10:12.", metavar="RANGES")
-    ] = None,
-    cone: Annotated[
-        str | None,
-        typer.Option(
-            help="As axis=145:180: of the shell only where this angle at the host is so, as a restraint in the "
-            "manifest keeps it."
-        ),
-    ] = None,
+    bound: shared.BoundOption = None,
+    bulk: shared.BulkOption = None,
+    cone: shared.ConeOption = None,
     sphere: Annotated[
         bool,
         typer.Option("--with-4pir2/--without-4pir2", help="F of a distance with its 4πr², or without."),
@@ -102,7 +90,7 @@ def free_energy(
     from ...analysis.pictures.free_energy import plot_convergence, plot_surfaces
     from ...errors import InputError
 
-    standard = _standard(bound, bulk, cone)
+    standard = shared.standard_state(bound, bulk, cone)
     if convergence is not None and standard is None:
         raise InputError("--convergence is of ΔG°: it goes with --bound and --bulk")
     chosen, complex_ = shared.find(runs, prefix, timestep, manifest)
@@ -130,33 +118,6 @@ def free_energy(
     for note in result.notes:
         print(note)
     print(f"picture: {path}" + (f", {convergence}" if convergence else ""))
-
-
-def _standard(bound: float | None, bulk: str | None, cone: str | None) -> StandardState | None:
-    """Raises InputError."""
-    from ...analysis.free_energy.binding import Cone, StandardState
-    from ...errors import InputError
-
-    if bound is None and bulk is None and cone is None:
-        return None
-    shell = _between(bulk or "")
-    if bound is None or shell is None or not shell[0] < shell[1]:
-        raise InputError("--bound R --bulk LOW:HIGH go together: distances in Å, such as --bound 6.5 --bulk 10:12")
-    if cone is None:
-        return StandardState(bound, *shell)
-    name, _, angles = cone.partition("=")
-    if (within := _between(angles)) is None:
-        raise InputError(f"--cone {cone}: expected an angle and its range in degrees, as axis=145:180")
-    return StandardState(bound, *shell, Cone(name.strip(), *within))
-
-
-def _between(text: str) -> tuple[float, float] | None:
-    """Two numbers, ``10:12``; None where it is something else."""
-    try:
-        low, high = map(float, text.split(":"))
-    except ValueError:
-        return None
-    return low, high
 
 
 def _table(result: FreeEnergies) -> None:
