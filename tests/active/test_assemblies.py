@@ -17,7 +17,7 @@ import yaml
 from conftest import ROOT
 
 from delta_server import load_potential
-from delta_server.active.assemblies.kinds import Nmers, kinds_of
+from delta_server.active.assemblies.kinds import Nmers, kinds_of, write_manifest
 from delta_server.active.assemblies.loop import learn
 from delta_server.active.assemblies.settings import AssemblySettings
 from delta_server.active.dynamics import load
@@ -160,6 +160,32 @@ def test_stopped_anywhere_it_comes_to_the_same_end(learned: Path, cluster: Path,
         ends.append(run(tmp_path, asked, lambda turns=turns: next(turns, None) is None))  # type: ignore[misc]
     assert len(ends) > 5
     assert files(tmp_path) == files(learned)
+
+
+def test_a_dispersion_below_goes_with_the_models(tmp_path: Path) -> None:
+    """Its coefficients are found anew in the data; cut-offs and kinds of atoms stay the assembly's."""
+    crystal = ROOT / "models/benzene_crystal/crystal.yaml"
+    folder = tmp_path / "2_benzene_benzene"
+    shutil.copytree(crystal.with_name("pairs"), folder)
+    trained = yaml.safe_load((folder / "manifest.yaml").read_text())
+    (of_pairs,) = trained["terms"]
+    of_pairs["options"]["c6"][0][0] = 33.0
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(trained))
+    pairs = kinds_of(crystal)[0].model.parent
+    write_manifest(tmp_path / "manifest.yaml", crystal, {pairs: folder})
+    (told,) = yaml.safe_load((tmp_path / "manifest.yaml").read_text())["terms"]
+    (begun,) = yaml.safe_load(crystal.read_text())["terms"]
+    assert told["options"]["c6"][0][0] == 33.0
+    told["options"]["c6"][0][0] = begun["options"]["c6"][0][0]
+    assert told == begun
+    potential = load_potential(tmp_path / "manifest.yaml")
+    assert [name for term in potential.terms for name in term.names] == [
+        "1_benzene", "2_benzene_benzene", "dispersion",
+    ]  # fmt: skip
+    of_pairs["options"]["kinds"] = {"c6h6_1": [0] * 12, "c6h6_2": [0] * 12}
+    (folder / "manifest.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(trained))))
+    with pytest.raises(InputError, match="its kinds of atoms are not those of"):
+        write_manifest(tmp_path / "manifest.yaml", crystal, {pairs: folder})
 
 
 def test_a_budget_that_grows(learned: Path, cluster: Path) -> None:

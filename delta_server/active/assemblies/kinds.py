@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ...files.whole import sha256_of, write_whole
 from ...gdml import load_model
 from ...manifest import BindingEntry, Manifest, load_manifest
 from ...potential import Potential
+from ...training.baselines.dispersion import NAME as DISPERSION
 from ...training.record import record_of
 from ..acquisition import pick_for
 from ..dynamics import Sampled
@@ -77,6 +79,12 @@ def begun(kind: Kind, numbers: IntArray, datasets: Mapping[str, Dataset]) -> Dat
         )
     data = next(iter(fitting.values()))
     record = record_of(kind.trained, data, f", from which {kind.name} goes on")
+    recipe = record.recipe()
+    if recipe.baseline is not None or recipe.electrostatics:
+        raise InputError(
+            f"{kind.name}: its models lie above a baseline or electrostatics, which are made anew from the data; "
+            "learn such n-mers by hand (dataset bodies --least-known)"
+        )
     split = np.full(len(data), TEST)
     split[record.configurations("train", len(data))] = TRAIN
     split[record.configurations("validation", len(data))] = VALIDATION
@@ -138,8 +146,25 @@ class Nmers:
         return bodies.take(np.unique(chosen))
 
 
+def _dispersion(before: Path, kinds: Mapping[str, list[int]], trained: Sequence[Path]) -> dict[str, Any]:
+    """The coefficients of a dispersion that a training found anew in its data, for the kinds of atoms of an
+    assembly's manifest; none where no training did. Raises InputError where its kinds are others."""
+    for folder in trained:
+        for term in read_yaml(folder / "manifest.yaml", "manifest", InputError).get("terms", []):
+            if term["kind"] != DISPERSION:
+                continue
+            options = term["options"]
+            if not all(of_species in options["kinds"].values() for of_species in kinds.values()):
+                raise InputError(
+                    f"{before}: {DISPERSION}: its kinds of atoms are not those of {folder}/manifest.yaml"
+                )
+            return {key: options[key] for key in ("c6", "c6_neutral", "r4r2", "damping")}
+    return {}
+
+
 def write_manifest(path: Path, before: Path, trained: Mapping[Path, Path]) -> None:
-    """An assembly's manifest with models that were trained anew in place of those of before.
+    """An assembly's manifest with models that were trained anew in place of those of before, and the dispersion that
+    these lie above.
 
     trained: the new folder of each training's folder. Raises InputError.
     """
@@ -160,5 +185,8 @@ def write_manifest(path: Path, before: Path, trained: Mapping[Path, Path]) -> No
             entry["model"] = here(new)
             if "sha256" in entry:
                 entry["sha256"] = sha256_of(new)
+    for entry in body.get("terms", []):
+        if entry["kind"] == DISPERSION:
+            entry["options"] |= _dispersion(before, entry["options"]["kinds"], list(trained.values()))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, yaml.safe_dump(body, sort_keys=False, allow_unicode=True))
