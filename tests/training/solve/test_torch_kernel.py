@@ -28,6 +28,7 @@ DEVICES = ["torch-cpu", pytest.param("cuda", marks=needs_gpu)]
 SHIPPED = ["h2o_benzene/binding", "methane_dimer/binding", "na_benzene/benzene"]
 MODELS = ROOT / "models"
 METHANES = str(MODELS / "methane_dimer/dataset.npz")
+ALONE = ("--threads", "1")  # in this process, whose Numba has begun so
 
 
 def square(panels: Panels) -> np.ndarray:
@@ -96,7 +97,7 @@ def test_a_matrix_that_is_not_positive_definite_is_refused(device: str) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_train(device: str, tmp_path: Path) -> None:
     """The same models to rounding, the search included; no device stands in the record."""
-    few = [METHANES, "-n", "20", "--n-validation", "20", "--basis", "binding=10"]
+    few = [METHANES, "-n", "20", "--n-validation", "20", "--basis", "binding=10", *ALONE]
     for name, more in (("here", []), ("there", ["--device", device])):
         result = CliRunner().invoke(app, ["train", *few, "-o", str(tmp_path / name), *more])
         assert result.exit_code == 0, result.output
@@ -109,7 +110,7 @@ def test_train(device: str, tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_together(tmp_path: Path) -> None:
-    args = ["train", METHANES, "-n", "20", "-o", str(tmp_path / "x"), "--device"]
+    args = ["train", METHANES, "-n", "20", *ALONE, "-o", str(tmp_path / "x"), "--device"]
     result = CliRunner().invoke(app, [*args, "torch-cpu", "--trainer", "sgdml"])
     assert "stock sGDML solves on the CPU" in str(result.exception)
     result = CliRunner().invoke(app, [*args, "cuda:99"])
