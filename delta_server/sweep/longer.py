@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ def lengthen(sweep: Sweep, picoseconds: float) -> Sweep:
 
     Killed on the way, the same call does the rest. Raises InputError where the sweep is longer already, or runs.
     """
+    if not math.isfinite(picoseconds):
+        raise InputError(f"--time {picoseconds:g}: expected ps, a finite number")
     record = sweep.record
     steps = round(1e3 * picoseconds / record.timestep)
     if steps < record.steps:

@@ -429,6 +429,8 @@ def test_made_longer(write: Callable[..., Path], mode: tuple[str, ...]) -> None:
         assert steps_in(folder / "400K/400K_md.out") == list(range(0, 201, 10))
     assert (folder / "300K/300K_md.out").read_text().startswith(first)
     assert load_sweep(folder).record.steps == 400
+    for never in ("nan", "inf"):
+        assert "--time" in sgdml("sweep", "run", folder, "--time", never, *mode).stderr
     less = sgdml("sweep", "run", folder, "--time", "0.1", *mode)
     assert (less.returncode, less.stderr.count("\n")) == (2, 1)
     assert "is of 0.2 ps each, no less can be asked: 0.1 ps" in less.stderr
