@@ -246,3 +246,4 @@ def test_the_command_killed_and_gone_on_with(cluster: Path, tmp_path: Path) -> N
 def test_what_cannot_be_begun(cluster: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         run(tmp_path, settings(cluster, **changes))
+    settings(cluster).settle(tmp_path)  # said again, and better

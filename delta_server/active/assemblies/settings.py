@@ -11,6 +11,7 @@ from ...errors import InputError
 from ...files.documents import Strict, first_error, read_text
 from ...files.whole import write_json
 from ...methods import Method, Option
+from ..rounds import Round
 from ..settings import OF_ASSEMBLY
 
 _Positive = Annotated[float, Field(gt=0)]
@@ -53,12 +54,12 @@ class AssemblySettings(Strict):
             raise InputError(first_error(error)) from None
 
     def settle(self, folder: Path) -> None:
-        """Write them, or find that a learning there was asked for the same, or with a smaller budget.
+        """Write them, or find that a learning that has begun there was asked for the same, or with a smaller budget.
 
         Raises InputError where the learning in the folder was asked for something else.
         """
         path = folder / OF_ASSEMBLY
-        if path.exists():
+        if Round(folder, 0).done:
             there = load_settings(folder)
             for name, value in self:
                 begun = getattr(there, name)
