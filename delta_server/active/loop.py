@@ -8,7 +8,7 @@ it are trained again. Each step leaves a file, and what is there is not done aga
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from .._types import FloatArray
 from ..checks.tested import own_path
 from ..data.apart import gaps
 from ..data.dataset import VALIDATION, Dataset, load_dataset, save_dataset
+from ..data.labelling.workfile import Failure
 from ..data.labels import label, working_file
 from ..errors import InputError
 from ..files.lock import locked
@@ -73,14 +74,30 @@ def learn(root: Path, reporter: Reporter, *, processes: int = 1, stop: Callable[
 
     Raises InputError where the calculator cannot label, or what is in the folder cannot be used.
     """
-    loop = _Loop(root, load_settings(root), Watched(reporter, stop), processes, stop)
+    return until_ended(root, _Loop(root, load_settings(root), Watched(reporter, stop), processes, stop).next_round)
+
+
+def until_ended(root: Path, next_round: Callable[[], Ending | None]) -> Ending:
+    """Rounds of a learning in a folder, whose lock is held, until one says how it ended, or is stopped."""
     with locked([root], orphans_only=True):
         try:
             while True:
-                if (ending := loop.next_round()) is not None:
+                if (ending := next_round()) is not None:
                     return ending
         except StoppedError:
             return Ending(STOPPED, "stopped; the same command goes on")
+
+
+def labels_of(
+    data: Dataset | None, failures: Sequence[Failure], count: int, what: str, reporter: Reporter
+) -> Dataset:
+    """What a labelling of so many frames gave; what failed is told. Raises StoppedError where it was stopped."""
+    if data is None:
+        raise StoppedError
+    if failures:
+        first = failures[0].reason
+        reporter.say(f"{what}: {len(failures)} of {count} frames have none, the first because: {first}")
+    return data
 
 
 @dataclass(frozen=True)
@@ -288,14 +305,11 @@ class _Loop:
             asked.task(self.settings), path, processes=self.processes, stop=self.stop,
             progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / len(asked)),
         )  # fmt: skip
-        if outcome.data is None:
-            raise StoppedError
+        data = labels_of(outcome.data, outcome.failures, len(asked), what, self.reporter)
         if outcome.failures:
-            first, count = outcome.failures[0].reason, len(outcome.failures)
-            self.reporter.say(f"{what}: {count} of {len(asked)} frames have none, the first because: {first}")
             rows = [{"frame": failure.index, "reason": failure.reason} for failure in outcome.failures]
             write_json(now.failures_path(name), rows)
-        save_dataset(path, outcome.data)
+        save_dataset(path, data)
         with suppress(OSError):
             working_file(path).unlink()
         return load_dataset(path)

@@ -31,7 +31,7 @@ from ..units import BOLTZMANN, KCAL_MOL
 from .settings import Settings
 
 _VALIDATE = 60  # of the first labels, at most, choose σ and λ
-_SHARE = 5  # of later labels one in so many, at random and for good
+SHARE = 5  # of later labels one in so many, at random and for good
 _ENOUGH = 20  # such labels, and no more than their share of the first ones validates
 _GREW = 1.6  # times the points that σ and λ were chosen for, and they are chosen anew
 _MARGIN = 1.0  # eV above what the temperature explains: such labels are of no use to a model
@@ -60,7 +60,7 @@ def lesson(
     parts = [first, *tests, *picked]
     placed = np.concatenate([placed_in(first), *(placed_frames(data) for data in parts[1:])])
     shares = [
-        np.random.default_rng([settings.seed, kind, i]).permutation(len(data)) % _SHARE == 0
+        np.random.default_rng([settings.seed, kind, i]).permutation(len(data)) % SHARE == 0
         for kind, some in enumerate([[first], tests, picked])
         for i, data in enumerate(some)
     ]

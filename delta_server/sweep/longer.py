@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..files.lock import locked
 from ..files.whole import write_json, write_whole
+from ..ipi.states import numbered_checkpoints
 from .checkpoint import RESUME
 from .record import INPUT, RECORD, Sweep
 from .state import RESULT, load_state
@@ -32,7 +33,7 @@ def lengthen(sweep: Sweep, picoseconds: float) -> Sweep:
     folders = [folder for folder in (sweep.ladder, *(m.folder for m in sweep.members)) if folder.is_dir()]
     with locked(folders):
         for folder in folders:
-            for path in (folder / INPUT, folder / RESUME, folder / "RESTART", *folder.glob("*.chk_*")):
+            for path in (folder / INPUT, folder / RESUME, folder / "RESTART", *numbered_checkpoints(folder)):
                 if path.is_file():
                     _set_total(path, steps)
         for member in sweep.members:

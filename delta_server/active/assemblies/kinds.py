@@ -25,8 +25,8 @@ from ...training.baselines.dispersion import NAME as DISPERSION
 from ...training.record import record_of
 from ..acquisition import pick_for
 from ..dynamics import Sampled
+from ..teaching import SHARE
 
-_SHARE = 5  # of new labels one in so many validates, at random and for good
 _CANDIDATES = 2000  # n-mers that are chosen from: of all frames, and again of those where a replica was stopped
 
 
@@ -95,7 +95,7 @@ def more(data: Dataset, new: Sequence[Dataset], seed: Sequence[int]) -> Dataset:
     """A kind's data with new labels, of which a share validates."""
     assert data.split is not None
     mixed = np.random.default_rng(seed).permutation(sum(map(len, new)))
-    split = np.concatenate([data.split, np.where(mixed % _SHARE == 0, VALIDATION, TRAIN)])
+    split = np.concatenate([data.split, np.where(mixed % SHARE == 0, VALIDATION, TRAIN)])
     run = np.zeros(len(data), dtype=np.intp) if data.run is None else data.run
     parts = [replace(part, split=None, index=None) for part in (data, *new)]
     joined = concatenate(parts, [part.name for part in parts])

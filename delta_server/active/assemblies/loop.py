@@ -24,7 +24,6 @@ from ...checks.tested import OwnErrors
 from ...data.bodies import Bodies, clear, label_bodies
 from ...data.dataset import Dataset, load_dataset, save_dataset
 from ...errors import InputError
-from ...files.lock import locked
 from ...loading import load_potential
 from ...potential import Potential
 from ...training.choice import Like
@@ -35,7 +34,7 @@ from ...training.reporter import Reporter
 from ...training.trainer import train
 from ...units import KCAL_MOL
 from .. import dynamics
-from ..loop import MET, SPENT, STOPPED, Ending, StoppedError, Watched
+from ..loop import MET, SPENT, Ending, StoppedError, Watched, labels_of, until_ended
 from ..rounds import Round, rounds
 from ..teaching import counted
 from .kinds import Kind, Nmers, begun, charges_of, kinds_of, model_files, more, write_manifest
@@ -57,14 +56,7 @@ def learn(
 
     Raises InputError where the data sets are not those of the manifest's models, or the calculator cannot label.
     """
-    with locked([root], orphans_only=True):
-        loop = _Loop(root, settings, Watched(reporter, stop), processes, stop)
-        try:
-            while True:
-                if (ending := loop.next_round()) is not None:
-                    return ending
-        except StoppedError:
-            return Ending(STOPPED, "stopped; the same command goes on")
+    return until_ended(root, _Loop(root, settings, Watched(reporter, stop), processes, stop).next_round)
 
 
 @dataclass(frozen=True)
@@ -267,12 +259,7 @@ class _Loop:
             afresh=True, processes=min(self.processes, count), stop=self.stop,
             progress=lambda done, failed: self.reporter.reporter.progress(what, (done + failed) / count),
         )  # fmt: skip
-        if outcome.data is None:
-            raise StoppedError
-        if outcome.failures:
-            first, failed = outcome.failures[0].reason, len(outcome.failures)
-            self.reporter.say(f"{what}: {failed} of {count} have none, the first because: {first}")
-        save_dataset(path, outcome.data)
+        save_dataset(path, labels_of(outcome.data, outcome.failures, count, what, self.reporter))
         clear(bodies, path)
         return load_dataset(path)
 

@@ -1,4 +1,4 @@
-"""What a learning of an assembly was asked for: ``assembly.json``, written once, and read strictly."""
+"""What a learning of an assembly was asked for: ``assembly.json``, read strictly."""
 
 from __future__ import annotations
 

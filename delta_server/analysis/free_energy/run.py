@@ -116,12 +116,12 @@ def analyze_free_energy(
     variable, by default by the number of samples; those of fewer than `min_count` are left empty. mbar: K, one
     surface at this temperature for each path that the runs were found under, from all of its runs. split: as
     ``R_CM=6.5``, also the difference of F above and below. temperature: K, where i-PI recorded none. every: takes
-    every n-th frame. equilibrated: without the start of each run, of which skip: ps, in any case, where something
-    relaxes that the variables do not tell. Umbrella windows become one surface for each path
-    and temperature (with mbar one for all of its temperatures), and so do walkers of metadynamics; others one each,
+    every n-th frame. equilibrated: without the start of each run. skip: ps of it that are left out in any case,
+    where something relaxes that the variables do not tell. Umbrella windows become one surface for each path and
+    temperature (with mbar one for all of its temperatures), and so do walkers of metadynamics; others one each,
     reweighted where their manifest had a bias. standard: also ΔG° of biased runs along a distance. sphere: False
-    takes 4πr² of a distance out of F. together: windows of all paths are one ladder's. convergence: ΔG° of the first
-    and of the last parts of each run too. Raises InputError.
+    takes 4πr² of a distance out of F. together: windows of all paths are one ladder's. convergence: ΔG° of the
+    first and of the last parts of each run too. Raises InputError.
     """
     if not runs:
         raise InputError("no runs, so no free energy")

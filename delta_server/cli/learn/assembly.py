@@ -26,7 +26,7 @@ def assembly(
         Path, typer.Option("-o", "--output", help="Folder of the learning.", metavar="DIR", show_default=False)
     ],
     temperatures: Annotated[
-        str, typer.Option(help="Of the dynamics that it is to be right in.", metavar="K,K,…")
+        str, typer.Option(help="At which the assembly's dynamics is to be right.", metavar="K,K,…")
     ] = "300",
     force: Annotated[
         float, typer.Option(min=1e-6, help="Largest MAE of the forces on an n-mer (kcal/mol/Å).", metavar="X")
